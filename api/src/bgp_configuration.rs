@@ -1,0 +1,48 @@
+//! `BGPConfiguration`: settings of the speakers, cluster-wide (`default`) or for one node (`node.<name>`).
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+/// AS number of the cluster when nothing says otherwise.
+pub const DEFAULT_AS_NUMBER: u32 = 64512;
+/// TCP port of BGP (RFC 4271).
+pub const DEFAULT_PORT: u16 = 179;
+/// Hold time offered by default, in seconds (RFC 4271 §10 suggests 90).
+pub const DEFAULT_HOLD_TIME: u16 = 90;
+
+/// Settings of the BGP speakers: `default` for all nodes, `node.<name>` for one.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[kube(
+    group = "caracal.dev",
+    version = "v1",
+    kind = "BGPConfiguration",
+    root = "BgpConfiguration",
+    plural = "bgpconfigurations",
+    singular = "bgpconfiguration",
+    shortname = "bgpconfig",
+    category = "caracal",
+    derive = "PartialEq",
+    doc = "Settings of the BGP speakers: default for all nodes, node.<name> for one.",
+    validation = Rule::new("self.metadata.name == 'default' || self.metadata.name.startsWith('node.')").message("a BGPConfiguration is named default, or node.<name> for one node"),
+    printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
+    printcolumn(name = "Mesh", type_ = "boolean", json_path = ".spec.nodeToNodeMeshEnabled")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpConfigurationSpec {
+    /// AS number of the nodes (64512 if left out); a node's own is set on `node.<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_294_u32))]
+    pub as_number: Option<u32>,
+    /// Whether every node peers with every other (true if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_to_node_mesh_enabled: Option<bool>,
+    /// TCP port the speakers listen on (179 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub listen_port: Option<u16>,
+    /// Hold time offered to peers, in seconds: 0 (never) or 3 and more (90 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 65535))]
+    #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("holdTime is 0 or at least 3 seconds (RFC 4271 §4.2)"))]
+    pub hold_time: Option<u16>,
+}

@@ -1,0 +1,64 @@
+//! The CRD manifests, made from the types.
+//!
+//! What the derive writes is finished here: integer formats that API servers do not know are removed (they warn),
+//! and whole-number bounds are written as integers.
+
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use crate::{BgpConfiguration, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode, NetworkNodeStatus};
+
+/// Every kind's definition as JSON, finished.
+///
+/// # Errors
+/// When a definition cannot be written as JSON: a mistake in this crate.
+pub fn all() -> Result<Vec<Value>, serde_json::Error> {
+    [
+        IpPool::crd(),
+        IpamConfig::crd(),
+        IpamBlock::crd(),
+        BgpConfiguration::crd(),
+        BgpPeer::crd(),
+        NetworkNode::crd(),
+        NetworkNodeStatus::crd(),
+    ]
+    .into_iter()
+    .map(|crd| {
+        let mut value = serde_json::to_value(crd)?;
+        finish(&mut value);
+        Ok(value)
+    })
+    .collect()
+}
+
+/// A definition as the YAML document that is committed, with the file's name.
+///
+/// # Errors
+/// When the definition cannot be written as YAML.
+pub fn document(crd: &Value) -> anyhow::Result<(String, String)> {
+    let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let head = "# Generated from the types in api/ by `cargo run -p caracal-api --bin crds`. Do not edit.\n";
+    Ok((format!("{name}.yaml"), format!("{head}{}", serde_saphyr::to_string(crd)?)))
+}
+
+fn finish(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            let integer = map.get("type").and_then(Value::as_str) == Some("integer");
+            if integer {
+                map.remove("format");
+            }
+            for bound in ["minimum", "maximum"] {
+                if let Some(number) = map.get(bound).and_then(Value::as_f64)
+                    && number.fract() == 0.0
+                    && integer
+                {
+                    map.insert(bound.to_owned(), Value::from(number as i64));
+                }
+            }
+            map.values_mut().for_each(finish);
+        }
+        Value::Array(items) => items.iter_mut().for_each(finish),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,194 @@
+//! `IPAMBlock`: the one truth of a block: who owns it, and which of its addresses are in use.
+//!
+//! Creating the object is the lock on its CIDR, since its name is the CIDR. While affinity is strict only the owner
+//! writes it, later and in batches: what was granted is in the owner's journal first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One block of addresses: its owner and its allocations.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "caracal.dev",
+    version = "v1",
+    kind = "IPAMBlock",
+    root = "IpamBlock",
+    plural = "ipamblocks",
+    singular = "ipamblock",
+    shortname = "ipb",
+    category = "caracal",
+    derive = "PartialEq",
+    selectable = ".spec.owner.name",
+    doc = "One block of addresses: its owner and its allocations.",
+    printcolumn(name = "CIDR", type_ = "string", json_path = ".spec.cidr"),
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner.name"),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.owner.kind", priority = "1"),
+    printcolumn(name = "Pool", type_ = "string", json_path = ".spec.pool", priority = "1")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.cidr == oldSelf.cidr").message("cidr cannot be changed: the object's name is made from it"),
+    validation = Rule::new("isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()").message("cidr must be a network in CIDR form without host bits")
+)]
+pub struct IpamBlockSpec {
+    /// The block, such as `10.244.0.0/26`.
+    #[schemars(length(min = 4, max = 48))]
+    pub cidr: String,
+    /// Who gives out its addresses.
+    pub owner: BlockOwner,
+    /// The pool the block was cut from.
+    #[schemars(length(max = 253))]
+    pub pool: String,
+    /// The UID of that pool: a pool made anew under the same name does not inherit blocks.
+    #[serde(rename = "poolUID")]
+    #[schemars(length(max = 64))]
+    pub pool_uid: String,
+    /// Whether other nodes may take addresses here, by compare-and-swap. Set and cleared by the owner only.
+    #[serde(default)]
+    pub shared: bool,
+    /// Ordinal (decimal, from 0) to allocation, in the compact form of [`AllocationRecord`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256, "x-kubernetes-map-type" = "atomic"))]
+    #[schemars(inner(length(max = 600)))]
+    pub allocations: BTreeMap<String, String>,
+}
+
+/// Who owns a block. A node is more than its name: one replaced under the same name is another owner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockOwner {
+    /// Node, or the load-balancer allocator.
+    pub kind: OwnerKind,
+    /// Node name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// UID of the Node object.
+    #[serde(rename = "nodeUID", default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub node_uid: String,
+    /// The machine's id (`/etc/machine-id`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub machine_id: String,
+    /// Random token of the claim, kept in the owner's journal: proves that a `create` whose reply was lost is ours.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 64))]
+    pub claim_token: String,
+}
+
+/// Kinds of block owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum OwnerKind {
+    /// A node's agent.
+    Node,
+    /// The allocator of load-balancer addresses.
+    LoadBalancer,
+}
+
+/// What an allocated ordinal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AllocationKind {
+    /// A pod's address.
+    Workload,
+    /// A tunnel device's address.
+    Tunnel,
+    /// Nobody's for now: found in use without an account, or cooling down when published.
+    Held,
+}
+
+/// One allocation as a compact string: `kind/sequence/handle/namespace/pod`.
+///
+/// The parts cannot hold a `/` (Kubernetes names and container ids do not), so splitting is unambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AllocationRecord {
+    /// What the address is for.
+    pub kind: AllocationKind,
+    /// The block's sequence number at the time of allocation: a late release cannot free a reused address.
+    pub sequence: u64,
+    /// Who holds it: `network.containerID.interface`, or the handle of a tunnel.
+    pub handle: String,
+    /// Namespace of the pod; empty otherwise.
+    pub namespace: String,
+    /// Name of the pod; empty otherwise.
+    pub pod: String,
+}
+
+/// Why a compact allocation string could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("allocation '{text}' is not of the form kind/sequence/handle/namespace/pod: {what}")]
+pub struct AllocationRecordError {
+    /// The text as found.
+    pub text: String,
+    /// Which part is wrong.
+    pub what: &'static str,
+}
+
+impl fmt::Display for AllocationRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            AllocationKind::Workload => "w",
+            AllocationKind::Tunnel => "t",
+            AllocationKind::Held => "h",
+        };
+        write!(f, "{kind}/{}/{}/{}/{}", self.sequence, self.handle, self.namespace, self.pod)
+    }
+}
+
+impl FromStr for AllocationRecord {
+    type Err = AllocationRecordError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |what| AllocationRecordError { text: text.to_owned(), what };
+        let parts: Vec<&str> = text.split('/').collect();
+        let [kind, sequence, handle, namespace, pod] = parts[..] else {
+            return Err(wrong("it does not have five parts"));
+        };
+        let kind = match kind {
+            "w" => AllocationKind::Workload,
+            "t" => AllocationKind::Tunnel,
+            "h" => AllocationKind::Held,
+            _ => return Err(wrong("the kind is not w, t or h")),
+        };
+        let sequence = sequence.parse().map_err(|_| wrong("the sequence is not a number"))?;
+        Ok(Self { kind, sequence, handle: handle.into(), namespace: namespace.into(), pod: pod.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_survives_its_compact_form() {
+        for record in [
+            AllocationRecord {
+                kind: AllocationKind::Workload,
+                sequence: 7,
+                handle: "caracal.3f2a.eth0".into(),
+                namespace: "default".into(),
+                pod: "web-0".into(),
+            },
+            AllocationRecord {
+                kind: AllocationKind::Tunnel,
+                sequence: u64::MAX,
+                handle: "tunnel-ipip-n1".into(),
+                namespace: String::new(),
+                pod: String::new(),
+            },
+        ] {
+            assert_eq!(record.to_string().parse::<AllocationRecord>().unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_damaged_allocation_names_what_is_wrong() {
+        let what = |text: &str| text.parse::<AllocationRecord>().unwrap_err().what;
+        assert_eq!(what("w/1/h/ns"), "it does not have five parts");
+        assert_eq!(what("x/1/h/ns/p"), "the kind is not w, t or h");
+        assert_eq!(what("w/one/h/ns/p"), "the sequence is not a number");
+    }
+}
