@@ -1,0 +1,136 @@
+//! What a speaker is told to be: values only, checked at the door and then trusted.
+//!
+//! [`diff::diff`] compares two of them and says what each peer needs, so that an edit never resets a session
+//! whose own parameters did not change.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::Policy;
+
+pub mod diff;
+mod family;
+mod number;
+mod peer_key;
+mod validate;
+
+pub use family::{Families, Family};
+pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
+pub use peer_key::PeerKey;
+pub use validate::ConfigError;
+
+/// A whole speaker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The autonomous system of this speaker; a peer may be shown another one by [`PeerConfig::local_as`].
+    pub local_as: Asn,
+    /// The BGP identifier sent in every OPEN (RFC 4271 §4.2, RFC 6286).
+    pub router_id: RouterId,
+    /// The cluster a route reflector prepends (RFC 4456 §8); the router id where it is not set.
+    pub cluster_id: Option<RouterId>,
+    /// The addresses to listen on. An IPv6 socket takes IPv6 only, so that each family has its own.
+    pub listen: Vec<SocketAddr>,
+    /// The peers.
+    pub peers: BTreeMap<PeerKey, PeerConfig>,
+}
+
+impl Config {
+    /// The cluster id in force: the configured one, else the router id (RFC 4456 §7).
+    pub fn cluster_id(&self) -> RouterId {
+        self.cluster_id.unwrap_or(self.router_id)
+    }
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerConfig {
+    /// What people call it: the name of the BGPPeer, or of the node.
+    pub name: String,
+    /// Why this peer exists.
+    pub origin: PeerOrigin,
+    /// Where to dial; its address is also where incoming connections must come from.
+    pub remote: SocketAddr,
+    /// The autonomous system the peer must show in its OPEN.
+    pub remote_as: Asn,
+    /// The autonomous system shown to the peer.
+    pub local_as: Asn,
+    /// The address dialled from; the kernel's choice where it is not set.
+    pub local_address: Option<IpAddr>,
+    /// Wait for the peer to dial instead of dialling.
+    pub passive: bool,
+    /// The hold time offered; the smaller of the two offers is used (RFC 4271 §4.2).
+    pub hold_time: HoldTime,
+    /// How often to say KEEPALIVE; a third of the negotiated hold time where it is not set, and never less often.
+    pub keepalive: Option<Duration>,
+    /// The longest wait between two dials while nothing but the path is wrong.
+    pub connect_retry: Duration,
+    /// The address families offered.
+    pub families: Families,
+    /// The peer is a client of this reflector (RFC 4456).
+    pub reflector_client: bool,
+    /// What is announced as next hop.
+    pub next_hop: NextHopMode,
+    /// The own addresses announced as next hop, by family.
+    pub local_next_hops: LocalNextHops,
+    /// The TTL of packets to the peer; where it is not set 1 for external peers and the kernel's default otherwise.
+    pub multihop: Option<u8>,
+    /// Which routes of the peer are used.
+    pub import: Arc<Policy>,
+    /// Which routes the peer is told.
+    pub export: Arc<Policy>,
+}
+
+impl PeerConfig {
+    /// Whether this is iBGP.
+    pub fn is_internal(&self) -> bool {
+        self.local_as == self.remote_as
+    }
+
+    /// The first difference to `new` that only a new session can bring about, as a word for the reason.
+    ///
+    /// Everything else is applied to the running session.
+    pub fn needs_reset(&self, new: &PeerConfig) -> Option<&'static str> {
+        let differences = [
+            (self.remote != new.remote, "remote address"),
+            (self.remote_as != new.remote_as, "remote AS"),
+            (self.local_as != new.local_as, "local AS"),
+            (self.local_address != new.local_address, "local address"),
+            (self.hold_time != new.hold_time, "hold time"),
+            (self.keepalive != new.keepalive, "keepalive interval"),
+            (self.families != new.families, "address families"),
+            (self.multihop != new.multihop, "TTL"),
+        ];
+        differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+/// Why a peer exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerOrigin {
+    /// It is a node of the full mesh.
+    Mesh,
+    /// Somebody configured it.
+    Configured,
+}
+
+/// What is announced as next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NextHopMode {
+    /// As RFC 4271 §5.1.3 and RFC 4456 §10 have it: self towards external peers and for own routes, else unchanged.
+    Auto,
+    /// Always an own address, also for reflected routes.
+    SelfAlways,
+    /// Unchanged, except for own routes.
+    Keep,
+}
+
+/// The own addresses announced as next hop to one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LocalNextHops {
+    /// For IPv4 prefixes; without it they are announced only if the session itself runs over IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// For IPv6 prefixes; without it they are announced only if the session itself runs over IPv6.
+    pub v6: Option<Ipv6Addr>,
+}

@@ -1,0 +1,114 @@
+//! A configuration is refused whole, before anything of it is applied.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Config, PeerConfig, PeerKey};
+
+/// Why a configuration was refused; the last good one goes on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// AS 0 stands for nothing (RFC 7607).
+    #[error("configuring peer {peer}: AS 0 is reserved (RFC 7607): give the real AS number")]
+    ZeroAs {
+        /// The peer, or the speaker itself.
+        peer: String,
+    },
+    /// The session would carry nothing.
+    #[error("configuring peer {peer}: no address family is enabled: enable ipv4, ipv6 or both")]
+    NoFamily {
+        /// The peer.
+        peer: PeerKey,
+    },
+    /// A peer is known by one address and dialled at another.
+    #[error("configuring peer {peer}: its remote address is {remote}, another one: make them equal")]
+    KeyMismatch {
+        /// The peer.
+        peer: PeerKey,
+        /// Its remote address.
+        remote: IpAddr,
+    },
+    /// Nothing can be dialled from an IPv4 to an IPv6 address.
+    #[error(
+        "configuring peer {peer}: local address {local} is of the other family: name one of the peer's family"
+    )]
+    LocalAddressFamily {
+        /// The peer.
+        peer: PeerKey,
+        /// The local address.
+        local: IpAddr,
+    },
+    /// The address cannot be a peer's.
+    #[error("configuring peer {peer}: a peer needs a unicast address of its own")]
+    NotUnicast {
+        /// The peer.
+        peer: PeerKey,
+    },
+    /// Dialling without a pause would keep a processor busy.
+    #[error("configuring peer {peer}: connect retry is {found:?}: use at least {least:?}", least = LEAST_RETRY)]
+    ConnectRetry {
+        /// The peer.
+        peer: PeerKey,
+        /// What was asked for.
+        found: Duration,
+    },
+    /// A keepalive interval of zero would be an endless stream of them.
+    #[error("configuring peer {peer}: keepalive interval is {found:?}: use at least {least:?}", least = LEAST_KEEPALIVE)]
+    Keepalive {
+        /// The peer.
+        peer: PeerKey,
+        /// What was asked for.
+        found: Duration,
+    },
+    /// A TTL of zero never leaves the host.
+    #[error("configuring peer {peer}: a TTL of 0 never leaves the host: use 1 to 255")]
+    ZeroTtl {
+        /// The peer.
+        peer: PeerKey,
+    },
+}
+
+const LEAST_RETRY: Duration = Duration::from_millis(100);
+/// RFC 4271 §4.4: not more often than once a second.
+const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
+
+impl Config {
+    /// Checks what types cannot.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.local_as.0 == 0 {
+            return Err(ConfigError::ZeroAs { peer: "(this speaker)".to_owned() });
+        }
+        self.peers.iter().try_for_each(|(key, peer)| peer.validate(*key))
+    }
+}
+
+impl PeerConfig {
+    fn validate(&self, peer: PeerKey) -> Result<(), ConfigError> {
+        let remote = self.remote.ip();
+        if self.remote_as.0 == 0 || self.local_as.0 == 0 {
+            return Err(ConfigError::ZeroAs { peer: peer.to_string() });
+        }
+        if self.families.is_empty() {
+            return Err(ConfigError::NoFamily { peer });
+        }
+        if peer.address() != remote {
+            return Err(ConfigError::KeyMismatch { peer, remote });
+        }
+        if remote.is_multicast() || remote.is_unspecified() {
+            return Err(ConfigError::NotUnicast { peer });
+        }
+        if let Some(local) = self.local_address.filter(|local| local.is_ipv4() != remote.is_ipv4()) {
+            return Err(ConfigError::LocalAddressFamily { peer, local });
+        }
+        if self.connect_retry < LEAST_RETRY {
+            return Err(ConfigError::ConnectRetry { peer, found: self.connect_retry });
+        }
+        if let Some(found) = self.keepalive.filter(|keepalive| *keepalive < LEAST_KEEPALIVE) {
+            return Err(ConfigError::Keepalive { peer, found });
+        }
+        if self.multihop == Some(0) {
+            return Err(ConfigError::ZeroTtl { peer });
+        }
+        Ok(())
+    }
+}

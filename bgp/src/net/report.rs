@@ -1,0 +1,41 @@
+//! What a session tells the RIB, in the order it happened.
+//!
+//! The channel is bounded and its item is the RIB's own command type, made `From<Report>`: when the RIB is behind,
+//! the session stops reading its socket and TCP slows the peer down.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::config::{Family, PeerKey};
+use crate::peer::{Keep, Negotiated};
+use crate::wire::update::Update;
+
+/// Something that happened to the session of a peer.
+#[derive(Debug)]
+pub struct Report {
+    /// Whose session.
+    pub key: PeerKey,
+    /// What happened.
+    pub event: ReportEvent,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum ReportEvent {
+    /// The session is established. Encoded messages (one or more whole ones an item) go to `writer`; it is closed
+    /// when the session ends.
+    Up {
+        /// The terms.
+        negotiated: Arc<Negotiated>,
+        /// The way to the peer; bounded.
+        writer: mpsc::Sender<Bytes>,
+    },
+    /// The peer announced or withdrew. Faulty announcements have already become withdrawals (RFC 7606).
+    Update(Update),
+    /// The peer wants everything of a family again (RFC 2918).
+    Refresh(Family),
+    /// The session ended.
+    Down(Keep),
+}

@@ -1,0 +1,1 @@
+//! The speaker: sessions, RIB and their one handle.
