@@ -1,1 +1,13 @@
-//! Placeholder.
+//! The agent of one node, and the controller of the cluster.
+//!
+//! Owners learn from each other through snapshots and bounded queues; what should be is computed by the pure
+//! functions of [`desired`]; the kernel and the BGP speaker are then made to match. See `docs/ARCHITECTURE.md`.
+
+pub mod agent;
+pub mod cluster;
+pub mod controller;
+pub mod desired;
+pub mod kernel;
+pub mod node;
+pub mod settings;
+pub mod telemetry;

@@ -7,6 +7,7 @@
 //! have written carries over; where a default differs, the field says so.
 
 #![allow(unreachable_pub, reason = "the KubeSchema derive writes public items inside private scopes")]
+#![allow(clippy::duplicated_attributes, reason = "several print columns of one kind have the same type")]
 
 pub mod bgp_configuration;
 pub mod bgp_peer;
