@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What caracal asks of the Linux kernel: links, addresses, neighbours, routes, namespaces and sysctls, and the one
+//! reconciler that keeps the kernel at what is wanted.
+//!
+//! Two ways lead to the kernel. [`netlink::client::Client`] answers single questions and makes links, in any namespace.
+//! [`kernel::Kernel`] owns what must stay as wanted on the host side: it is told what is wanted, watches what is there, and
+//! repairs the difference. Both speak in the values of [`object`]; netlink's own types never leave this package.
+
+pub mod object;
+pub mod table;
