@@ -4,6 +4,7 @@
 //! the API server starts from it, marked as not synced. Nothing else in the agent lists or watches.
 
 pub mod last_good;
+pub mod lease;
 pub mod publish;
 pub mod snapshot;
 pub mod watch;

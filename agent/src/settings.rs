@@ -1,1 +1,124 @@
-//! Filled in next.
+//! What an agent or controller is told at start: flags, each of which is also an environment variable. No file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Args, Parser};
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+
+/// How to reach the Kubernetes API.
+#[derive(Args, Clone, Debug)]
+pub struct ApiAccess {
+    /// Kubeconfig of the API server; left out: the pod's service account.
+    #[arg(long, env = "CARACAL_KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// Settings of the agent of one node.
+#[derive(Parser, Clone, Debug)]
+#[command(
+    name = "caracal-agent",
+    version,
+    about = "The caracal agent of one node: pods' addresses, routes and BGP sessions.",
+    after_help = "Every flag can be given by its environment variable instead."
+)]
+pub struct AgentSettings {
+    /// Name of this node in Kubernetes.
+    #[arg(long, env = "CARACAL_NODE_NAME")]
+    pub node_name: String,
+    /// How to reach the Kubernetes API.
+    #[command(flatten)]
+    pub api: ApiAccess,
+    /// Folder for sockets and the heartbeat; gone after a reboot.
+    #[arg(long, env = "CARACAL_RUN_DIR", default_value = "/run/caracal")]
+    pub run_dir: PathBuf,
+    /// Folder for the journal and the last good state; kept over reboots.
+    #[arg(long, env = "CARACAL_STATE_DIR", default_value = "/var/lib/caracal")]
+    pub state_dir: PathBuf,
+    /// Address on which metrics and health are served by HTTP.
+    #[arg(long, env = "CARACAL_METRICS_LISTEN", default_value = "127.0.0.1:9091")]
+    pub metrics_listen: SocketAddr,
+    /// Routing protocol number of our routes: 4 to 255, and no other program's (12 lists like BIRD's).
+    #[arg(long, env = "CARACAL_ROUTE_PROTOCOL", default_value_t = 67, value_parser = clap::value_parser!(u8).range(4..))]
+    pub route_protocol: u8,
+    /// Write logs as JSON lines.
+    #[arg(long, env = "CARACAL_LOG_JSON")]
+    pub log_json: bool,
+}
+
+impl AgentSettings {
+    /// The socket the CNI plugin talks to.
+    pub fn cni_socket(&self) -> PathBuf {
+        self.run_dir.join("cni.sock")
+    }
+
+    /// The socket `caracalctl` talks to.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.run_dir.join("admin.sock")
+    }
+
+    /// The file whose age tells the plugin that the agent can serve.
+    pub fn heartbeat(&self) -> PathBuf {
+        self.run_dir.join("heartbeat")
+    }
+
+    /// The journal of attachments.
+    pub fn journal(&self) -> PathBuf {
+        self.state_dir.join("journal.redb")
+    }
+
+    /// Where the last good state of each kind is kept.
+    pub fn snapshots(&self) -> PathBuf {
+        self.state_dir.join("snapshot")
+    }
+}
+
+/// Settings of the controller.
+#[derive(Parser, Clone, Debug)]
+#[command(
+    name = "caracal-controller",
+    version,
+    about = "The caracal controller: one leader per cluster judges pools and peers.",
+    after_help = "Every flag can be given by its environment variable instead."
+)]
+pub struct ControllerSettings {
+    /// How to reach the Kubernetes API.
+    #[command(flatten)]
+    pub api: ApiAccess,
+    /// Name of this instance in the election; must differ between instances (a pod's name).
+    #[arg(long, env = "CARACAL_IDENTITY")]
+    pub identity: String,
+    /// Namespace of the Lease by which the leader is elected.
+    #[arg(long, env = "CARACAL_NAMESPACE", default_value = "caracal-system")]
+    pub namespace: String,
+    /// Write logs as JSON lines.
+    #[arg(long, env = "CARACAL_LOG_JSON")]
+    pub log_json: bool,
+}
+
+impl ApiAccess {
+    /// A client. Reads files only: whether the server answers shows with the first request.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used, or there is neither one nor a service account.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        let config = match &self.kubeconfig {
+            Some(path) => from_file(path).await?,
+            None => Config::incluster().context(
+                "no --kubeconfig is given and this is no pod with a service account: \
+                 give --kubeconfig FILE (or CARACAL_KUBECONFIG)",
+            )?,
+        };
+        Client::try_from(config).context("making a Kubernetes client")
+    }
+}
+
+async fn from_file(path: &Path) -> anyhow::Result<Config> {
+    let kubeconfig =
+        Kubeconfig::read_from(path).with_context(|| format!("reading kubeconfig {}", path.display()))?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("using kubeconfig {}", path.display()))
+}

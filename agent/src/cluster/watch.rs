@@ -36,7 +36,7 @@ pub enum OnEmptyList {
 /// How one kind is watched.
 #[derive(Clone, Debug)]
 pub struct WatchSettings {
-    folder: PathBuf,
+    folder: Option<PathBuf>,
     fields: Option<String>,
     on_empty_list: OnEmptyList,
 }
@@ -44,7 +44,12 @@ pub struct WatchSettings {
 impl WatchSettings {
     /// Every object of the kind; last good states are kept in `folder`.
     pub fn all(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), fields: None, on_empty_list: OnEmptyList::Believe }
+        Self { folder: Some(folder.to_owned()), fields: None, on_empty_list: OnEmptyList::Believe }
+    }
+
+    /// Every object of the kind, kept in memory only: for who can do nothing without the API server anyway.
+    pub fn unsaved() -> Self {
+        Self { folder: None, fields: None, on_empty_list: OnEmptyList::Believe }
     }
 
     /// Only objects that a field selector chooses.
@@ -77,8 +82,8 @@ where
     K::DynamicType: Default,
 {
     let plural = K::plural(&K::DynamicType::default()).into_owned();
-    let last_good = LastGood::new(&settings.folder, &plural);
-    let start = last_good.load::<K>();
+    let last_good = settings.folder.as_deref().map(|folder| LastGood::new(folder, &plural));
+    let start = last_good.as_ref().map_or_else(Snapshot::default, LastGood::load::<K>);
     let known = start.items.len();
     if known > 0 {
         info!(kind = plural, objects = known, "starting from the last good state");
@@ -86,7 +91,7 @@ where
     let (sender, receiver) = watch::channel(Arc::new(start));
     let events = watcher::watcher(api, settings.watcher()).default_backoff();
     tokio::spawn(async move {
-        follow(events, &plural, settings.on_empty_list, &sender, &last_good).await;
+        follow(events, &plural, settings.on_empty_list, &sender, last_good.as_ref()).await;
     });
     receiver
 }
@@ -97,7 +102,7 @@ async fn follow<K>(
     plural: &str,
     on_empty_list: OnEmptyList,
     sender: &watch::Sender<Arc<Snapshot<K>>>,
-    last_good: &LastGood,
+    last_good: Option<&LastGood>,
 ) where
     K: Resource + Clone + Serialize + Debug + Send + Sync + 'static,
 {
@@ -132,7 +137,7 @@ async fn follow<K>(
         if let Some(snapshot) = view.take_changed() {
             let snapshot = Arc::new(snapshot);
             sender.send_replace(snapshot.clone());
-            if snapshot.synced {
+            if let Some(last_good) = last_good.filter(|_| snapshot.synced) {
                 last_good.save(&snapshot);
             }
         }

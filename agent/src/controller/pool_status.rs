@@ -1,0 +1,278 @@
+//! The verdict on each pool: whether blocks may be claimed from it, and how full it is.
+//!
+//! `create` of an `IPAMBlock` locks a name, not a range, so overlaps are found here: nodes claim only from pools whose
+//! condition `Allocatable` is true for their present generation. Of two pools that overlap the older one wins.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use caracal_api::block_cidr::masked;
+use caracal_api::conditions::{self, Verdict};
+use caracal_api::ip_pool::{ALLOCATABLE, IpPoolStatus};
+use caracal_api::{IpPool, IpamBlock, Selector};
+use ipnetwork::IpNetwork;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::cluster::{Snapshot, SnapshotReceiver};
+
+/// Kept on every pool, so that one cannot vanish while blocks lie inside it.
+pub const FINALIZER: &str = "caracal.dev/blocks";
+/// Pause after a write that failed, before the whole verdict is made again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Keeps the status of all pools true. Runs until cancelled.
+pub async fn keep(
+    api: Api<IpPool>,
+    mut pools: SnapshotReceiver<IpPool>,
+    mut blocks: SnapshotReceiver<IpamBlock>,
+) {
+    loop {
+        let (now_pools, now_blocks) = (pools.borrow_and_update().clone(), blocks.borrow_and_update().clone());
+        let mut failed = false;
+        if now_pools.synced && now_blocks.synced {
+            for (name, assessment) in assess(&now_pools, &now_blocks) {
+                if let Some(pool) = now_pools.get(&name)
+                    && let Err(error) = write(&api, pool, &assessment).await
+                {
+                    warn!(pool = name, %error, "the pool's status cannot be written");
+                    failed = true;
+                }
+            }
+        }
+        let changed = async {
+            tokio::select! {
+                result = pools.changed() => result.is_ok(),
+                result = blocks.changed() => result.is_ok(),
+            }
+        };
+        tokio::select! {
+            going_on = changed => if !going_on { return },
+            () = tokio::time::sleep(RETRY), if failed => {}
+        }
+    }
+}
+
+/// What was found out about one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assessment {
+    /// `Allocatable` or not, and why.
+    pub verdict: Verdict,
+    /// Addresses in the pool.
+    pub capacity: Option<u128>,
+    /// Blocks inside the pool.
+    pub blocks: usize,
+    /// Addresses that the blocks' owners have published as used.
+    pub used: usize,
+}
+
+/// Judges every pool by all pools and blocks.
+pub fn assess(pools: &Snapshot<IpPool>, blocks: &Snapshot<IpamBlock>) -> BTreeMap<String, Assessment> {
+    let located: Vec<(&IpamBlock, IpNetwork)> =
+        blocks.values().filter_map(|b| Some((b.as_ref(), b.spec.cidr.parse().ok()?))).collect();
+    pools
+        .values()
+        .map(|pool| {
+            let range = pool.spec.network().map(masked);
+            let inside: Vec<&IpamBlock> = located
+                .iter()
+                .filter(|(_, cidr)| range.is_some_and(|r| contains(r, *cidr)))
+                .map(|(block, _)| *block)
+                .collect();
+            let assessment = Assessment {
+                verdict: judge(pool, range, pools, &located),
+                capacity: range.map(capacity),
+                blocks: inside.len(),
+                used: inside.iter().map(|b| b.spec.allocations.len()).sum(),
+            };
+            (pool.name_any(), assessment)
+        })
+        .collect()
+}
+
+fn judge(
+    pool: &IpPool,
+    range: Option<IpNetwork>,
+    pools: &Snapshot<IpPool>,
+    blocks: &[(&IpamBlock, IpNetwork)],
+) -> Verdict {
+    let no = |reason: &str, message: String| Verdict {
+        type_: ALLOCATABLE,
+        status: Some(false),
+        reason: reason.to_owned(),
+        message,
+    };
+    let Some(range) = range else {
+        return no("InvalidCIDR", format!("cidr '{}' is not a network in CIDR form", pool.spec.cidr));
+    };
+    if pool.metadata.deletion_timestamp.is_some() {
+        return no("Terminating", "the pool is being deleted".to_owned());
+    }
+    if pool.spec.disabled {
+        return no("PoolDisabled", "the pool is disabled".to_owned());
+    }
+    if let Err(error) = pool.spec.node_selector.parse::<Selector>() {
+        return no("InvalidSelector", format!("nodeSelector: {error}"));
+    }
+    if let Err(error) = pool.spec.namespace_selector.parse::<Selector>() {
+        return no("InvalidSelector", format!("namespaceSelector: {error}"));
+    }
+    let elder = pools.values().find(|other| {
+        age(other) < age(pool) && other.spec.network().is_some_and(|r| overlap(masked(r), range))
+    });
+    if let Some(elder) = elder {
+        let message =
+            format!("{range} overlaps pool {} ({}), which is older", elder.name_any(), elder.spec.cidr);
+        return no("CIDROverlap", message);
+    }
+    let odd = blocks.iter().find(|(_, cidr)| {
+        overlap(*cidr, range) && (!contains(range, *cidr) || cidr.prefix() != pool.spec.block_prefix())
+    });
+    if let Some((block, cidr)) = odd {
+        let message = format!(
+            "block {cidr} of {} is not of this pool's size /{}: wait until it is free, or choose another range",
+            block.spec.owner.name,
+            pool.spec.block_prefix()
+        );
+        return no("BlockOverlap", message);
+    }
+    Verdict { type_: ALLOCATABLE, status: Some(true), reason: "OK".to_owned(), message: String::new() }
+}
+
+/// Orders pools by who was first; names break ties.
+fn age(pool: &IpPool) -> (Option<Timestamp>, &str) {
+    let created = pool.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    (created, pool.metadata.name.as_deref().unwrap_or_default())
+}
+
+fn contains(outer: IpNetwork, inner: IpNetwork) -> bool {
+    outer.is_ipv4() == inner.is_ipv4() && outer.prefix() <= inner.prefix() && outer.contains(inner.ip())
+}
+
+fn overlap(a: IpNetwork, b: IpNetwork) -> bool {
+    contains(a, b) || contains(b, a)
+}
+
+fn capacity(range: IpNetwork) -> u128 {
+    let bits = u32::from(if range.is_ipv4() { 32 - range.prefix() } else { 128 - range.prefix() });
+    1_u128.checked_shl(bits).unwrap_or(u128::MAX)
+}
+
+/// Writes finalizer and status where they differ from what is stored.
+async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<(), kube::Error> {
+    let name = pool.name_any();
+    let parameters = PatchParams::default();
+    let kept = pool.finalizers().iter().any(|f| f == FINALIZER);
+    let deleting = pool.metadata.deletion_timestamp.is_some();
+    if kept == deleting && (!deleting || found.blocks == 0) {
+        let mut finalizers: Vec<String> =
+            pool.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
+        if !deleting {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let version = pool.metadata.resource_version.clone();
+        let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
+        api.patch(&name, &parameters, &Patch::Merge(patch)).await?;
+        if deleting {
+            info!(pool = name, "no block lies inside any more: the pool may go");
+            return Ok(());
+        }
+    }
+    let mut status = pool.status.clone().unwrap_or_default();
+    let stated =
+        conditions::set(&mut status.conditions, &found.verdict, pool.metadata.generation, Timestamp::now());
+    let counted = IpPoolStatus {
+        conditions: status.conditions.clone(),
+        capacity: found.capacity.map(|c| c.to_string()),
+        blocks: i64::try_from(found.blocks).ok(),
+        used: i64::try_from(found.used).ok(),
+    };
+    if stated || counted != status {
+        api.patch_status(&name, &parameters, &Patch::Merge(json!({"status": counted}))).await?;
+        if stated {
+            let Verdict { reason, message, .. } = &found.verdict;
+            info!(pool = name, reason, message, "judged the pool");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use caracal_api::{BlockOwner, IpPoolSpec, IpamBlockSpec, OwnerKind};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    fn pool(name: &str, cidr: &str, created: i64) -> IpPool {
+        let spec: IpPoolSpec = serde_json::from_value(json!({"cidr": cidr})).unwrap();
+        let mut pool = IpPool::new(name, spec);
+        pool.metadata.creation_timestamp = Some(Time(Timestamp::from_second(created).unwrap()));
+        pool
+    }
+
+    fn block(cidr: &str, used: usize) -> IpamBlock {
+        let owner = BlockOwner {
+            kind: OwnerKind::Node,
+            name: "n1".into(),
+            node_uid: String::new(),
+            machine_id: String::new(),
+            claim_token: String::new(),
+        };
+        let allocations = (0..used).map(|o| (o.to_string(), "w/1/h//".to_owned())).collect();
+        let spec = IpamBlockSpec {
+            cidr: cidr.into(),
+            owner,
+            pool: "p".into(),
+            pool_uid: "u".into(),
+            shared: false,
+            allocations,
+        };
+        IpamBlock::new(&cidr.replace(['.', ':', '/'], "-"), spec)
+    }
+
+    fn reasons(pools: Vec<IpPool>, blocks: Vec<IpamBlock>) -> Vec<String> {
+        let found = assess(&pools.into_iter().collect(), &blocks.into_iter().collect());
+        found.into_iter().map(|(name, a)| format!("{name} {}", a.verdict.reason)).collect()
+    }
+
+    #[test]
+    fn of_two_pools_that_overlap_the_older_is_allocatable() {
+        let found = reasons(vec![pool("a", "10.0.0.0/8", 20), pool("b", "10.244.0.0/16", 10)], vec![]);
+        assert_eq!(found, ["a CIDROverlap", "b OK"]);
+        let found = reasons(vec![pool("a", "10.0.0.0/16", 20), pool("b", "fd00::/48", 10)], vec![]);
+        assert_eq!(found, ["a OK", "b OK"]);
+    }
+
+    #[test]
+    fn a_pool_over_blocks_of_another_size_is_not_allocatable() {
+        let found = reasons(vec![pool("a", "10.244.0.0/16", 1)], vec![block("10.244.0.0/24", 0)]);
+        assert_eq!(found, ["a BlockOverlap"]);
+        let found = reasons(vec![pool("a", "10.244.0.0/16", 1)], vec![block("10.244.0.0/26", 0)]);
+        assert_eq!(found, ["a OK"]);
+    }
+
+    #[test]
+    fn disabled_deleted_and_malformed_pools_say_why() {
+        let mut disabled = pool("a", "10.1.0.0/16", 1);
+        disabled.spec.disabled = true;
+        let mut deleted = pool("b", "10.2.0.0/16", 1);
+        deleted.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        let mut selector = pool("c", "10.3.0.0/16", 1);
+        selector.spec.node_selector = "rack ==".into();
+        let broken = pool("d", "ten", 1);
+        let found = reasons(vec![disabled, deleted, selector, broken], vec![]);
+        assert_eq!(found, ["a PoolDisabled", "b Terminating", "c InvalidSelector", "d InvalidCIDR"]);
+    }
+
+    #[test]
+    fn capacity_and_use_are_counted() {
+        let pools = [pool("a", "10.244.0.0/16", 1), pool("b", "fd00::/48", 1)].into_iter().collect();
+        let blocks = [block("10.244.0.0/26", 3), block("10.244.0.64/26", 2)].into_iter().collect();
+        let found = assess(&pools, &blocks);
+        assert_eq!((found["a"].capacity, found["a"].blocks, found["a"].used), (Some(65536), 2, 5));
+        assert_eq!((found["b"].capacity, found["b"].blocks), (Some(1 << 80), 0));
+    }
+}
