@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::{Asn, Families, HoldTime, RouterId};
+use crate::wire::{Context, header};
 
 /// The terms of an established session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +39,13 @@ impl Negotiated {
         self.local_as == self.peer_as
     }
 
-    /// The octets an UPDATE may have (RFC 4271 §4.1).
-    pub fn max_message(&self) -> usize {
-        4096
+    /// What the codec must know of this session.
+    pub fn context(&self) -> Context {
+        Context {
+            external_peer: (!self.is_internal()).then_some(self.peer_as),
+            four_octet: self.four_octet,
+            families: self.families,
+            max_message: header::MAX_MESSAGE,
+        }
     }
 }

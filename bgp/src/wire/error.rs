@@ -1,4 +1,11 @@
-//! What can be wrong with received bytes.
+//! What can be wrong with received bytes, where, and what it costs (RFC 4271 §6, RFC 7606).
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::code_points::attribute as code;
+use super::notification::{Cause, HeaderError, Notification, OpenError, UpdateError};
 
 /// What a fault costs. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,4 +16,212 @@ pub enum Disposition {
     TreatAsWithdraw,
     /// The session ends with a NOTIFICATION.
     SessionReset,
+}
+
+/// The part of a message a fault lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// The 19 octets before every message.
+    Header,
+    /// The OPEN message outside of its parameters.
+    Open,
+    /// The optional parameters of OPEN.
+    Parameters,
+    /// Withdrawn Routes of an UPDATE.
+    Withdrawn,
+    /// The list of path attributes.
+    Attributes,
+    /// The value of the attribute of this type.
+    Attribute(u8),
+    /// Network Layer Reachability Information of an UPDATE.
+    Nlri,
+    /// The NOTIFICATION message.
+    Notification,
+    /// The ROUTE-REFRESH message.
+    RouteRefresh,
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Section::Header => f.write_str("message header"),
+            Section::Open => f.write_str("OPEN"),
+            Section::Parameters => f.write_str("OPEN optional parameters"),
+            Section::Withdrawn => f.write_str("UPDATE withdrawn routes"),
+            Section::Attributes => f.write_str("UPDATE path attributes"),
+            Section::Attribute(code) => write!(f, "UPDATE attribute {}", super::attribute::name(*code)),
+            Section::Nlri => f.write_str("UPDATE NLRI"),
+            Section::Notification => f.write_str("NOTIFICATION"),
+            Section::RouteRefresh => f.write_str("ROUTE-REFRESH"),
+        }
+    }
+}
+
+/// A fault and its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reading {section}, octet {offset} of the message's body: {fault}")]
+pub struct Error {
+    /// The part of the message.
+    pub section: Section,
+    /// Octets from the end of the message header (from its start for [`Section::Header`]).
+    pub offset: usize,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The marker is not all ones.
+    #[error("the marker is not all ones: this is not BGP, or the stream lost its place")]
+    Marker,
+    /// The length of a message is out of bounds for its type.
+    #[error("a message of type {kind} cannot have {length} octets")]
+    MessageLength {
+        /// The message type.
+        kind: u8,
+        /// The length found.
+        length: u16,
+    },
+    /// The message type is unknown.
+    #[error("message type {0} is unknown")]
+    MessageType(u8),
+    /// A field does not fit in what is left.
+    #[error("the field goes beyond the end of its section")]
+    Truncated,
+    /// BGP-4 is the only version there is.
+    #[error("version {0} is asked for, only 4 is spoken here")]
+    Version(u8),
+    /// The peer is in another AS than configured.
+    #[error("the peer says it is in AS {found}, configured is AS {expected}: correct one of the two")]
+    PeerAs {
+        /// What the peer says.
+        found: u32,
+        /// What is configured.
+        expected: u32,
+    },
+    /// The BGP identifier is zero, or equals the own one inside the own AS (RFC 6286).
+    #[error("BGP identifier {0} is zero or our own: give every router one of its own")]
+    Identifier(std::net::Ipv4Addr),
+    /// A hold time of one or two seconds.
+    #[error("a hold time of {0} s is not allowed: 0 or at least 3")]
+    HoldTime(u16),
+    /// The optional parameter is unknown.
+    #[error("optional parameter {0} is unknown")]
+    Parameter(u8),
+    /// No address family is common.
+    #[error("the peer offers none of the configured address families")]
+    NoCommonFamily,
+    /// The flags contradict the attribute's definition.
+    #[error("flags 0x{0:02x} contradict the attribute's definition")]
+    Flags(u8),
+    /// The length of an attribute's value is not what its type has.
+    #[error("a length of {0} octets is not possible for this attribute")]
+    AttributeLength(usize),
+    /// A well-known attribute nobody knows.
+    #[error("well-known attribute {0} is unknown")]
+    UnknownWellKnown(u8),
+    /// The attribute appears twice.
+    #[error("the attribute appears more than once")]
+    Duplicate,
+    /// A mandatory attribute is missing.
+    #[error("the attribute is missing")]
+    Missing,
+    /// ORIGIN has an undefined value.
+    #[error("origin {0} is undefined")]
+    Origin(u8),
+    /// A segment of AS_PATH is empty, of an unknown type, or has AS 0 in it (RFC 7607).
+    #[error("a segment of type {kind} with {count} AS numbers is malformed")]
+    Segment {
+        /// The segment type.
+        kind: u8,
+        /// How many AS numbers it should have.
+        count: u8,
+    },
+    /// AS 0 (RFC 7607).
+    #[error("AS 0 must not appear (RFC 7607)")]
+    ZeroAs,
+    /// The path of an external peer does not begin with its AS.
+    #[error("the path does not begin with the peer's AS {0}")]
+    FirstAs(u32),
+    /// The next hop cannot be one.
+    #[error("{0} cannot be a next hop")]
+    NextHop(std::net::IpAddr),
+    /// The next hop of MP_REACH_NLRI has an impossible length.
+    #[error("a next hop of {0} octets is not possible for this address family")]
+    NextHopLength(usize),
+    /// A prefix is longer than its family allows.
+    #[error("a prefix of {0} bits is longer than its family allows")]
+    PrefixLength(u8),
+    /// Attributes without any reachable prefix, and one of them faulty (RFC 7606 §5.2).
+    #[error("an attribute is faulty and no prefix was found that it belongs to (RFC 7606 §5.2)")]
+    NoPrefixes,
+}
+
+impl Error {
+    /// What the fault costs when found in an attribute of a session with an internal or external peer is decided
+    /// where it is found, by the attribute's own file; this is the rule for all that do not say otherwise.
+    pub fn disposition(&self) -> Disposition {
+        use Disposition::{AttributeDiscard, SessionReset, TreatAsWithdraw};
+        match (self.section, &self.fault) {
+            (Section::Attribute(code::MP_REACH | code::MP_UNREACH), Fault::NextHop(_) | Fault::Flags(_)) => {
+                TreatAsWithdraw
+            }
+            (Section::Attribute(code::MP_REACH | code::MP_UNREACH), _) => SessionReset,
+            (Section::Attribute(_), Fault::Duplicate) => AttributeDiscard,
+            (
+                Section::Attribute(
+                    code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR,
+                ),
+                fault,
+            ) if !matches!(fault, Fault::Flags(_)) => AttributeDiscard,
+            (Section::Attribute(_), _) => TreatAsWithdraw,
+            (Section::Attributes, Fault::Truncated) => TreatAsWithdraw,
+            (Section::Attributes | Section::Withdrawn | Section::Nlri, _) => SessionReset,
+            (Section::Header | Section::Open | Section::Parameters, _) => SessionReset,
+            (Section::Notification | Section::RouteRefresh, _) => SessionReset,
+        }
+    }
+
+    /// The NOTIFICATION that tells the peer (RFC 4271 §6.1 to §6.3).
+    pub fn notification(&self) -> Notification {
+        Notification { cause: self.cause(), data: self.data() }
+    }
+
+    fn cause(&self) -> Cause {
+        match (&self.fault, self.section) {
+            (Fault::Marker, _) => Cause::Header(HeaderError::NotSynchronized),
+            (Fault::MessageLength { .. }, _) => Cause::Header(HeaderError::BadLength),
+            (Fault::MessageType(_), _) => Cause::Header(HeaderError::BadType),
+            (Fault::Version(_), _) => Cause::Open(OpenError::Version),
+            (Fault::PeerAs { .. }, _) => Cause::Open(OpenError::PeerAs),
+            (Fault::Identifier(_), _) => Cause::Open(OpenError::Identifier),
+            (Fault::HoldTime(_), _) => Cause::Open(OpenError::HoldTime),
+            (Fault::Parameter(_), _) => Cause::Open(OpenError::Parameter),
+            (Fault::NoCommonFamily, _) => Cause::Open(OpenError::Capability),
+            (_, Section::Open | Section::Parameters) => Cause::Open(OpenError::Unspecific),
+            (_, Section::Header | Section::Notification | Section::RouteRefresh) => {
+                Cause::Header(HeaderError::BadLength)
+            }
+            (Fault::PrefixLength(_), _) | (Fault::Truncated, Section::Nlri | Section::Withdrawn) => {
+                Cause::Update(UpdateError::NetworkField)
+            }
+            (_, Section::Attribute(code::MP_REACH | code::MP_UNREACH)) => {
+                Cause::Update(UpdateError::OptionalAttribute)
+            }
+            (_, Section::Attributes | Section::Attribute(_) | Section::Nlri | Section::Withdrawn) => {
+                Cause::Update(UpdateError::AttributeList)
+            }
+        }
+    }
+
+    fn data(&self) -> Bytes {
+        match &self.fault {
+            Fault::MessageLength { length, .. } => Bytes::copy_from_slice(&length.to_be_bytes()),
+            Fault::MessageType(kind) => Bytes::copy_from_slice(&[*kind]),
+            // The version supported here, in two octets.
+            Fault::Version(_) => Bytes::from_static(&[0, 4]),
+            _ => Bytes::new(),
+        }
+    }
 }

@@ -7,6 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
+use bytes::{BufMut, BytesMut};
+
+use super::error::{Error, Fault};
+use super::reader::Reader;
 use crate::config::Family;
 
 /// A prefix of one family: small, `Copy`, always masked.
@@ -121,3 +125,34 @@ macro_rules! prefix {
 
 prefix!(Ipv4Prefix, u32, 32, Ipv4Unicast, Ipv4Addr, Ipv4Network, V4, "An IPv4 prefix in five octets.");
 prefix!(Ipv6Prefix, u128, 128, Ipv6Unicast, Ipv6Addr, Ipv6Network, V6, "An IPv6 prefix in seventeen octets.");
+
+/// Reads prefixes to the end of the section. The loop is by hand: it is where a full table's time goes.
+pub(super) fn decode_all<P: Prefix>(reader: &mut Reader<'_>) -> Result<Vec<P>, Error> {
+    let mut rest = reader.rest();
+    // The mean prefix of a full table has three octets and its length.
+    let mut prefixes = Vec::with_capacity(rest.len() / 4 + 1);
+    while let Some((length, octets)) = rest.split_first() {
+        let taken = octets.split_at_checked(usize::from(*length).div_ceil(8));
+        let prefix = taken.and_then(|(octets, _)| P::from_octets(octets, *length));
+        let (Some(prefix), Some((_, behind))) = (prefix, taken) else {
+            let fault = if *length > P::MAX_LENGTH { Fault::PrefixLength(*length) } else { Fault::Truncated };
+            let mut at = reader.error(fault);
+            at.offset += reader.len() - rest.len();
+            return Err(at);
+        };
+        prefixes.push(prefix);
+        rest = behind;
+    }
+    Ok(prefixes)
+}
+
+/// Writes one prefix.
+pub(super) fn encode<P: Prefix>(prefix: P, out: &mut BytesMut) {
+    out.put_u8(prefix.length());
+    out.put_slice(prefix.octets(&mut [0; 16]));
+}
+
+/// The octets [`encode`] writes.
+pub(super) fn encoded_length<P: Prefix>(prefix: P) -> usize {
+    1 + usize::from(prefix.length()).div_ceil(8)
+}

@@ -1,5 +1,12 @@
 //! AS_PATH (type 2, RFC 4271 §5.1.2, RFC 6793): the autonomous systems a route went through.
 
+use super::{Draft, Outgoing};
+use crate::wire::Context;
+use crate::wire::code_points::attribute as code;
+use crate::wire::error::{Error, Fault};
+use crate::wire::reader::Reader;
+use bytes::{BufMut, BytesMut};
+
 use std::fmt;
 
 use smallvec::{SmallVec, smallvec};
@@ -93,4 +100,138 @@ impl fmt::Display for AsPath {
         }
         Ok(())
     }
+}
+
+/// The octets of one AS number.
+#[derive(Clone, Copy)]
+enum Width {
+    Two,
+    Four,
+}
+
+impl Width {
+    fn of(context: &Context) -> Width {
+        if context.four_octet { Width::Four } else { Width::Two }
+    }
+
+    fn read(self, value: &mut Reader<'_>) -> Result<Asn, Error> {
+        Ok(Asn(match self {
+            Width::Two => u32::from(value.u16()?),
+            Width::Four => value.u32()?,
+        }))
+    }
+
+    fn write(self, asn: Asn, out: &mut BytesMut) {
+        match self {
+            Width::Two => out.put_u16(asn.two_octets()),
+            Width::Four => out.put_u32(asn.0),
+        }
+    }
+}
+
+fn read(value: &mut Reader<'_>, width: Width) -> Result<AsPath, Error> {
+    let mut path = AsPath::default();
+    while !value.is_empty() {
+        let at = *value;
+        let (kind, count) = (value.u8()?, value.u8()?);
+        // Segments of confederations (3, 4) have no place outside of one (RFC 5065 §5), and none is spoken here.
+        let known = match kind {
+            1 => Some(SegmentKind::Set),
+            2 => Some(SegmentKind::Sequence),
+            _ => None,
+        };
+        let Some(kind) = known.filter(|_| count != 0) else {
+            return Err(at.error(Fault::Segment { kind, count }));
+        };
+        let mut asns = SmallVec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            let asn = width.read(value)?;
+            if asn.0 == 0 {
+                return Err(at.error(Fault::ZeroAs));
+            }
+            asns.push(asn);
+        }
+        path.segments.push(Segment { kind, asns });
+    }
+    Ok(path)
+}
+
+fn write(path: &AsPath, width: Width, out: &mut BytesMut) {
+    for segment in &path.segments {
+        let kind = match segment.kind {
+            SegmentKind::Set => 1,
+            SegmentKind::Sequence => 2,
+        };
+        for part in segment.asns.chunks(255) {
+            out.put_u8(kind);
+            // A chunk has at most 255 elements.
+            out.put_u8(u8::try_from(part.len()).unwrap_or(u8::MAX));
+            part.iter().for_each(|asn| width.write(*asn, out));
+        }
+    }
+}
+
+pub(super) fn decode(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
+    let at = *value;
+    let path = read(value, Width::of(context))?;
+    // Whoever is outside must have put itself first (RFC 4271 §6.3).
+    if let Some(peer) = context.external_peer
+        && path.neighbour().map(|asn| if context.four_octet { asn.0 } else { u32::from(asn.two_octets()) })
+            != Some(if context.four_octet { peer.0 } else { u32::from(peer.two_octets()) })
+    {
+        return Err(at.error(Fault::FirstAs(peer.0)));
+    }
+    draft.set.as_path = path;
+    Ok(())
+}
+
+pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    super::put(code::AS_PATH, out, |out| write(&outgoing.set.as_path, Width::of(outgoing.context), out));
+}
+
+/// AS4_PATH (type 17, RFC 6793 §3): the numbers a two-octet AS_PATH could not hold.
+pub(super) fn decode_as4(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
+    draft.as4_path = Some(read(value, Width::Four)?);
+    Ok(())
+}
+
+pub(super) fn encode_as4(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    let path = &outgoing.set.as_path;
+    let wide = path.segments.iter().flat_map(|segment| &segment.asns).any(|asn| asn.0 > u32::from(u16::MAX));
+    if !outgoing.context.four_octet && wide {
+        super::put(code::AS4_PATH, out, |out| write(path, Width::Four, out));
+    }
+}
+
+/// The true path of a two-octet AS_PATH and the AS4_PATH beside it (RFC 6793 §4.2.3): what is longer of the first is
+/// put before the second. An AS4_PATH longer than the AS_PATH is ignored.
+pub(in crate::wire) fn merge(path: AsPath, as4: AsPath) -> AsPath {
+    let Some(mut missing) = path.hops().checked_sub(as4.hops()) else { return path };
+    let mut merged = AsPath::default();
+    for mut segment in path.segments {
+        if missing == 0 {
+            break;
+        }
+        match segment.kind {
+            SegmentKind::Set => missing -= 1,
+            SegmentKind::Sequence => {
+                segment.asns.truncate(missing);
+                missing -= segment.asns.len();
+            }
+        }
+        merged.segments.push(segment);
+    }
+    for mut segment in as4.segments {
+        match merged.segments.last_mut() {
+            Some(last)
+                if last.kind == SegmentKind::Sequence
+                    && segment.kind == SegmentKind::Sequence
+                    && last.asns.len() + segment.asns.len() <= 255 =>
+            {
+                last.asns.append(&mut segment.asns);
+            }
+            Some(_) | None => merged.segments.push(segment),
+        }
+    }
+    merged
 }

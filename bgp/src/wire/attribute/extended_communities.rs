@@ -1,5 +1,12 @@
 //! EXTENDED COMMUNITIES (type 16, RFC 4360): kept and passed on as the eight octets they are.
 
+use super::{Draft, Outgoing};
+use crate::wire::Context;
+use crate::wire::code_points::attribute as code;
+use crate::wire::error::Error;
+use crate::wire::reader::Reader;
+use bytes::{BufMut, BytesMut};
+
 use std::fmt;
 
 /// One extended community.
@@ -9,5 +16,26 @@ pub struct ExtendedCommunity(pub [u8; 8]);
 impl fmt::Display for ExtendedCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "0x{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
+    value.elements_of(8)?;
+    let mut list = Vec::with_capacity(value.len() / 8);
+    while !value.is_empty() {
+        list.push(ExtendedCommunity(value.parse(nom::number::complete::be_u64)?.to_be_bytes()));
+    }
+    list.sort_unstable();
+    list.dedup();
+    draft.set.extended_communities = list;
+    Ok(())
+}
+
+pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    let list = &outgoing.set.extended_communities;
+    if !list.is_empty() {
+        super::put(code::EXTENDED_COMMUNITIES, out, |out| {
+            list.iter().for_each(|community| out.put_slice(&community.0));
+        });
     }
 }

@@ -1,5 +1,12 @@
 //! LARGE_COMMUNITY (type 32, RFC 8092).
 
+use super::{Draft, Outgoing};
+use crate::wire::Context;
+use crate::wire::code_points::attribute as code;
+use crate::wire::error::Error;
+use crate::wire::reader::Reader;
+use bytes::{BufMut, BytesMut};
+
 use std::fmt;
 
 /// One large community, written `global:first:second`.
@@ -16,5 +23,30 @@ pub struct LargeCommunity {
 impl fmt::Display for LargeCommunity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.global, self.first, self.second)
+    }
+}
+
+pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
+    value.elements_of(12)?;
+    let mut list = Vec::with_capacity(value.len() / 12);
+    while !value.is_empty() {
+        list.push(LargeCommunity { global: value.u32()?, first: value.u32()?, second: value.u32()? });
+    }
+    list.sort_unstable();
+    list.dedup();
+    draft.set.large_communities = list;
+    Ok(())
+}
+
+pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    let list = &outgoing.set.large_communities;
+    if !list.is_empty() {
+        super::put(code::LARGE_COMMUNITIES, out, |out| {
+            for community in list {
+                out.put_u32(community.global);
+                out.put_u32(community.first);
+                out.put_u32(community.second);
+            }
+        });
     }
 }

@@ -1,0 +1,20 @@
+//! ATOMIC_AGGREGATE (type 6, RFC 4271 §5.1.6): some AS numbers of the aggregate were left out.
+
+use super::{Draft, Outgoing};
+use crate::wire::Context;
+use crate::wire::code_points::attribute as code;
+use crate::wire::error::Error;
+use crate::wire::reader::Reader;
+use bytes::BytesMut;
+
+pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
+    value.exactly(0)?;
+    draft.set.atomic_aggregate = true;
+    Ok(())
+}
+
+pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
+    if outgoing.set.atomic_aggregate {
+        super::put(code::ATOMIC_AGGREGATE, out, |_| ());
+    }
+}
