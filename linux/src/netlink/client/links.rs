@@ -1,0 +1,217 @@
+//! Links: looking, making, changing, removing.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+use crate::namespace::Namespace;
+use crate::netlink::client::Client;
+use crate::netlink::error::Error;
+use crate::object::link::{IfName, Link, Mac};
+
+/// A pair of linked devices to be made: this end here, the other in its place.
+#[derive(Debug, Clone)]
+pub struct Veth<'a> {
+    /// The name of this end.
+    pub name: IfName,
+    /// Its Ethernet address; the kernel takes one by chance if none is given.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes; 1500 if none is given.
+    pub mtu: Option<u32>,
+    /// Text kept with this end.
+    pub alias: Option<String>,
+    /// Whether to set this end up.
+    pub up: bool,
+    /// The other end.
+    pub peer: VethEnd<'a>,
+}
+
+/// The other end of a [`Veth`]. It is born in its namespace, down, with its name: it is never seen elsewhere.
+#[derive(Debug, Clone)]
+pub struct VethEnd<'a> {
+    /// Its name there.
+    pub name: IfName,
+    /// Its Ethernet address; the kernel takes one by chance if none is given.
+    pub mac: Option<Mac>,
+    /// Its MTU in bytes; 1500 if none is given.
+    pub mtu: Option<u32>,
+    /// Where it is to be.
+    pub namespace: &'a Namespace,
+}
+
+/// What to change of a link; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct LinkChange<'a> {
+    /// Set it up or down.
+    pub up: Option<bool>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<Mac>,
+    /// Text kept with it.
+    pub alias: Option<String>,
+    /// A new name; the link must be down.
+    pub name: Option<IfName>,
+    /// Make it a port of this bridge, bond or VRF, or (`Some(None)`) of none.
+    pub master: Option<Option<IfName>>,
+    /// Move it into this namespace.
+    pub namespace: Option<&'a Namespace>,
+}
+
+impl Client {
+    /// The link with this name, if there is one.
+    pub async fn link(&self, name: &IfName) -> Result<Option<Link>, Error> {
+        let mut query = LinkMessage::default();
+        query.attributes.push(LinkAttribute::IfName(name.to_string()));
+        query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        match self.get(|| format!("looking for device {name}"), RouteNetlinkMessage::GetLink(query)).await {
+            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Link::from_message(&message)),
+            Ok(_) => Ok(None),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All links.
+    pub async fn links(&self) -> Result<Vec<Link>, Error> {
+        let mut query = LinkMessage::default();
+        query.header.interface_family = AddressFamily::Unspec;
+        query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.list(
+            || "listing devices".to_owned(),
+            RouteNetlinkMessage::GetLink(query),
+            |message| match message {
+                RouteNetlinkMessage::NewLink(message) => Link::from_message(&message),
+                _ => None,
+            },
+        )
+        .await
+    }
+
+    /// Makes a pair of devices and returns this end. If the last step fails, nothing is left behind.
+    pub async fn create_veth(&self, veth: &Veth<'_>) -> Result<Link, Error> {
+        let peer = end(&veth.peer.name, veth.peer.mac, veth.peer.mtu)
+            .append_extra_attribute(LinkAttribute::NetNsFd(veth.peer.namespace.as_fd().as_raw_fd()))
+            .build();
+        let doing = || {
+            let (name, peer) = (&veth.name, &veth.peer);
+            format!("making the veth {name} with {} in the namespace {}", peer.name, peer.namespace.name())
+        };
+        self.create(
+            doing,
+            veth.name,
+            veth.mac,
+            veth.mtu,
+            InfoKind::Veth,
+            Some(InfoData::Veth(InfoVeth::Peer(peer))),
+        )
+        .await?;
+        // The kernel takes no alias with the creation.
+        let change = LinkChange { up: Some(veth.up), alias: veth.alias.clone(), ..LinkChange::default() };
+        let finished = match self.change_link(&veth.name, &change).await {
+            Ok(()) => self.link(&veth.name).await,
+            Err(error) => Err(error),
+        };
+        match finished {
+            Ok(Some(link)) => Ok(link),
+            Ok(None) => Err(Error::NoDevice { doing: doing(), device: veth.name }),
+            Err(error) => {
+                self.delete_link(&veth.name).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a bridge: an Ethernet switch in software. It is down.
+    pub async fn create_bridge(&self, name: &IfName) -> Result<(), Error> {
+        self.create(|| format!("making the bridge {name}"), *name, None, None, InfoKind::Bridge, None).await
+    }
+
+    async fn create(
+        &self,
+        doing: impl Fn() -> String,
+        name: IfName,
+        mac: Option<Mac>,
+        mtu: Option<u32>,
+        kind: InfoKind,
+        data: Option<InfoData>,
+    ) -> Result<(), Error> {
+        let mut message = end(&name, mac, mtu).build();
+        let kind = netlink_packet_route::link::LinkInfo::Kind(kind);
+        let data = data.map(netlink_packet_route::link::LinkInfo::Data);
+        message.attributes.push(LinkAttribute::LinkInfo([kind].into_iter().chain(data).collect()));
+        self.change(doing, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+    }
+
+    /// Sends a link message of any kind: for probes of what the kernel knows.
+    pub(crate) async fn create_any(
+        &self,
+        doing: impl Fn() -> String,
+        message: LinkMessage,
+    ) -> Result<(), Error> {
+        self.change(doing, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
+    }
+
+    /// Changes a link, all at once.
+    pub async fn change_link(&self, name: &IfName, change: &LinkChange<'_>) -> Result<(), Error> {
+        let doing = || format!("changing device {name}");
+        let index = self.index(&doing, name).await?;
+        let mut message = LinkMessageBuilder::<LinkUnspec>::new().index(index);
+        message = match change.up {
+            Some(true) => message.up(),
+            Some(false) => message.down(),
+            None => message,
+        };
+        let mut message = message.build();
+        let attributes = &mut message.attributes;
+        attributes.extend(change.mtu.map(LinkAttribute::Mtu));
+        attributes.extend(change.mac.map(|mac| LinkAttribute::Address(mac.0.to_vec())));
+        attributes.extend(change.alias.clone().map(LinkAttribute::IfAlias));
+        attributes.extend(change.name.map(|name| LinkAttribute::IfName(name.to_string())));
+        attributes.extend(change.namespace.map(|ns| LinkAttribute::NetNsFd(ns.as_fd().as_raw_fd())));
+        if let Some(master) = &change.master {
+            let index = match master {
+                Some(master) => self.index(&doing, master).await?,
+                None => 0,
+            };
+            message.attributes.push(LinkAttribute::Controller(index));
+        }
+        self.change(doing, RouteNetlinkMessage::SetLink(message), 0).await
+    }
+
+    /// Removes a link, and with it its other end; false if there was none.
+    pub async fn delete_link(&self, name: &IfName) -> Result<bool, Error> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::IfName(name.to_string()));
+        match self
+            .change(|| format!("removing device {name}"), RouteNetlinkMessage::DelLink(message), 0)
+            .await
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Some(libc::ENODEV) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The number of this device.
+    pub(super) async fn index(&self, doing: &impl Fn() -> String, device: &IfName) -> Result<u32, Error> {
+        match self.link(device).await? {
+            Some(link) => Ok(link.index),
+            None => Err(Error::NoDevice { doing: doing(), device: *device }),
+        }
+    }
+}
+
+fn end(name: &IfName, mac: Option<Mac>, mtu: Option<u32>) -> LinkMessageBuilder<LinkUnspec> {
+    let mut builder = LinkMessageBuilder::<LinkUnspec>::new().name(name.as_str());
+    if let Some(mac) = mac {
+        builder = builder.address(mac.0.to_vec());
+    }
+    if let Some(mtu) = mtu {
+        builder = builder.mtu(mtu);
+    }
+    builder
+}
