@@ -3,7 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::{Asn, Families, HoldTime, RouterId};
+use super::event::Endpoints;
+use crate::config::{Asn, Families, HoldTime, PeerConfig, RouterId};
+use crate::wire::capability::Capability;
+use crate::wire::error::{Error, Fault, Section};
+use crate::wire::open::Open;
 use crate::wire::{Context, header};
 
 /// The terms of an established session.
@@ -47,5 +51,164 @@ impl Negotiated {
             families: self.families,
             max_message: header::MAX_MESSAGE,
         }
+    }
+}
+
+/// The OPEN sent to the peer.
+pub(super) fn offer(config: &PeerConfig, router_id: RouterId) -> Open {
+    let families = config.families.iter().map(|family| {
+        let (afi, safi) = family.code();
+        Capability::Multiprotocol(afi, safi)
+    });
+    let others = [Capability::RouteRefresh, Capability::FourOctetAs(config.local_as)];
+    Open {
+        my_as: config.local_as.two_octets(),
+        hold_time: config.hold_time,
+        identifier: router_id,
+        capabilities: families.chain(others).collect(),
+    }
+}
+
+/// The terms, or what is wrong with the peer's OPEN (RFC 4271 §6.2, RFC 6286 §2.2, RFC 5492 §5).
+pub(super) fn negotiate(
+    config: &PeerConfig,
+    router_id: RouterId,
+    open: &Open,
+    ends: Endpoints,
+) -> Result<Negotiated, Error> {
+    let error = |offset, fault| Error { section: Section::Open, offset, fault };
+    let peer_as = open.asn();
+    if peer_as != config.remote_as {
+        return Err(error(1, Fault::PeerAs { found: peer_as.0, expected: config.remote_as.0 }));
+    }
+    if config.is_internal() && open.identifier == router_id {
+        return Err(error(5, Fault::Identifier(open.identifier.address())));
+    }
+    let families = config.families.intersection(open.families());
+    if families.is_empty() {
+        return Err(error(9, Fault::NoCommonFamily(config.families)));
+    }
+    let hold_time = config.hold_time.min(open.hold_time);
+    let keepalive = hold_time.duration().map(|hold| {
+        let third = hold / 3;
+        config.keepalive.map_or(third, |configured| configured.min(third))
+    });
+    Ok(Negotiated {
+        local_as: config.local_as,
+        peer_as,
+        local_id: router_id,
+        peer_id: open.identifier,
+        hold_time,
+        keepalive,
+        families,
+        four_octet: open.four_octet_as().is_some(),
+        route_refresh: open.route_refresh(),
+        local: ends.local,
+        remote: ends.remote,
+    })
+}
+
+#[cfg(test)]
+pub(in crate::peer) mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Family, LocalNextHops, NextHopMode, PeerOrigin};
+    use crate::policy::Policy;
+
+    fn id(text: &str) -> RouterId {
+        RouterId::try_from(text.parse::<Ipv4Addr>().unwrap()).unwrap()
+    }
+
+    pub(in crate::peer) fn ends() -> Endpoints {
+        Endpoints { local: "192.0.2.1:179".parse().unwrap(), remote: "192.0.2.2:179".parse().unwrap() }
+    }
+
+    pub(in crate::peer) fn config(local_as: u32, remote_as: u32) -> PeerConfig {
+        PeerConfig {
+            name: "test".to_owned(),
+            origin: PeerOrigin::Configured,
+            remote: ends().remote,
+            remote_as: Asn(remote_as),
+            local_as: Asn(local_as),
+            local_address: None,
+            passive: false,
+            hold_time: HoldTime::try_from(90).unwrap(),
+            keepalive: None,
+            connect_retry: Duration::from_secs(5),
+            families: Families::dual(),
+            reflector_client: false,
+            next_hop: NextHopMode::Auto,
+            local_next_hops: LocalNextHops::default(),
+            multihop: None,
+            import: Arc::new(Policy::accept_all()),
+            export: Arc::new(Policy::accept_all()),
+        }
+    }
+
+    /// The terms between (AS, identifier) here and there.
+    pub(in crate::peer) fn terms(here: (u32, &str), there: (u32, &str)) -> Negotiated {
+        let open = offer(&config(there.0, here.0), id(there.1));
+        let local_id = id(here.1);
+        // Equal identifiers inside an AS are refused elsewhere.
+        let mut terms = negotiate(&config(here.0, there.0), id("255.0.0.1"), &open, ends()).unwrap();
+        terms.local_id = local_id;
+        terms
+    }
+
+    #[test]
+    fn the_smaller_hold_time_counts_and_zero_is_the_smallest() {
+        let mut here = config(1, 1);
+        let mut open = offer(&config(1, 1), id("10.0.0.2"));
+        open.hold_time = HoldTime::try_from(9).unwrap();
+        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        assert_eq!((terms.hold_time.seconds(), terms.keepalive), (9, Some(Duration::from_secs(3))));
+        here.keepalive = Some(Duration::from_secs(30));
+        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        assert_eq!(terms.keepalive, Some(Duration::from_secs(3)), "a third of the hold time at most");
+        open.hold_time = HoldTime::NEVER;
+        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        assert_eq!((terms.hold_time, terms.keepalive), (HoldTime::NEVER, None));
+    }
+
+    #[test]
+    fn a_peer_of_another_as_is_told_2_2() {
+        let open = offer(&config(3, 1), id("10.0.0.2"));
+        let error = negotiate(&config(1, 2), id("10.0.0.1"), &open, ends()).unwrap_err();
+        assert_eq!(error.notification().cause.codes(), (2, 2));
+    }
+
+    #[test]
+    fn a_great_as_is_compared_by_its_capability_and_not_by_as_trans() {
+        let open = offer(&config(4_200_000_000, 1), id("10.0.0.2"));
+        assert_eq!(open.my_as, 23456);
+        let terms = negotiate(&config(1, 4_200_000_000), id("10.0.0.1"), &open, ends()).unwrap();
+        assert!(terms.four_octet && !terms.is_internal());
+        assert!(negotiate(&config(1, 23456), id("10.0.0.1"), &open, ends()).is_err());
+    }
+
+    #[test]
+    fn an_equal_identifier_is_refused_inside_the_as_and_allowed_outside() {
+        let open = offer(&config(1, 1), id("10.0.0.1"));
+        let error = negotiate(&config(1, 1), id("10.0.0.1"), &open, ends()).unwrap_err();
+        assert_eq!(error.notification().cause.codes(), (2, 3));
+        let open = offer(&config(2, 1), id("10.0.0.1"));
+        assert!(negotiate(&config(1, 2), id("10.0.0.1"), &open, ends()).is_ok());
+    }
+
+    #[test]
+    fn without_a_common_family_the_missing_capabilities_are_listed() {
+        let mut here = config(1, 1);
+        here.families = [Family::Ipv6Unicast].into_iter().collect();
+        let mut open = offer(&config(1, 1), id("10.0.0.2"));
+        open.capabilities.clear();
+        let error = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap_err();
+        assert_eq!(error.notification().cause.codes(), (2, 7));
+        assert_eq!(&error.notification().data[..], [1, 4, 0, 2, 0, 1]);
+        // No multiprotocol capability at all means IPv4 unicast, and nothing of four octets was said.
+        let terms = negotiate(&config(1, 1), id("10.0.0.1"), &open, ends()).unwrap();
+        assert_eq!(terms.families, [Family::Ipv4Unicast].into_iter().collect());
+        assert!(!terms.four_octet && !terms.route_refresh);
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
+use super::capability::Capability;
 use super::code_points::attribute as code;
 use super::notification::{Cause, HeaderError, Notification, OpenError, UpdateError};
+use crate::config::{Families, Family};
 
 /// What a fault costs. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,7 +113,7 @@ pub enum Fault {
     Parameter(u8),
     /// No address family is common.
     #[error("the peer offers none of the configured address families")]
-    NoCommonFamily,
+    NoCommonFamily(Families),
     /// The flags contradict the attribute's definition.
     #[error("flags 0x{0:02x} contradict the attribute's definition")]
     Flags(u8),
@@ -198,7 +200,7 @@ impl Error {
             (Fault::Identifier(_), _) => Cause::Open(OpenError::Identifier),
             (Fault::HoldTime(_), _) => Cause::Open(OpenError::HoldTime),
             (Fault::Parameter(_), _) => Cause::Open(OpenError::Parameter),
-            (Fault::NoCommonFamily, _) => Cause::Open(OpenError::Capability),
+            (Fault::NoCommonFamily(_), _) => Cause::Open(OpenError::Capability),
             (_, Section::Open | Section::Parameters) => Cause::Open(OpenError::Unspecific),
             (_, Section::Header | Section::Notification | Section::RouteRefresh) => {
                 Cause::Header(HeaderError::BadLength)
@@ -221,6 +223,14 @@ impl Error {
             Fault::MessageType(kind) => Bytes::copy_from_slice(&[*kind]),
             // The version supported here, in two octets.
             Fault::Version(_) => Bytes::from_static(&[0, 4]),
+            // What is missing (RFC 5492 §5).
+            Fault::NoCommonFamily(families) => {
+                let mut list = BytesMut::new();
+                for (afi, safi) in families.iter().map(Family::code) {
+                    Capability::Multiprotocol(afi, safi).encode(&mut list);
+                }
+                list.freeze()
+            }
             _ => Bytes::new(),
         }
     }

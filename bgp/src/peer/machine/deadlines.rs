@@ -1,0 +1,83 @@
+//! What happens when a deadline has come: a function a state.
+
+use std::time::Instant;
+
+use super::{LEAST_DIAL_TIME, Peer};
+use crate::peer::action::{Action, Actions, Farewell, Reason};
+use crate::peer::event::Side;
+use crate::peer::state::{Dialer, Stage, State};
+use crate::wire::message::Message;
+use crate::wire::notification::Cause;
+
+/// What a connection's deadlines ask for.
+enum Due {
+    Nothing,
+    Keepalive,
+    HoldTimer,
+    SendHoldTimer,
+}
+
+impl Peer {
+    pub(super) fn tick(&mut self, now: Instant, out: &mut Actions) {
+        for side in Side::BOTH {
+            match self.due(now, side) {
+                Due::Nothing => (),
+                Due::Keepalive => out.push(Action::Send(side, Message::Keepalive)),
+                // A path that fell silent is tried again soon: this is no error of the peer's.
+                Due::HoldTimer => {
+                    self.end(now, side, words(Cause::HoldTimer), Reason::HoldTimer, out);
+                }
+                Due::SendHoldTimer => {
+                    self.end(now, side, words(Cause::SendHoldTimer), Reason::SendHoldTimer, out);
+                }
+            }
+        }
+        self.tick_dialer(now, out);
+    }
+
+    fn due(&mut self, now: Instant, side: Side) -> Due {
+        let State::Running(running) = &mut self.state else { return Due::Nothing };
+        let Some(connection) = running.slot(side) else { return Due::Nothing };
+        let past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        let (hold, keepalive, send_hold, terms) = match &mut connection.stage {
+            Stage::OpenSent(state) => {
+                return if state.hold <= now { Due::HoldTimer } else { Due::Nothing };
+            }
+            Stage::OpenConfirm(state) => (state.hold, &mut state.keepalive, None, &state.terms),
+            Stage::Established(state) => (state.hold, &mut state.keepalive, state.send_hold, &state.terms),
+        };
+        if past(send_hold) {
+            return Due::SendHoldTimer;
+        }
+        if past(hold) {
+            return Due::HoldTimer;
+        }
+        if past(*keepalive) {
+            *keepalive = terms.keepalive.map(|interval| now + self.backoff.jitter(interval));
+            return Due::Keepalive;
+        }
+        Due::Nothing
+    }
+
+    fn tick_dialer(&mut self, now: Instant, out: &mut Actions) {
+        let State::Running(running) = &mut self.state else { return };
+        match running.dialer {
+            Dialer::Resting { until } if until <= now && !self.config.passive => {
+                let give_up = now + self.config.connect_retry.max(LEAST_DIAL_TIME);
+                running.dialer = Dialer::Dialing { give_up };
+                running.rest_until = None;
+                out.push(Action::Dial);
+            }
+            Dialer::Dialing { give_up } if give_up <= now => {
+                running.dialer = Dialer::Held;
+                self.last_error = Some(Reason::DialTimedOut);
+                out.push(Action::Close(Side::Active, Farewell::Silent));
+            }
+            Dialer::Held | Dialer::Resting { .. } | Dialer::Dialing { .. } => (),
+        }
+    }
+}
+
+fn words(cause: Cause) -> Farewell {
+    Farewell::Notification(cause.into())
+}
