@@ -4,9 +4,11 @@
 //! functions of [`desired`]; the kernel and the BGP speaker are then made to match. See `docs/ARCHITECTURE.md`.
 
 pub mod agent;
+pub mod attachments;
 pub mod cluster;
 pub mod controller;
 pub mod desired;
+pub mod ipam;
 pub mod kernel;
 pub mod node;
 pub mod settings;

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Which node owns which block of addresses, and which of its addresses are free: a pure machine.
+//!
+//! [`Ipam`] takes [`Input`]s and returns [`Action`]s. It has no I/O, no clock of its own and no async: time is an
+//! argument, what it wants from the API server is a [`Request`] that a shell performs and answers. So a simulation of
+//! many nodes with lost replies, conflicts and crashes can prove what matters: no address is given out twice, none is
+//! lost for ever, none lies outside its pool, and every block has one owner.
+//!
+//! Affinity is strict: only the owner of a block gives out its addresses. Its memory and its journal decide, and the
+//! `IPAMBlock` object follows later. Creating that object is the lock on its CIDR, since its name is the CIDR.
+
+mod pool;
+mod recover;
+mod refusal;
+mod report;
+mod request;
+mod settings;
+mod walk;
+mod want;
+
+pub use pool::{Pool, PoolUnfit, Pools};
+pub use recover::{Held, JournalTrust};
+pub use refusal::{Dispute, Fence, Refusal};
+pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamReport};
+pub use request::{Action, AskId, Delta, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
+pub use settings::Settings;
+pub use want::{Allocation, Attributes, Family, Handle, Purpose, Want, WantFamilies};

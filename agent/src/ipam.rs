@@ -1,0 +1,92 @@
+//! The allocator of this node: a task that drives the pure machine of `caracal_ipam`.
+//!
+//! The task owns the machine. It feeds it asks, releases, snapshots and answers of the API server, and carries out
+//! what comes back: answers to askers, and requests, which `cluster::blocks` performs one attempt at a time.
+
+use std::sync::Arc;
+
+use caracal_ipam::{Allocation, BlockState, Handle, IpamReport, Refusal, Want};
+use ipnetwork::IpNetwork;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Asks, releases and questions that may wait; more make their askers wait in turn.
+const QUEUE: usize = 1024;
+
+/// A block that this node owns, or holds addresses in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnBlock {
+    /// Object name.
+    pub name: String,
+    /// CIDR.
+    pub cidr: IpNetwork,
+    /// Object UID; empty while unknown.
+    pub uid: String,
+    /// Pool name.
+    pub pool: String,
+    /// Only `Owned` blocks are announced as a whole.
+    pub state: BlockState,
+}
+
+/// The blocks of this node, newest state.
+pub type OwnBlocks = watch::Receiver<Arc<Vec<OwnBlock>>>;
+
+enum Command {
+    Allocate(Want, oneshot::Sender<Result<Vec<Allocation>, Refusal>>),
+    Release(Handle, Vec<Allocation>, oneshot::Sender<()>),
+    Show(oneshot::Sender<IpamReport>),
+    Publish,
+}
+
+/// The allocator of this node. Clones speak to the same task.
+#[derive(Clone, Debug)]
+pub struct Ipam {
+    node: Arc<str>,
+    commands: mpsc::Sender<Command>,
+    blocks: OwnBlocks,
+}
+
+impl Ipam {
+    /// Grants one address in each wanted family, or none. Waits for a block to be claimed where that is needed. The
+    /// addresses are the caller's from now on: it keeps them in the journal, or gives them back.
+    ///
+    /// # Errors
+    /// [`Refusal`] says why not, with node, pool and cause.
+    pub async fn allocate(&self, want: Want) -> Result<Vec<Allocation>, Refusal> {
+        let stopped = || Refusal::Stopped { node: self.node.to_string() };
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Allocate(want, answer)).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// Gives addresses back. They rest for the cool-down, then are granted again. What is not held by this handle under
+    /// the same block UID and sequence number is left alone. Call it after the journal has forgotten the attachment.
+    pub async fn release(&self, handle: Handle, allocations: Vec<Allocation>) {
+        let (done, released) = oneshot::channel();
+        let sent = self.commands.send(Command::Release(handle, allocations, done)).await;
+        if sent.is_err() || released.await.is_err() {
+            // The task has ended, and with it its memory: the journal alone decides what is in use at the next start.
+            tracing::debug!("the allocator has stopped before a release");
+        }
+    }
+
+    /// The blocks of this node as they change.
+    pub fn own_blocks(&self) -> OwnBlocks {
+        self.blocks.clone()
+    }
+
+    /// Everything the allocator knows. Empty once it has stopped.
+    pub async fn show(&self) -> IpamReport {
+        let (answer, answered) = oneshot::channel();
+        if self.commands.send(Command::Show(answer)).await.is_err() {
+            return IpamReport { node: self.node.to_string(), ..IpamReport::default() };
+        }
+        answered.await.unwrap_or_default()
+    }
+
+    /// Writes unpublished allocations to their blocks now instead of at the end of the debounce.
+    pub async fn publish(&self) {
+        if self.commands.send(Command::Publish).await.is_err() {
+            tracing::debug!("the allocator has stopped: nothing is published");
+        }
+    }
+}
