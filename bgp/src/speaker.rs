@@ -1,1 +1,136 @@
-//! The speaker: sessions, RIB and their one handle.
+//! The speaker: sessions, RIB and their one [`Handle`].
+//!
+//! One OS thread owns the RIB ([`rib_thread`]). Everybody else speaks to it through one bounded queue of
+//! [`command::Command`]s: sessions report what peers say and stop reading their sockets while the queue is full, the
+//! handle asks questions, update groups ([`group`]) pull what they have to send. The thread answers and never waits
+//! for anybody. One task ([`peering`]) owns the configuration and the sessions.
+
+pub mod command;
+mod encode;
+mod error;
+mod event;
+mod feed;
+pub mod group;
+mod member;
+mod origination;
+pub mod peering;
+mod query;
+pub mod rib_thread;
+mod status;
+mod tables;
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use error::{ControlError, StartError, Stopped};
+pub use event::SpeakerEvent;
+pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};
+pub use origination::Origination;
+pub use peering::Farewell;
+pub use status::{FamilyCounts, PeerStatus, RouteQuery, RouteStatus};
+
+use crate::config::diff::Step;
+use crate::config::{Config, ConfigError, PeerKey};
+use command::Command;
+use peering::Order;
+
+/// How many commands wait for the RIB before senders have to.
+const QUEUE: usize = 1024;
+/// How many events a listener may be behind before it loses the oldest.
+const EVENTS: usize = 1024;
+
+/// A running speaker. Clones are the same speaker; it ends with [`Handle::stop`] or with the last of them.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    rib: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Order>,
+    events: broadcast::Sender<SpeakerEvent>,
+}
+
+impl Handle {
+    /// Starts a speaker on the present tokio runtime: binds the listeners, starts the RIB's thread, opens the peers.
+    pub fn start(config: Config) -> Result<Handle, StartError> {
+        config.validate().map_err(StartError::Config)?;
+        let config = Arc::new(config);
+        let (rib, commands) = mpsc::channel(QUEUE);
+        let (events, _) = broadcast::channel(EVENTS);
+        let runtime = tokio::runtime::Handle::current();
+        let tables = rib_thread::Start {
+            config: Arc::clone(&config),
+            commands,
+            own: rib.downgrade(),
+            events: events.clone(),
+            runtime,
+        };
+        rib_thread::spawn(tables)?;
+        let orders = peering::start(config, rib.clone(), events.clone())?;
+        Ok(Handle { rib, orders, events })
+    }
+
+    /// Goes over to another configuration by its difference to the present one; sessions whose own parameters stay the
+    /// same stay up. An invalid configuration is refused as a whole and the present one goes on.
+    pub async fn configure(&self, config: Config) -> Result<Vec<(PeerKey, Step)>, ConfigureError> {
+        config.validate()?;
+        self.order(|reply| Order::Configure { config: Box::new(config), reply }).await?
+    }
+
+    /// Announces and withdraws own routes, in this order. Returns when the RIB has taken them.
+    pub async fn originate(&self, changes: Vec<Origination>) -> Result<(), Stopped> {
+        self.ask(|reply| Command::Originate { changes, reply }).await
+    }
+
+    /// A new follower of the best paths. It starts with everything there is.
+    pub async fn feed(&self) -> Result<Feed, Stopped> {
+        let id = self.ask(|reply| Command::OpenFeed { reply }).await?;
+        Ok(Feed::new(id, self.rib.clone()))
+    }
+
+    /// Every configured peer.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, Stopped> {
+        let counts = self.ask(|reply| Command::Counts { reply }).await?;
+        self.order(|reply| Order::Peers { counts, reply }).await
+    }
+
+    /// Every path that the query asks for, rejected ones too, each with where it stands and why.
+    pub async fn routes(&self, query: RouteQuery) -> Result<Vec<RouteStatus>, Stopped> {
+        self.ask(|reply| Command::Routes { query, reply }).await
+    }
+
+    /// Ends the session of a peer; it comes back by itself.
+    pub async fn reset(&self, key: &PeerKey) -> Result<(), ControlError> {
+        self.order(|reply| Order::Reset { key: *key, reply }).await?
+    }
+
+    /// Asks a peer to send everything again (RFC 2918).
+    pub async fn refresh(&self, key: &PeerKey) -> Result<(), ControlError> {
+        self.order(|reply| Order::Refresh { key: *key, reply }).await?
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<SpeakerEvent> {
+        self.events.subscribe()
+    }
+
+    /// Ends every session and the speaker. Returns when the sessions are closed.
+    pub async fn stop(&self, farewell: Farewell) {
+        if self.order(|reply| Order::Stop { farewell, reply }).await.is_err() {
+            tracing::debug!("asked to stop a speaker that had already stopped");
+        }
+        if self.rib.send(Command::Stop).await.is_err() {
+            tracing::debug!("the RIB had already stopped");
+        }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.rib.send(command(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(order(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}

@@ -1,0 +1,109 @@
+//! One prefix and the paths to it.
+//!
+//! Most prefixes are known from one peer or two, so the first path lies inside the destination and needs no
+//! allocation of its own.
+
+use smallvec::SmallVec;
+
+use super::attributes::AttrId;
+use super::next_hops::NextHopId;
+use super::peers::PeerSlot;
+use super::reason::Standing;
+
+/// A destination by its place in the table: dense, so that a column over all destinations is an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DestId(pub(super) u32);
+
+impl DestId {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// One path to a destination. Rejected paths stay, with their reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The attributes as the peer sent them.
+    pub received: AttrId,
+    /// The attributes as import left them.
+    pub used: AttrId,
+    /// The next hop as the peer sent it.
+    pub next_hop: NextHopId,
+    /// The peer's path identifier (RFC 7911); 0 where none is negotiated.
+    pub path_id: u32,
+    /// When the path came or last changed, in seconds since the table was made.
+    pub stamp: u32,
+    /// Where the peer's own index names this destination.
+    pub(super) at: u32,
+    /// Who sent it.
+    pub peer: PeerSlot,
+    /// Whether it takes part in the decision.
+    pub standing: Standing,
+}
+
+/// What consumers see of a selected path; a change of it is what makes a destination dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) used: AttrId,
+    pub(super) next_hop: NextHopId,
+    pub(super) peer: PeerSlot,
+    pub(super) path_id: u32,
+}
+
+impl From<&Path> for Shown {
+    fn from(path: &Path) -> Self {
+        Shown { used: path.used, next_hop: path.next_hop, peer: path.peer, path_id: path.path_id }
+    }
+}
+
+/// A prefix with its paths: the best first, then its equals, then the rest.
+#[derive(Debug)]
+pub struct Destination<P> {
+    /// The prefix.
+    pub prefix: P,
+    /// The paths; `paths[..selected]` are in use, `paths[0]` is the best.
+    pub paths: SmallVec<[Path; 1]>,
+    /// How many paths are in use.
+    pub(super) selected: u16,
+    /// How many consumers still have to be told of this destination, or have told somebody of it. While any does, the
+    /// destination keeps its place: its number must not come to mean another prefix.
+    pub(super) holds: u32,
+}
+
+impl<P> Destination<P> {
+    pub(super) fn new(prefix: P) -> Self {
+        Destination { prefix, paths: SmallVec::new(), selected: 0, holds: 0 }
+    }
+
+    /// The best path.
+    pub fn best(&self) -> Option<&Path> {
+        self.selected().first()
+    }
+
+    /// The paths in use, the best first.
+    pub fn selected(&self) -> &[Path] {
+        &self.paths[..usize::from(self.selected)]
+    }
+
+    pub(super) fn shown(&self) -> SmallVec<[Shown; 2]> {
+        self.selected().iter().map(Shown::from).collect()
+    }
+
+    pub(super) fn position(&self, peer: PeerSlot, path_id: u32) -> Option<usize> {
+        self.paths.iter().position(|path| path.peer == peer && path.path_id == path_id)
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.paths.is_empty() && self.holds == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_small() {
+        assert!(size_of::<Path>() <= 32, "a path takes {} bytes", size_of::<Path>());
+    }
+}

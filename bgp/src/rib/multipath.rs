@@ -1,0 +1,91 @@
+//! Puts the paths of a destination in order: the best, its equals, the rest.
+//!
+//! Equals are those that were still in when the distance of the next hop had been compared; only tie-breaks, which say
+//! nothing of the quality of a path, struck them out. AS paths need not be the same, only equally long. Each next hop
+//! is used once.
+
+use smallvec::SmallVec;
+
+use super::attributes::{Attributes, Facts};
+use super::decision::{DEFAULT_LOCAL_PREF, Rank, Verdicts, eliminate};
+use super::destination::{Destination, Path};
+use super::next_hops::{NextHops, Reach};
+use super::peers::{Peers, Source};
+use super::reason::WhyNot;
+
+/// What a decision looks at besides the paths.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) attributes: &'a Attributes,
+    pub(super) next_hops: &'a NextHops,
+    pub(super) peers: &'a Peers,
+    pub(super) multipath: u16,
+}
+
+impl<'a> Context<'a> {
+    /// The rank of a path, or `None` when it takes no part in the decision.
+    pub(super) fn rank(&self, path: &Path) -> Option<Rank<'a>> {
+        let Reach::At(metric) = self.next_hops.reach(path.next_hop) else { return None };
+        let peer = self.peers.get(path.peer).filter(|peer| peer.live && path.standing.is_eligible())?;
+        let facts: &Facts = self.attributes.facts(path.used)?;
+        Some(Rank {
+            local: peer.facts.source == Source::Local,
+            local_pref: facts.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
+            as_path_length: facts.as_path_length,
+            origin: facts.origin,
+            neighbour_as: facts.neighbour_as,
+            med: facts.med,
+            external: peer.facts.source == Source::Ebgp,
+            metric,
+            router_id: facts.originator.unwrap_or(peer.facts.router_id),
+            cluster_list_length: facts.cluster_list_length,
+            peer: peer.facts.key.as_ref(),
+            path_id: path.path_id,
+        })
+    }
+
+    /// Decides a destination: orders its paths and says how many are in use.
+    pub(super) fn choose<P>(&self, destination: &mut Destination<P>) {
+        let mut candidates = 0;
+        let mut ranks: SmallVec<[Rank<'a>; 4]> = SmallVec::new();
+        for i in 0..destination.paths.len() {
+            if let Some(rank) = self.rank(&destination.paths[i]) {
+                destination.paths.swap(candidates, i);
+                ranks.push(rank);
+                candidates += 1;
+            }
+        }
+        if candidates < 2 {
+            destination.selected = candidates as u16;
+            return;
+        }
+        let order = self.order(&destination.paths[..candidates], &ranks);
+        let chosen: SmallVec<[Path; 4]> = order.iter().map(|&i| destination.paths[i]).collect();
+        let mut rest: SmallVec<[Path; 4]> = SmallVec::new();
+        rest.extend((0..candidates).filter(|i| !order.contains(i)).map(|i| destination.paths[i]));
+        for (place, path) in chosen.iter().chain(&rest).enumerate() {
+            destination.paths[place] = *path;
+        }
+        destination.selected = chosen.len() as u16;
+    }
+
+    /// The candidates in use, the best first.
+    fn order(&self, paths: &[Path], ranks: &[Rank<'a>]) -> SmallVec<[usize; 4]> {
+        let verdicts: Verdicts = eliminate(ranks);
+        let mut order: SmallVec<[usize; 4]> =
+            (0..ranks.len()).filter(|&i| verdicts[i].is_none_or(|step| step > WhyNot::IgpMetric)).collect();
+        order.sort_by(|&a, &b| {
+            verdicts[a].is_some().cmp(&verdicts[b].is_some()).then_with(|| ranks[a].compare(&ranks[b]).0)
+        });
+        let mut used: SmallVec<[_; 4]> = SmallVec::new();
+        order.retain(|i| {
+            let hop = paths[*i].next_hop;
+            let fresh = !used.contains(&hop) && used.len() < usize::from(self.multipath);
+            if fresh {
+                used.push(hop);
+            }
+            fresh
+        });
+        order
+    }
+}

@@ -1,0 +1,140 @@
+//! Next hops, interned apart from the attributes.
+//!
+//! They differ from peer to peer where the attributes are the same, so keeping them out of the set keeps the sets
+//! few; and whether a next hop can be reached, and how far it is, belongs to the next hop and not to a path
+//! (RFC 4271 §9.1.2.2 e).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ahash::RandomState;
+use slab::Slab;
+
+/// A next hop by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NextHopId(u32);
+
+impl NextHopId {
+    /// This speaker itself: the next hop of what it originates.
+    pub const LOCAL: NextHopId = NextHopId(u32::MAX);
+}
+
+/// Whether packets for a next hop can leave this machine, as the kernel's side reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// It can be reached at this distance.
+    At(u32),
+    /// There is no route to it.
+    Unreachable,
+}
+
+/// Until somebody says otherwise a next hop counts as reachable and near: the kernel's side judges routes too.
+const UNTOLD: Reach = Reach::At(0);
+
+#[derive(Debug)]
+struct Entry {
+    address: IpAddr,
+    reach: Reach,
+    count: u32,
+}
+
+/// The next hops in use.
+#[derive(Debug, Default)]
+pub struct NextHops {
+    index: HashMap<IpAddr, NextHopId, RandomState>,
+    entries: Slab<Entry>,
+}
+
+impl NextHops {
+    /// The id of an address, counted once more. `None` is this speaker.
+    pub fn intern(&mut self, address: Option<IpAddr>) -> NextHopId {
+        let Some(address) = address else { return NextHopId::LOCAL };
+        if let Some(&id) = self.index.get(&address) {
+            self.retain(id);
+            return id;
+        }
+        let id = NextHopId(self.entries.insert(Entry { address, reach: UNTOLD, count: 1 }) as u32);
+        self.index.insert(address, id);
+        id
+    }
+
+    /// The id of an address that is in use, without counting.
+    pub fn find(&self, address: IpAddr) -> Option<NextHopId> {
+        self.index.get(&address).copied()
+    }
+
+    /// Counts one more holder.
+    pub fn retain(&mut self, id: NextHopId) {
+        if let Some(entry) = self.entries.get_mut(id.0 as usize) {
+            entry.count += 1;
+        }
+    }
+
+    /// Counts one holder less; the last one removes the entry.
+    pub fn release(&mut self, id: NextHopId) {
+        let Some(entry) = self.entries.get_mut(id.0 as usize) else { return };
+        entry.count -= 1;
+        if entry.count == 0 {
+            let gone = self.entries.remove(id.0 as usize);
+            self.index.remove(&gone.address);
+        }
+    }
+
+    /// The address, or `None` for this speaker itself.
+    pub fn address(&self, id: NextHopId) -> Option<IpAddr> {
+        self.entries.get(id.0 as usize).map(|entry| entry.address)
+    }
+
+    /// Whether and how far.
+    pub fn reach(&self, id: NextHopId) -> Reach {
+        self.entries.get(id.0 as usize).map_or(UNTOLD, |entry| entry.reach)
+    }
+
+    /// Takes a new judgement; true when it differs from the old one.
+    pub fn set_reach(&mut self, id: NextHopId, reach: Reach) -> bool {
+        match self.entries.get_mut(id.0 as usize) {
+            Some(entry) if entry.reach != reach => {
+                entry.reach = reach;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// How many are in use.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is in use.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_lives_as_long_as_it_is_held() {
+        let mut hops = NextHops::default();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let id = hops.intern(Some(address));
+        assert_eq!(hops.intern(Some(address)), id);
+        hops.release(id);
+        assert_eq!(hops.address(id), Some(address));
+        hops.release(id);
+        assert_eq!(hops.address(id), None);
+        assert!(hops.is_empty());
+    }
+
+    #[test]
+    fn reach_is_told_once() {
+        let mut hops = NextHops::default();
+        let id = hops.intern("2001:db8::1".parse().ok());
+        assert!(hops.set_reach(id, Reach::Unreachable));
+        assert!(!hops.set_reach(id, Reach::Unreachable));
+        assert_eq!(hops.reach(NextHopId::LOCAL), Reach::At(0));
+    }
+}

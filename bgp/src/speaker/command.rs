@@ -1,0 +1,77 @@
+//! What the RIB's thread is told and asked.
+//!
+//! There is one queue for everything, so what a session says and what is asked afterwards keep their order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::feed::{FeedBatch, FeedId};
+use super::group::Request;
+use super::origination::Origination;
+use super::status::{PeerCounts, RouteQuery, RouteStatus};
+use crate::config::{Config, PeerKey};
+use crate::net::Report;
+use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix};
+
+/// One item of the queue.
+#[derive(Debug)]
+pub enum Command {
+    /// A session tells what happened.
+    Report(Report),
+    /// Another configuration is in force. Sessions that it resets or closes say so themselves.
+    Configure {
+        /// The configuration.
+        config: Arc<Config>,
+        /// Told when it is in force.
+        reply: oneshot::Sender<()>,
+    },
+    /// Own routes.
+    Originate {
+        /// In their order.
+        changes: Vec<Origination>,
+        /// Told when they are in the table.
+        reply: oneshot::Sender<()>,
+    },
+    /// A new follower of best paths.
+    OpenFeed {
+        /// Its number.
+        reply: oneshot::Sender<FeedId>,
+    },
+    /// A follower wants what changed; it is answered when something has.
+    PullFeed {
+        /// Who.
+        feed: FeedId,
+        /// How much at most.
+        budget: usize,
+        /// The answer.
+        reply: oneshot::Sender<FeedBatch>,
+    },
+    /// A follower is gone.
+    CloseFeed(FeedId),
+    /// Paths with their standing.
+    Routes {
+        /// Which.
+        query: RouteQuery,
+        /// The answer.
+        reply: oneshot::Sender<Vec<RouteStatus>>,
+    },
+    /// How many routes each peer has here and was told.
+    Counts {
+        /// The answer.
+        reply: oneshot::Sender<BTreeMap<PeerKey, PeerCounts>>,
+    },
+    /// An IPv4 update group wants something.
+    Ipv4(Request<Ipv4Prefix>),
+    /// An IPv6 update group wants something.
+    Ipv6(Request<Ipv6Prefix>),
+    /// The end.
+    Stop,
+}
+
+impl From<Report> for Command {
+    fn from(report: Report) -> Self {
+        Command::Report(report)
+    }
+}

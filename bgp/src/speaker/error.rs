@@ -1,0 +1,65 @@
+//! What can go wrong when a speaker is started or told something.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::config::{ConfigError, PeerKey};
+
+/// The speaker has stopped: nothing can be asked of it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the BGP speaker has stopped")]
+pub struct Stopped;
+
+/// Why a speaker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is refused.
+    #[error("starting the BGP speaker: {0}")]
+    Config(#[source] ConfigError),
+    /// An address cannot be listened on.
+    #[error("starting the BGP speaker: cannot listen on {address}: {source}; is another speaker running there?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The RIB's thread cannot be made.
+    #[error("starting the BGP speaker: cannot make the thread of the RIB: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// Why a configuration is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// It is refused; the present one goes on.
+    #[error("configuring the BGP speaker, which keeps its present configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened on; the present configuration goes on.
+    #[error("configuring the BGP speaker, which keeps its present configuration: cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The speaker has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a command for a peer has no effect.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// No such peer.
+    #[error("there is no BGP peer {0}: ask for the list of peers to see their addresses")]
+    UnknownPeer(PeerKey),
+    /// The session is not up.
+    #[error("the session with BGP peer {0} is not established, so there is nothing to refresh")]
+    NotEstablished(PeerKey),
+    /// The speaker has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}

@@ -1,0 +1,123 @@
+//! What a speaker says of its peers and routes.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ipnetwork::IpNetwork;
+
+use crate::config::{Asn, Families, Family, HoldTime, PeerKey, PeerOrigin, RouterId};
+use crate::rib::Source;
+
+/// How many routes of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FamilyCounts {
+    /// The peer sent and did not withdraw.
+    pub received: u64,
+    /// Of these take part in the decision.
+    pub accepted: u64,
+    /// The peer was told.
+    pub announced: u64,
+}
+
+/// What the RIB knows of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCounts {
+    /// IPv4 unicast.
+    pub ipv4: FamilyCounts,
+    /// IPv6 unicast.
+    pub ipv6: FamilyCounts,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Which.
+    pub key: PeerKey,
+    /// What people call it.
+    pub name: String,
+    /// Why it exists.
+    pub origin: PeerOrigin,
+    /// Its AS.
+    pub remote_as: Asn,
+    /// The AS shown to it.
+    pub local_as: Asn,
+    /// The state of the session in the words of RFC 4271 §8.2.2: `Idle` … `Established`.
+    pub state: &'static str,
+    /// Since when it is in this state.
+    pub since: SystemTime,
+    /// Its router id; known only while the session is established.
+    pub router_id: Option<RouterId>,
+    /// The families both sides offered; none while the session is not established.
+    pub families: Families,
+    /// Routes of IPv4 unicast.
+    pub ipv4: FamilyCounts,
+    /// Routes of IPv6 unicast.
+    pub ipv6: FamilyCounts,
+    /// The hold time agreed on, or the one offered while the session is not established.
+    pub hold_time: HoldTime,
+    /// Why the last session ended or could not be made.
+    pub last_error: Option<String>,
+    /// How often the session has come up.
+    pub transitions: u64,
+    /// Messages read.
+    pub messages_in: u64,
+    /// Messages written.
+    pub messages_out: u64,
+}
+
+impl PeerStatus {
+    /// The counts of a family.
+    pub fn counts(&self, family: Family) -> FamilyCounts {
+        match family {
+            Family::Ipv4Unicast => self.ipv4,
+            Family::Ipv6Unicast => self.ipv6,
+        }
+    }
+
+    /// Whether the session is up.
+    pub fn is_established(&self) -> bool {
+        self.state == "Established"
+    }
+}
+
+/// Which routes to tell of; an empty query asks for all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteQuery {
+    /// This prefix only.
+    pub prefix: Option<IpNetwork>,
+    /// This family only.
+    pub family: Option<Family>,
+    /// Paths of this peer only.
+    pub peer: Option<PeerKey>,
+}
+
+/// One path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteStatus {
+    /// The prefix.
+    pub prefix: IpNetwork,
+    /// The next hop; `None`: originated here.
+    pub next_hop: Option<IpAddr>,
+    /// Whose path; `None`: originated here.
+    pub peer: Option<PeerKey>,
+    /// Of what kind.
+    pub source: Source,
+    /// AS_PATH as text.
+    pub as_path: String,
+    /// ORIGIN: `IGP`, `EGP` or `INCOMPLETE`.
+    pub origin: &'static str,
+    /// LOCAL_PREF as received.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC as received.
+    pub med: Option<u32>,
+    /// Communities of all kinds as text.
+    pub communities: Vec<String>,
+    /// Whether it is in use: the best, or used beside it.
+    pub best: bool,
+    /// Where it stands, as a CamelCase code: `Best`, `Multipath`, or why it is not used.
+    pub standing: &'static str,
+    /// Why it is not the best, as a sentence.
+    pub why_not: Option<String>,
+    /// How long it has been as it is.
+    pub age: Duration,
+}
