@@ -36,7 +36,6 @@ pub mod reason;
 mod table;
 mod work;
 
-
 pub use adj_out::{Audience, Bundle, GroupBatch};
 pub use consumers::{BestBatch, Consumer, MoreOrLess};
 pub use destination::DestId;

@@ -18,20 +18,21 @@ mod query;
 pub mod rib_thread;
 mod status;
 mod tables;
+mod terms;
 
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub use error::{ControlError, StartError, Stopped};
+pub use error::{ConfigureError, ControlError, StartError, Stopped};
 pub use event::SpeakerEvent;
 pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};
 pub use origination::Origination;
 pub use peering::Farewell;
-pub use status::{FamilyCounts, PeerStatus, RouteQuery, RouteStatus};
+pub use status::{FamilyCounts, PeerCounts, PeerStatus, RouteQuery, RouteStatus};
 
 use crate::config::diff::Step;
-use crate::config::{Config, ConfigError, PeerKey};
+use crate::config::{Config, PeerKey};
 use command::Command;
 use peering::Order;
 

@@ -12,8 +12,10 @@ pub struct PrefixMatch {
 
 /// Lengths that can match nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no route inside {network} can have a length from {ge} to {le}: \
-    the range must lie between the length of the network and {max}")]
+#[error(
+    "no route inside {network} can have a length from {ge} to {le}: \
+    the range must lie between the length of the network and {max}"
+)]
 pub struct IllegalLengths {
     /// The network.
     pub network: IpNetwork,

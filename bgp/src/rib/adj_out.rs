@@ -181,8 +181,7 @@ impl<A: Af> Rib<A> {
 
     /// How many destinations a member of a group has been told of.
     pub fn announced(&self, group: Consumer, slot: PeerSlot) -> u32 {
-        self.adj_out(group)
-            .map_or(0, |out| out.told - out.told_from.get(&slot).copied().unwrap_or_default())
+        self.adj_out(group).map_or(0, |out| out.told - out.told_from.get(&slot).copied().unwrap_or_default())
     }
 
     /// The prefixes of which a peer that moves from one group to another was told something else than the other has
@@ -267,9 +266,10 @@ impl<A: Af> Rib<A> {
             None => {
                 let source = &self.peers.get(best.peer)?.facts;
                 let set = self.attributes.get(best.used)?;
-                let made = out.profile.transform(source, set, self.next_hops.address(best.next_hop)).map(
-                    |(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop))),
-                );
+                let made = out
+                    .profile
+                    .transform(source, set, self.next_hops.address(best.next_hop))
+                    .map(|(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop))));
                 memo.insert(key, made);
                 made
             }
@@ -281,27 +281,21 @@ impl<A: Af> Rib<A> {
 
     fn add(&self, batch: &mut GroupBatch<A::Prefix>, audience: Audience, cell: Cell, prefix: A::Prefix) {
         let bundles = &mut batch.bundles;
-        let place =
-            *batch.index.entry((audience, cell.attributes, cell.next_hop)).or_insert_with(|| {
-                let attributes = self
-                    .attributes
-                    .get(cell.attributes)
-                    .and_then(|set| Some((Arc::clone(set), self.next_hops.address(cell.next_hop)?)));
-                bundles.push(Bundle { audience, attributes, prefixes: Vec::new() });
-                bundles.len() - 1
-            });
+        let place = *batch.index.entry((audience, cell.attributes, cell.next_hop)).or_insert_with(|| {
+            let attributes = self
+                .attributes
+                .get(cell.attributes)
+                .and_then(|set| Some((Arc::clone(set), self.next_hops.address(cell.next_hop)?)));
+            bundles.push(Bundle { audience, attributes, prefixes: Vec::new() });
+            bundles.len() - 1
+        });
         if let Some(bundle) = bundles.get_mut(place) {
             bundle.prefixes.push(prefix);
         }
     }
 
     /// The present state of some prefixes for one member that missed their changes.
-    pub fn catch_up(
-        &self,
-        group: Consumer,
-        slot: PeerSlot,
-        prefixes: &[A::Prefix],
-    ) -> GroupBatch<A::Prefix> {
+    pub fn catch_up(&self, group: Consumer, slot: PeerSlot, prefixes: &[A::Prefix]) -> GroupBatch<A::Prefix> {
         let mut batch = GroupBatch::default();
         let Some(out) = self.adj_out(group) else { return batch };
         for &prefix in prefixes {

@@ -11,10 +11,6 @@ pub(super) struct Bitmap {
 }
 
 impl Bitmap {
-    pub(super) fn contains(&self, id: DestId) -> bool {
-        self.words.get(id.index() / 64).is_some_and(|word| word >> (id.index() % 64) & 1 == 1)
-    }
-
     /// Adds; true when it was not there.
     pub(super) fn insert(&mut self, id: DestId) -> bool {
         let (word, bit) = (id.index() / 64, 1u64 << (id.index() % 64));

@@ -117,12 +117,7 @@ impl<A: Af> Rib<A> {
     }
 
     /// What changed for a consumer of best paths since its last pull, at most about `budget` destinations.
-    pub fn pull_best(
-        &mut self,
-        who: Consumer,
-        budget: usize,
-        out: &mut BestBatch<A::Prefix>,
-    ) -> MoreOrLess {
+    pub fn pull_best(&mut self, who: Consumer, budget: usize, out: &mut BestBatch<A::Prefix>) -> MoreOrLess {
         for _ in 0..budget {
             let Some((id, was_dirty)) = self.next_dirty(who) else { break };
             self.show(who, id, out);

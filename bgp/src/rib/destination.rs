@@ -15,6 +15,9 @@ use super::reason::Standing;
 pub struct DestId(pub(super) u32);
 
 impl DestId {
+    /// The first place of a table.
+    pub const FIRST: DestId = DestId(0);
+
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }

@@ -15,14 +15,15 @@ use super::peers::{PeerFacts, Source};
 use super::reason::WhyNotSent;
 use crate::config::{Asn, NextHopMode};
 use crate::policy::{Policy, Verdict};
+use crate::wire::Context;
 use crate::wire::attribute::AttributeSet;
 use crate::wire::nlri::Prefix;
 
 /// Everything that decides what a peer is sent: the key of an update group within one family.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EgressProfile {
-    /// The peer is of our own AS.
-    pub internal: bool,
+    /// The terms of the session, as the encoder sees them: whether the peer is of our own AS among them.
+    pub context: Context,
     /// Our AS towards it.
     pub local_as: Asn,
     /// It is a reflector client of ours.
@@ -35,10 +36,6 @@ pub struct EgressProfile {
     pub own_next_hop: Option<IpAddr>,
     /// What may be announced.
     pub export: Arc<Policy>,
-    /// AS numbers take four octets (RFC 6793).
-    pub four_octet: bool,
-    /// The longest message it takes, in octets (RFC 4271 §4.1, RFC 8654).
-    pub max_message: usize,
 }
 
 const NO_EXPORT: u32 = 0xffff_ff01;
@@ -46,6 +43,10 @@ const NO_ADVERTISE: u32 = 0xffff_ff02;
 const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 
 impl EgressProfile {
+    fn is_internal(&self) -> bool {
+        self.context.external_peer.is_none()
+    }
+
     /// The attributes and the next hop under which a path is announced, or why it is not. What depends on the prefix,
     /// the export policy, is asked by [`EgressProfile::exports`].
     pub fn transform(
@@ -55,13 +56,13 @@ impl EgressProfile {
         next_hop: Option<IpAddr>,
     ) -> Result<(AttributeSet, IpAddr), WhyNotSent> {
         self.obey_communities(set)?;
-        let reflected = self.internal && source.source == Source::Ibgp;
+        let reflected = self.is_internal() && source.source == Source::Ibgp;
         if reflected && !(self.client || source.client) {
             return Err(WhyNotSent::InternalToInternal);
         }
         let address = self.choose_next_hop(next_hop).ok_or(WhyNotSent::NoLocalNextHop)?;
         let mut out = set.clone();
-        if self.internal {
+        if self.is_internal() {
             out.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
             if reflected {
                 out.originator_id.get_or_insert(Ipv4Addr::from_bits(source.router_id));
@@ -91,7 +92,7 @@ impl EgressProfile {
         for community in &set.communities {
             match community.0 {
                 NO_ADVERTISE => return Err(WhyNotSent::NoAdvertise),
-                NO_EXPORT | NO_EXPORT_SUBCONFED if !self.internal => return Err(WhyNotSent::NoExport),
+                NO_EXPORT | NO_EXPORT_SUBCONFED if !self.is_internal() => return Err(WhyNotSent::NoExport),
                 _ => {}
             }
         }
@@ -102,7 +103,7 @@ impl EgressProfile {
     /// here has no other next hop than our own in any mode. `SelfAlways` is meant as said and covers reflected routes.
     fn choose_next_hop(&self, learned: Option<IpAddr>) -> Option<IpAddr> {
         let keep = match self.next_hop {
-            NextHopMode::Auto => self.internal,
+            NextHopMode::Auto => self.is_internal(),
             NextHopMode::SelfAlways => false,
             NextHopMode::Keep => true,
         };

@@ -61,7 +61,9 @@ impl fmt::Display for WhyRejected {
         f.write_str(match self {
             WhyRejected::AsLoop => "the local AS is already in its AS_PATH",
             WhyRejected::OriginatorLoop => "this speaker originated it: ORIGINATOR_ID is the local router id",
-            WhyRejected::ClusterLoop => "it passed this cluster before: CLUSTER_LIST holds the local cluster id",
+            WhyRejected::ClusterLoop => {
+                "it passed this cluster before: CLUSTER_LIST holds the local cluster id"
+            }
             WhyRejected::OwnNextHop => "its next hop is an address of this speaker",
             WhyRejected::ImportPolicy => "the import policy of the peer refuses it",
             WhyRejected::NextHopUnreachable => "its next hop cannot be reached",
@@ -167,9 +169,13 @@ impl fmt::Display for WhyNotSent {
         f.write_str(match self {
             WhyNotSent::NoAdvertise => "it carries the community NO_ADVERTISE",
             WhyNotSent::NoExport => "it carries the community NO_EXPORT and the peer is external",
-            WhyNotSent::InternalToInternal => "it comes from an internal peer and neither peer is a reflector client",
+            WhyNotSent::InternalToInternal => {
+                "it comes from an internal peer and neither peer is a reflector client"
+            }
             WhyNotSent::ExportPolicy => "the export policy of the peer refuses it",
-            WhyNotSent::NoLocalNextHop => "no local next hop of its family is known: set a local next hop for the peer",
+            WhyNotSent::NoLocalNextHop => {
+                "no local next hop of its family is known: set a local next hop for the peer"
+            }
         })
     }
 }

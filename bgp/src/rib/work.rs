@@ -98,7 +98,8 @@ impl<A: Af> Rib<A> {
     }
 
     fn mark_selected_by(&mut self, slot: PeerSlot, id: DestId) {
-        if self.table.get(id).and_then(|destination| destination.best()).is_some_and(|path| path.peer == slot) {
+        if self.table.get(id).and_then(|destination| destination.best()).is_some_and(|path| path.peer == slot)
+        {
             self.mark(id);
         }
     }

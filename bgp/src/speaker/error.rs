@@ -17,7 +17,9 @@ pub enum StartError {
     #[error("starting the BGP speaker: {0}")]
     Config(#[source] ConfigError),
     /// An address cannot be listened on.
-    #[error("starting the BGP speaker: cannot listen on {address}: {source}; is another speaker running there?")]
+    #[error(
+        "starting the BGP speaker: cannot listen on {address}: {source}; is another speaker running there?"
+    )]
     Listen {
         /// Which.
         address: SocketAddr,
@@ -37,7 +39,9 @@ pub enum ConfigureError {
     #[error("configuring the BGP speaker, which keeps its present configuration: {0}")]
     Config(#[from] ConfigError),
     /// An address cannot be listened on; the present configuration goes on.
-    #[error("configuring the BGP speaker, which keeps its present configuration: cannot listen on {address}: {source}")]
+    #[error(
+        "configuring the BGP speaker, which keeps its present configuration: cannot listen on {address}: {source}"
+    )]
     Listen {
         /// Which.
         address: SocketAddr,

@@ -1,0 +1,385 @@
+//! The task of one update group: pulls what changed, encodes it once, and hands it to its members as they can take it.
+//!
+//! The RIB answers a group over one channel, in the order of its decisions, so what arrives later is newer whatever it
+//! answers. The group has at most two pulls and one catch-up under way, which is what the channel holds: the RIB never
+//! waits for a group. While no member can take more, the group does not pull, and changes coalesce in the RIB.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use super::command::Command;
+use super::encode::{Message, encode, end_of_rib};
+use super::member::{Member, Missed, Progress, Residue, Ring, Sent};
+use crate::rib::{Af, Audience, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
+use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
+
+/// How many destinations a pull asks for.
+const BATCH: usize = 1024;
+/// How many answers may be on their way: two pulls and one catch-up.
+pub(super) const REPLIES: usize = 3;
+
+/// What a group asks of the RIB.
+#[derive(Debug)]
+pub struct Request<P> {
+    /// Which group.
+    pub group: Consumer,
+    /// What.
+    pub ask: Ask<P>,
+}
+
+/// What a group may ask.
+#[derive(Debug)]
+pub enum Ask<P> {
+    /// Answer when there is something: changes, if the budget is not zero, or members that come and go. Takes the place
+    /// of a pull that has not been answered.
+    Pull {
+        /// How many destinations at most.
+        budget: usize,
+    },
+    /// The present state of these prefixes for one member.
+    CatchUp {
+        /// Who.
+        slot: PeerSlot,
+        /// Which.
+        prefixes: Vec<P>,
+    },
+    /// The present state of everything from here on for one member.
+    CatchUpFrom {
+        /// Who.
+        slot: PeerSlot,
+        /// From where.
+        cursor: DestId,
+        /// How many destinations at most.
+        budget: usize,
+    },
+}
+
+/// What the RIB answers.
+#[derive(Debug)]
+pub enum Reply<P> {
+    /// To a pull.
+    Pulled {
+        /// Who came and went before the changes were decided.
+        membership: Vec<Membership<P>>,
+        /// The changes.
+        batch: GroupBatch<P>,
+        /// Nothing is left to pull at this moment.
+        drained: bool,
+    },
+    /// To a catch-up.
+    CaughtUp {
+        /// Who.
+        slot: PeerSlot,
+        /// The state.
+        batch: GroupBatch<P>,
+        /// Where a catch-up by cursor began; `None`: it was one by prefixes.
+        from: Option<DestId>,
+        /// Where a catch-up by cursor goes on; `None`: it is at its end.
+        next: Option<DestId>,
+    },
+}
+
+/// A change of who belongs to a group.
+#[derive(Debug)]
+pub enum Membership<P> {
+    /// A peer comes.
+    Joined(Joined<P>),
+    /// A peer goes; if it goes to another group, that one is sent what is left.
+    Left {
+        /// Who.
+        slot: PeerSlot,
+        /// Where to.
+        handover: Option<oneshot::Sender<Residue<P>>>,
+    },
+    /// A peer asked for everything again (RFC 2918).
+    Refresh(PeerSlot),
+}
+
+/// A peer that comes.
+#[derive(Debug)]
+pub struct Joined<P> {
+    /// Who.
+    pub slot: PeerSlot,
+    /// The way to it.
+    pub writer: mpsc::Sender<Bytes>,
+    /// Where to begin catching up; `None`: it need not.
+    pub cursor: Option<DestId>,
+    /// Prefixes of which it was told something else in its former group.
+    pub missed: Vec<P>,
+    /// What its former group had not told it yet.
+    pub residue: Option<oneshot::Receiver<Residue<P>>>,
+}
+
+/// A family whose groups speak to the RIB through its queue.
+pub trait Lane: Af {
+    /// The command that carries a request.
+    fn command(request: Request<Self::Prefix>) -> Command;
+}
+
+impl Lane for V4 {
+    fn command(request: Request<Ipv4Prefix>) -> Command {
+        Command::Ipv4(request)
+    }
+}
+
+impl Lane for V6 {
+    fn command(request: Request<Ipv6Prefix>) -> Command {
+        Command::Ipv6(request)
+    }
+}
+
+type Permit = Result<mpsc::OwnedPermit<Bytes>, mpsc::error::SendError<()>>;
+
+/// The state of the task.
+struct Group<P> {
+    id: Consumer,
+    profile: EgressProfile,
+    members: BTreeMap<PeerSlot, Member<P>>,
+    ring: Ring<P>,
+    stays: u64,
+    /// The first feed of the group is complete: End-of-RIB may be said.
+    fed: bool,
+    pulls: usize,
+    /// The budget of the last pull.
+    budget: usize,
+    catching_up: bool,
+    permits: FuturesUnordered<BoxFuture<'static, (PeerSlot, u64, Permit)>>,
+    residues: FuturesUnordered<BoxFuture<'static, (PeerSlot, u64, Option<Residue<P>>)>>,
+}
+
+/// Runs a group until the RIB lets go of it.
+pub(super) async fn run<A: Lane>(
+    id: Consumer,
+    profile: EgressProfile,
+    rib: mpsc::WeakSender<Command>,
+    mut replies: mpsc::Receiver<Reply<A::Prefix>>,
+) {
+    let mut group: Group<A::Prefix> = Group::new(id, profile);
+    loop {
+        group.flush();
+        for ask in group.asks() {
+            let Some(rib) = rib.upgrade() else { return };
+            if rib.send(A::command(Request { group: id, ask })).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            reply = replies.recv() => match reply {
+                Some(reply) => group.take(reply),
+                None => return,
+            },
+            Some((slot, stay, permit)) = group.permits.next() => group.permitted(slot, stay, permit),
+            Some((slot, stay, residue)) = group.residues.next() => group.taken_over(slot, stay, residue),
+        }
+    }
+}
+
+impl<P: Prefix> Group<P> {
+    fn new(id: Consumer, profile: EgressProfile) -> Self {
+        Group {
+            id,
+            profile,
+            members: BTreeMap::new(),
+            ring: Ring::default(),
+            stays: 0,
+            fed: false,
+            pulls: 0,
+            budget: 0,
+            catching_up: false,
+            permits: FuturesUnordered::new(),
+            residues: FuturesUnordered::new(),
+        }
+    }
+
+    /// What is to be asked now.
+    fn asks(&mut self) -> Vec<Ask<P>> {
+        let mut asks = Vec::new();
+        let head = self.ring.head();
+        let wanted = if self.members.values().any(|member| member.is_idle(head)) { BATCH } else { 0 };
+        if self.pulls == 0 || (self.pulls == 1 && wanted > self.budget) {
+            self.pulls += 1;
+            self.budget = wanted;
+            asks.push(Ask::Pull { budget: wanted });
+        }
+        if !self.catching_up {
+            let next = self.members.values_mut().filter(|member| member.can_take()).find_map(catch_up);
+            self.catching_up = next.is_some();
+            asks.extend(next);
+        }
+        asks
+    }
+
+    fn take(&mut self, reply: Reply<P>) {
+        match reply {
+            Reply::Pulled { membership, batch, drained } => {
+                self.pulls -= 1;
+                membership.into_iter().for_each(|change| self.change(change));
+                for bundle in batch.bundles {
+                    self.publish(encode(&self.profile, bundle));
+                }
+                self.fed |= drained;
+            }
+            Reply::CaughtUp { slot, batch, from, next } => {
+                self.catching_up = false;
+                let Some(member) = self.members.get_mut(&slot) else { return };
+                let profile = &self.profile;
+                let messages = batch.bundles.into_iter().map(|bundle| Arc::new(encode(profile, bundle)));
+                member.backlog.extend(messages);
+                if let Progress::CatchingUp { missed, cursor } = &mut member.progress {
+                    // Unless the member has been sent back to the start in the meantime.
+                    if from.is_some() && *cursor == from {
+                        *cursor = next;
+                    }
+                    if cursor.is_none() && missed.is_empty() {
+                        member.progress = Progress::Following(self.ring.head());
+                    }
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, change: Membership<P>) {
+        match change {
+            Membership::Joined(joined) => self.join(joined),
+            Membership::Left { slot, handover } => {
+                let Some(member) = self.members.remove(&slot) else { return };
+                if let Some(handover) = handover
+                    && handover.send(member.into_residue(&self.ring)).is_err()
+                {
+                    tracing::debug!(?slot, "the group a peer moved to is gone");
+                }
+            }
+            Membership::Refresh(slot) => {
+                if let Some(member) = self.members.get_mut(&slot) {
+                    member.fall_behind(&self.ring, Some(DestId::FIRST));
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, joined: Joined<P>) {
+        let Joined { slot, writer, cursor, missed, residue } = joined;
+        self.stays += 1;
+        let stay = self.stays;
+        let expecting = residue.is_some();
+        let missed: Missed<P> = missed.into_iter().collect();
+        let progress = if cursor.is_none() && missed.is_empty() && !expecting {
+            Progress::Following(self.ring.head())
+        } else {
+            Progress::CatchingUp { missed, cursor }
+        };
+        if let Some(residue) = residue {
+            self.residues.push(Box::pin(async move { (slot, stay, residue.await.ok()) }));
+        }
+        self.members.insert(
+            slot,
+            Member {
+                slot,
+                stay,
+                writer,
+                progress,
+                backlog: Default::default(),
+                blocked: false,
+                expecting,
+                end_of_rib_due: true,
+            },
+        );
+    }
+
+    fn taken_over(&mut self, slot: PeerSlot, stay: u64, residue: Option<Residue<P>>) {
+        if let Some(member) = self.members.get_mut(&slot).filter(|member| member.stay == stay) {
+            member.take_over(residue);
+            if let Progress::CatchingUp { missed, cursor: None } = &member.progress
+                && missed.is_empty()
+            {
+                member.progress = Progress::Following(self.ring.head());
+            }
+        }
+    }
+
+    /// Puts a message into the ring. Members that have fallen out of it remember what they miss.
+    fn publish(&mut self, message: Message<P>) {
+        let message = Arc::new(message);
+        for member in self.members.values_mut() {
+            member.miss(&message);
+        }
+        if self.ring.is_full() {
+            let tail = self.ring.tail();
+            for member in self.members.values_mut() {
+                if matches!(member.progress, Progress::Following(position) if position == tail) {
+                    tracing::info!(slot = ?member.slot, group = ?self.id, "a slow peer has lost its place");
+                    member.fall_behind(&self.ring, None);
+                    member.miss(&message);
+                }
+            }
+            self.ring.release(tail + 1);
+        }
+        self.ring.push(message);
+    }
+
+    /// Hands every member what it can take.
+    fn flush(&mut self) {
+        let head = self.ring.head();
+        let mut slowest = head;
+        for member in self.members.values_mut() {
+            if self.fed && member.end_of_rib_due && matches!(member.progress, Progress::Following(_)) {
+                // Everything up to here first: what is left of the ring for this member becomes its backlog.
+                let rest = std::iter::from_fn(|| next_of_ring(member, &self.ring));
+                let rest: Vec<_> = rest.collect();
+                member.backlog.extend(rest);
+                member.backlog.push_back(Arc::new(end_of_rib(Audience::Only(member.slot))));
+                member.end_of_rib_due = false;
+            }
+            if !member.blocked && member.send(&self.ring) == Sent::Full {
+                let (slot, stay, writer) = (member.slot, member.stay, member.writer.clone());
+                self.permits.push(Box::pin(async move { (slot, stay, writer.reserve_owned().await) }));
+            }
+            if let Progress::Following(position) = member.progress {
+                slowest = slowest.min(position);
+            }
+        }
+        self.ring.release(slowest);
+    }
+
+    /// A writer that was full can take one more.
+    fn permitted(&mut self, slot: PeerSlot, stay: u64, permit: Permit) {
+        let Some(member) = self.members.get_mut(&slot).filter(|member| member.stay == stay) else { return };
+        member.blocked = false;
+        if let (Ok(permit), Some(message)) = (permit, member.next(&self.ring)) {
+            permit.send(message.bytes.clone());
+            member.advance();
+        }
+    }
+}
+
+/// Takes the next message of the ring that is for this member.
+fn next_of_ring<P: Prefix>(member: &mut Member<P>, ring: &Ring<P>) -> Option<Arc<Message<P>>> {
+    let Progress::Following(position) = &mut member.progress else { return None };
+    loop {
+        let message = ring.get(*position)?;
+        *position += 1;
+        if message.audience.includes(member.slot) {
+            return Some(Arc::clone(message));
+        }
+    }
+}
+
+/// What a member asks for next to catch up, if it has to.
+fn catch_up<P: Prefix>(member: &mut Member<P>) -> Option<Ask<P>> {
+    let slot = member.slot;
+    let Progress::CatchingUp { missed, cursor } = &mut member.progress else { return None };
+    if let Some(cursor) = *cursor {
+        return Some(Ask::CatchUpFrom { slot, cursor, budget: BATCH });
+    }
+    let prefixes: Vec<P> = missed.iter().take(BATCH).copied().collect();
+    for prefix in &prefixes {
+        missed.remove(prefix);
+    }
+    Some(Ask::CatchUp { slot, prefixes })
+}

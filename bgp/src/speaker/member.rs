@@ -1,0 +1,220 @@
+//! One peer of an update group: how far it has come.
+//!
+//! A member that keeps up follows the ring by a position in it. One that is too slow loses its position, but nothing
+//! else: which prefixes it missed is remembered, and when it can take more it is told their present state. The same
+//! way a new member is brought up to date. So a slow peer costs a set of prefixes, and nobody waits for it.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::encode::Message;
+use crate::rib::{DestId, PeerSlot};
+use crate::wire::nlri::Prefix;
+
+/// The prefixes a peer has still to be told of.
+pub(super) type Missed<P> = HashSet<P, RandomState>;
+
+/// What a member that moves to another group has not been told yet.
+#[derive(Debug)]
+pub struct Residue<P> {
+    pub(super) missed: Missed<P>,
+    pub(super) cursor: Option<DestId>,
+    pub(super) end_of_rib_due: bool,
+}
+
+/// How a member gets what it has to be told.
+#[derive(Debug)]
+pub(super) enum Progress<P> {
+    /// It follows the ring; the next message is this one.
+    Following(u64),
+    /// It is told the present state of what it missed, and of everything from the cursor on.
+    CatchingUp { missed: Missed<P>, cursor: Option<DestId> },
+}
+
+/// One peer of a group.
+#[derive(Debug)]
+pub(super) struct Member<P> {
+    pub(super) slot: PeerSlot,
+    /// Tells one stay in the group from another.
+    pub(super) stay: u64,
+    pub(super) writer: mpsc::Sender<Bytes>,
+    pub(super) progress: Progress<P>,
+    /// Encoded for this member alone; goes out before the ring.
+    pub(super) backlog: VecDeque<Arc<Message<P>>>,
+    /// The writer is full: a permit is awaited.
+    pub(super) blocked: bool,
+    /// What it has to take over from its former group is awaited; nothing may be sent before.
+    pub(super) expecting: bool,
+    pub(super) end_of_rib_due: bool,
+}
+
+/// What came of trying to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The member has everything there is for it.
+    All,
+    /// The writer is full.
+    Full,
+    /// The writer is gone: the session is over, the RIB will say so.
+    Gone,
+}
+
+impl<P: Prefix> Member<P> {
+    /// Whether it has been sent all that was made for it and could take more.
+    pub(super) fn is_idle(&self, head: u64) -> bool {
+        let caught = match self.progress {
+            Progress::Following(position) => position == head,
+            Progress::CatchingUp { .. } => true,
+        };
+        caught && self.can_take()
+    }
+
+    /// Whether it could be sent something of its own.
+    pub(super) fn can_take(&self) -> bool {
+        self.backlog.is_empty() && !self.blocked && !self.expecting
+    }
+
+    /// Sends what there is until the writer is full.
+    pub(super) fn send(&mut self, ring: &Ring<P>) -> Sent {
+        while !self.expecting {
+            let Some(message) = self.next(ring) else { return Sent::All };
+            match self.writer.try_send(message.bytes.clone()) {
+                Ok(()) => self.advance(),
+                Err(TrySendError::Full(_)) => {
+                    self.blocked = true;
+                    return Sent::Full;
+                }
+                Err(TrySendError::Closed(_)) => return Sent::Gone,
+            }
+        }
+        Sent::All
+    }
+
+    /// The message that is due; those of the ring that are not for it are passed over.
+    pub(super) fn next(&mut self, ring: &Ring<P>) -> Option<Arc<Message<P>>> {
+        if let Some(message) = self.backlog.front() {
+            return Some(Arc::clone(message));
+        }
+        let Progress::Following(position) = &mut self.progress else { return None };
+        while let Some(message) = ring.get(*position) {
+            if message.audience.includes(self.slot) {
+                return Some(Arc::clone(message));
+            }
+            *position += 1;
+        }
+        None
+    }
+
+    /// The message that was due is sent.
+    pub(super) fn advance(&mut self) {
+        if self.backlog.pop_front().is_none()
+            && let Progress::Following(position) = &mut self.progress
+        {
+            *position += 1;
+        }
+    }
+
+    /// A message goes by that the member does not take from the ring: its prefixes are missed.
+    pub(super) fn miss(&mut self, message: &Message<P>) {
+        if let Progress::CatchingUp { missed, .. } = &mut self.progress
+            && message.audience.includes(self.slot)
+        {
+            missed.extend(message.prefixes.iter().copied());
+        }
+    }
+
+    /// Takes the member out of the ring: what it has not been sent it has missed.
+    pub(super) fn fall_behind(&mut self, ring: &Ring<P>, cursor: Option<DestId>) {
+        let mut all: Missed<P> = Missed::default();
+        let mut from = cursor;
+        match std::mem::replace(&mut self.progress, Progress::Following(0)) {
+            Progress::Following(position) => {
+                let rest = (position..ring.head()).filter_map(|at| ring.get(at));
+                let rest = rest.filter(|message| message.audience.includes(self.slot));
+                all.extend(rest.flat_map(|message| message.prefixes.iter().copied()));
+            }
+            Progress::CatchingUp { missed, cursor } => {
+                all = missed;
+                from = from.or(cursor);
+            }
+        }
+        all.extend(self.backlog.drain(..).flat_map(|message| message.prefixes.clone()));
+        self.progress = Progress::CatchingUp { missed: all, cursor: from };
+    }
+
+    /// What the member takes along to another group.
+    pub(super) fn into_residue(mut self, ring: &Ring<P>) -> Residue<P> {
+        self.fall_behind(ring, None);
+        match self.progress {
+            Progress::CatchingUp { missed, cursor } => {
+                Residue { missed, cursor, end_of_rib_due: self.end_of_rib_due }
+            }
+            Progress::Following(_) => {
+                Residue { missed: Missed::default(), cursor: None, end_of_rib_due: self.end_of_rib_due }
+            }
+        }
+    }
+
+    /// What comes along from the former group.
+    pub(super) fn take_over(&mut self, residue: Option<Residue<P>>) {
+        self.expecting = false;
+        let Some(residue) = residue else { return };
+        self.end_of_rib_due = residue.end_of_rib_due;
+        if let Progress::CatchingUp { missed, cursor } = &mut self.progress {
+            missed.extend(residue.missed);
+            *cursor = cursor.or(residue.cursor);
+        }
+    }
+}
+
+/// The messages of a group, each encoded once, until the last member has it or they become too many.
+#[derive(Debug)]
+pub(super) struct Ring<P> {
+    first: u64,
+    messages: VecDeque<Arc<Message<P>>>,
+}
+
+/// How many messages a ring holds before the slowest lose their position.
+pub(super) const RING: usize = 1024;
+
+impl<P> Default for Ring<P> {
+    fn default() -> Self {
+        Ring { first: 0, messages: VecDeque::new() }
+    }
+}
+
+impl<P> Ring<P> {
+    /// The position of the next message to come.
+    pub(super) fn head(&self) -> u64 {
+        self.first + self.messages.len() as u64
+    }
+
+    pub(super) fn get(&self, position: u64) -> Option<&Arc<Message<P>>> {
+        self.messages.get(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.len() >= RING
+    }
+
+    /// The oldest position that is still here.
+    pub(super) fn tail(&self) -> u64 {
+        self.first
+    }
+
+    pub(super) fn push(&mut self, message: Arc<Message<P>>) {
+        self.messages.push_back(message);
+    }
+
+    /// Lets go of what lies before a position.
+    pub(super) fn release(&mut self, before: u64) {
+        while self.first < before && self.messages.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The thread that owns the RIB.
+//!
+//! It takes commands from one bounded queue and awaits nobody: answers go into channels that have room by
+//! construction. Between commands it does slices of long work, then answers whoever waits for news. Sessions find the
+//! queue full when the RIB is behind and stop reading their sockets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::command::Command;
+use super::error::StartError;
+use super::event::SpeakerEvent;
+use super::feed::{BestChange, BestPath, BestPaths, FeedBatch, FeedId};
+use super::origination::{self, Origination};
+use super::query;
+use super::status::PeerCounts;
+use super::tables::Tables;
+use super::terms::{facts, identity, profile};
+use crate::config::{Config, Family, PeerKey};
+use crate::net::{Report, ReportEvent};
+use crate::peer::Negotiated;
+use crate::rib::{Af, BestBatch, Change, PeerSlot, Progress, V4, V6};
+use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
+use crate::wire::update::Update;
+
+/// How many destinations a slice of long work is about.
+const SLICE: usize = 1024;
+/// How many commands are taken before followers are served again.
+const BURST: usize = 256;
+
+/// What the thread starts with.
+#[derive(Debug)]
+pub struct Start {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The queue.
+    pub commands: mpsc::Receiver<Command>,
+    /// The other end of the queue, for the update groups. Weak: they do not keep the speaker alive.
+    pub own: mpsc::WeakSender<Command>,
+    /// Who listens.
+    pub events: broadcast::Sender<SpeakerEvent>,
+    /// Where update groups run.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// Starts the thread. It ends with [`Command::Stop`] or when the last sender is gone.
+pub fn spawn(start: Start) -> Result<(), StartError> {
+    let commands = start.commands;
+    let mut thread = RibThread::new(start.config, start.own, start.events, start.runtime);
+    std::thread::Builder::new()
+        .name("bgp-rib".into())
+        .spawn(move || thread.run(commands))
+        .map(drop)
+        .map_err(StartError::Thread)
+}
+
+/// An established session.
+#[derive(Debug)]
+struct Session {
+    slot: PeerSlot,
+    negotiated: Arc<Negotiated>,
+}
+
+/// A follower whose pull waits.
+#[derive(Debug)]
+struct Parked {
+    budget: usize,
+    reply: oneshot::Sender<FeedBatch>,
+}
+
+struct RibThread {
+    config: Arc<Config>,
+    v4: Tables<V4>,
+    v6: Tables<V6>,
+    sessions: BTreeMap<PeerKey, Session>,
+    /// Who has which slot, also while its paths are being swept.
+    keys: BTreeMap<PeerSlot, Seat>,
+    free: Vec<PeerSlot>,
+    last_slot: u16,
+    feeds: BTreeMap<FeedId, Option<Parked>>,
+    next_feed: u64,
+    events: broadcast::Sender<SpeakerEvent>,
+}
+
+/// A slot in use.
+#[derive(Debug)]
+struct Seat {
+    key: PeerKey,
+    /// How many families have still to sweep before the slot is free.
+    sweeps: u8,
+}
+
+impl RibThread {
+    fn new(
+        config: Arc<Config>,
+        own: mpsc::WeakSender<Command>,
+        events: broadcast::Sender<SpeakerEvent>,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        let now = Instant::now();
+        let identity = identity(&config, []);
+        RibThread {
+            v4: Tables::new(now, identity.clone(), config.local_as, own.clone(), runtime.clone()),
+            v6: Tables::new(now, identity, config.local_as, own, runtime),
+            config,
+            sessions: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            free: Vec::new(),
+            last_slot: PeerSlot::LOCAL.0,
+            feeds: BTreeMap::new(),
+            next_feed: 0,
+            events,
+        }
+    }
+
+    fn run(&mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut busy = false;
+        loop {
+            let first = match busy {
+                true => commands.try_recv(),
+                false => commands.blocking_recv().ok_or(TryRecvError::Disconnected),
+            };
+            let mut next = first;
+            for _ in 0..BURST {
+                match next {
+                    Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return,
+                    Ok(command) => self.take(command),
+                    Err(TryRecvError::Empty) => break,
+                }
+                next = commands.try_recv();
+            }
+            match next {
+                Ok(Command::Stop) => return,
+                Ok(command) => self.take(command),
+                Err(_) => {}
+            }
+            busy = self.slice();
+        }
+    }
+
+    /// A slice of long work, then whoever waits is served; true when there is more work.
+    fn slice(&mut self) -> bool {
+        let worked = [self.v4.work(SLICE), self.v6.work(SLICE)];
+        for slot in self.v4.rib.take_swept().into_iter().chain(self.v6.rib.take_swept()) {
+            if let Some(seat) = self.keys.get_mut(&slot) {
+                seat.sweeps -= 1;
+                if seat.sweeps == 0 {
+                    self.keys.remove(&slot);
+                    self.free.push(slot);
+                }
+            }
+        }
+        self.v4.serve();
+        self.v6.serve();
+        self.serve_feeds();
+        worked.contains(&Progress::More)
+    }
+
+    fn take(&mut self, command: Command) {
+        match command {
+            Command::Report(report) => self.report(report),
+            Command::Configure { config, reply } => {
+                self.configure(config);
+                answer(reply, ());
+            }
+            Command::Originate { changes, reply } => {
+                self.originate(&changes);
+                answer(reply, ());
+            }
+            Command::OpenFeed { reply } => {
+                let feed = FeedId(self.next_feed);
+                self.next_feed += 1;
+                self.v4.open_feed(feed);
+                self.v6.open_feed(feed);
+                self.feeds.insert(feed, None);
+                answer(reply, feed);
+            }
+            Command::PullFeed { feed, budget, reply } => {
+                if let Some(parked) = self.feeds.get_mut(&feed) {
+                    *parked = Some(Parked { budget, reply });
+                }
+            }
+            Command::CloseFeed(feed) => self.close_feed(feed),
+            Command::Routes { query, reply } => {
+                let keys = |slot| self.keys.get(&slot).map(|seat| seat.key);
+                let now = Instant::now();
+                let mut routes = query::routes(&self.v4.rib, now, &query, keys);
+                routes.extend(query::routes(&self.v6.rib, now, &query, keys));
+                answer(reply, routes);
+            }
+            Command::Counts { reply } => {
+                let counts = |slot| PeerCounts { ipv4: self.v4.counts(slot), ipv6: self.v6.counts(slot) };
+                let all = self.sessions.iter().map(|(key, session)| (*key, counts(session.slot))).collect();
+                answer(reply, all);
+            }
+            Command::Ipv4(request) => self.v4.request(request),
+            Command::Ipv6(request) => self.v6.request(request),
+            // Handled where the queue is read.
+            Command::Stop => {}
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let Report { key, event } = report;
+        match event {
+            ReportEvent::Up { negotiated, writer } => self.up(key, negotiated, &writer),
+            ReportEvent::Update(update) => self.update(key, &update),
+            ReportEvent::Refresh(family) => {
+                if let Some(session) = self.sessions.get(&key) {
+                    match family {
+                        Family::Ipv4Unicast => self.v4.refresh(session.slot),
+                        Family::Ipv6Unicast => self.v6.refresh(session.slot),
+                    }
+                }
+            }
+            // A peer that keeps its forwarding over a restart comes with graceful restart, which is not negotiated yet.
+            ReportEvent::Down(_keep) => self.down(key),
+        }
+    }
+
+    fn up(&mut self, key: PeerKey, negotiated: Arc<Negotiated>, writer: &mpsc::Sender<Bytes>) {
+        self.down(key);
+        let Some(peer) = self.config.peers.get(&key).cloned() else {
+            tracing::info!(peer = %key, "a session came up with a peer that is no longer configured");
+            return;
+        };
+        let Some(slot) = self.free_slot() else {
+            tracing::error!(peer = %key, "no slot is free for another session: its routes are not used");
+            return;
+        };
+        let now = Instant::now();
+        self.keys.insert(slot, Seat { key, sweeps: 2 });
+        self.sessions.insert(key, Session { slot, negotiated: Arc::clone(&negotiated) });
+        self.know_own_addresses(now);
+        let facts = facts(key, &peer, &negotiated);
+        let told = |family| profile(&self.config, &peer, &negotiated, family);
+        self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
+        self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
+        self.tell(SpeakerEvent::PeerUp { key });
+    }
+
+    fn down(&mut self, key: PeerKey) {
+        let Some(session) = self.sessions.remove(&key) else { return };
+        let now = Instant::now();
+        self.v4.down(now, session.slot);
+        self.v6.down(now, session.slot);
+    }
+
+    fn update(&mut self, key: PeerKey, update: &Update) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let (slot, now) = (session.slot, Instant::now());
+        let set = update.attributes.as_ref();
+        if self.v4.update(now, slot, set, &update.ipv4) {
+            self.tell(SpeakerEvent::EndOfRib { key, family: Family::Ipv4Unicast });
+        }
+        if self.v6.update(now, slot, set, &update.ipv6) {
+            self.tell(SpeakerEvent::EndOfRib { key, family: Family::Ipv6Unicast });
+        }
+    }
+
+    /// A slot nobody has; slot 0 is this speaker.
+    fn free_slot(&mut self) -> Option<PeerSlot> {
+        self.free.pop().or_else(|| {
+            self.last_slot = self.last_slot.checked_add(1)?;
+            Some(PeerSlot(self.last_slot))
+        })
+    }
+
+    /// Another configuration: only what it changes of a session is touched.
+    fn configure(&mut self, config: Arc<Config>) {
+        let old = std::mem::replace(&mut self.config, config);
+        let now = Instant::now();
+        self.know_own_addresses(now);
+        for (key, session) in &self.sessions {
+            // A peer that is gone or reset closes its session by itself.
+            let (Some(before), Some(after)) = (old.peers.get(key), self.config.peers.get(key)) else {
+                continue;
+            };
+            if before.import != after.import || before.reflector_client != after.reflector_client {
+                let change = (Arc::clone(&after.import), after.reflector_client);
+                self.v4.rib.apply(now, Change::Policy(session.slot, change.0.clone(), change.1));
+                self.v6.rib.apply(now, Change::Policy(session.slot, change.0, change.1));
+            }
+            let negotiated = &session.negotiated;
+            if let Some(profile) = profile(&self.config, after, negotiated, Family::Ipv4Unicast) {
+                self.v4.regroup(session.slot, profile);
+            }
+            if let Some(profile) = profile(&self.config, after, negotiated, Family::Ipv6Unicast) {
+                self.v6.regroup(session.slot, profile);
+            }
+        }
+    }
+
+    fn know_own_addresses(&mut self, now: Instant) {
+        let identity = identity(&self.config, self.sessions.values().map(|one| one.negotiated.local.ip()));
+        self.v4.rib.apply(now, Change::Identity(identity.clone()));
+        self.v6.rib.apply(now, Change::Identity(identity));
+    }
+
+    fn originate(&mut self, changes: &[Origination]) {
+        let now = Instant::now();
+        for change in changes {
+            let set = match change {
+                Origination::Announce { communities, .. } => Some(origination::attributes(communities)),
+                Origination::Withdraw { .. } => None,
+            };
+            let network = change.prefix();
+            if let Some(prefix) = Ipv4Prefix::from_network(&network) {
+                self.v4.originate(now, prefix, set.as_ref());
+            }
+            if let Some(prefix) = Ipv6Prefix::from_network(&network) {
+                self.v6.originate(now, prefix, set.as_ref());
+            }
+        }
+    }
+
+    fn close_feed(&mut self, feed: FeedId) {
+        self.feeds.remove(&feed);
+        self.v4.close_feed(feed);
+        self.v6.close_feed(feed);
+    }
+
+    fn serve_feeds(&mut self) {
+        let waiting: Vec<FeedId> =
+            self.feeds.iter().filter(|(_, parked)| parked.is_some()).map(|(feed, _)| *feed).collect();
+        for feed in waiting {
+            let Some(parked) = self.feeds.get_mut(&feed).and_then(Option::take) else { continue };
+            if parked.reply.is_closed() {
+                self.close_feed(feed);
+                continue;
+            }
+            let batch = self.feed_batch(feed, parked.budget);
+            if batch.changes.is_empty() && batch.end_of_rib.is_empty() {
+                self.feeds.insert(feed, Some(parked));
+            } else if parked.reply.send(batch).is_err() {
+                // The feed keeps the receiver until it is dropped: there is nobody to miss this.
+                self.close_feed(feed);
+            }
+        }
+    }
+
+    /// What a follower is told: empty only when there is nothing left.
+    fn feed_batch(&mut self, feed: FeedId, budget: usize) -> FeedBatch {
+        let mut out = FeedBatch::default();
+        while out.changes.is_empty() && out.end_of_rib.is_empty() && self.v4.feed_has_news(feed) {
+            let batch = self.v4.pull_feed(feed, budget.max(1));
+            self.show::<V4>(batch, &mut out);
+        }
+        let left = budget.saturating_sub(out.changes.len());
+        if left > 0 && self.v6.feed_has_news(feed) {
+            let batch = self.v6.pull_feed(feed, left);
+            self.show::<V6>(batch, &mut out);
+        }
+        while out.changes.is_empty() && out.end_of_rib.is_empty() && self.v6.feed_has_news(feed) {
+            let batch = self.v6.pull_feed(feed, budget.max(1));
+            self.show::<V6>(batch, &mut out);
+        }
+        out
+    }
+
+    fn show<A: Af>(&self, batch: BestBatch<A::Prefix>, out: &mut FeedBatch) {
+        let key = |slot: PeerSlot| self.keys.get(&slot).map(|seat| seat.key);
+        out.changes.extend(batch.changes.into_iter().map(|(prefix, paths)| BestChange {
+            prefix: prefix.to_network(),
+            best: (!paths.is_empty()).then(|| {
+                BestPaths {
+                    paths: paths
+                        .iter()
+                        .map(|path| BestPath {
+                            next_hop: path.next_hop,
+                            peer: key(path.peer),
+                            source: path.source,
+                        })
+                        .collect(),
+                }
+            }),
+        }));
+        out.end_of_rib.extend(batch.end_of_rib.into_iter().filter_map(|slot| Some((key(slot)?, A::FAMILY))));
+    }
+
+    fn tell(&self, event: SpeakerEvent) {
+        if self.events.send(event).is_err() {
+            tracing::trace!("nobody listens to the speaker's events");
+        }
+    }
+}
+
+/// Answers a question; that the asker has gone in the meantime is its own affair.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("a question to the RIB was given up before its answer");
+    }
+}

@@ -1,0 +1,67 @@
+//! What a configuration and the terms of a session mean to the RIB.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Config, Family, PeerConfig, PeerKey};
+use crate::peer::Negotiated;
+use crate::rib::{EgressProfile, Identity, PeerFacts, Source};
+
+/// How many equal paths are used side by side.
+const MULTIPATH: u16 = 16;
+
+/// What paths are held against. Own addresses are those configured and those sessions run over.
+pub(super) fn identity(config: &Config, sessions: impl IntoIterator<Item = IpAddr>) -> Identity {
+    let listen = config.listen.iter().map(|address| address.ip()).filter(|address| !address.is_unspecified());
+    let peers = config.peers.values().flat_map(|peer| {
+        let next_hops = peer.local_next_hops;
+        [peer.local_address, next_hops.v4.map(IpAddr::V4), next_hops.v6.map(IpAddr::V6)].into_iter().flatten()
+    });
+    Identity {
+        router_id: config.router_id.address(),
+        cluster_id: config.cluster_id().address(),
+        own: listen.chain(peers).chain(sessions).collect::<HashSet<IpAddr>>(),
+        multipath: MULTIPATH,
+    }
+}
+
+/// What the RIB must know of a session.
+pub(super) fn facts(key: PeerKey, peer: &PeerConfig, negotiated: &Negotiated) -> PeerFacts {
+    PeerFacts {
+        key: Some(key),
+        source: if negotiated.is_internal() { Source::Ibgp } else { Source::Ebgp },
+        router_id: negotiated.peer_id.address().to_bits(),
+        client: peer.reflector_client,
+        local_as: negotiated.local_as,
+        import: Arc::clone(&peer.import),
+    }
+}
+
+/// How a peer is told of one family; `None` where the family was not negotiated.
+///
+/// Without a configured next hop the own end of the session serves, for its own family.
+pub(super) fn profile(
+    config: &Config,
+    peer: &PeerConfig,
+    negotiated: &Negotiated,
+    family: Family,
+) -> Option<EgressProfile> {
+    if !negotiated.families.contains(family) {
+        return None;
+    }
+    let configured = match family {
+        Family::Ipv4Unicast => peer.local_next_hops.v4.map(IpAddr::V4),
+        Family::Ipv6Unicast => peer.local_next_hops.v6.map(IpAddr::V6),
+    };
+    let local = negotiated.local.ip();
+    Some(EgressProfile {
+        context: negotiated.context(),
+        local_as: negotiated.local_as,
+        client: peer.reflector_client,
+        cluster_id: config.cluster_id().address(),
+        next_hop: peer.next_hop,
+        own_next_hop: configured.or_else(|| (Family::of_address(&local) == family).then_some(local)),
+        export: Arc::clone(&peer.export),
+    })
+}
