@@ -1,0 +1,60 @@
+//! The way to the agent: one connection over its unix socket.
+//!
+//! The socket is opened here and not by the gRPC client, since only the error of `connect(2)` tells a missing agent from
+//! a missing permission.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::failure::Failure;
+
+/// How long to wait for the agent to accept.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for any one answer to begin.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest single answer: the resources of one kind in a large cluster.
+pub(crate) const LARGEST_ANSWER: usize = 256 << 20;
+
+/// Opens the connection.
+pub(crate) async fn open(path: &Path) -> Result<Channel, Failure> {
+    let stream = match tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(path)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(classify(path.to_owned(), error)),
+        Err(_) => {
+            return Err(Failure::NoAnswer { path: path.to_owned(), seconds: CONNECT_TIMEOUT.as_secs() });
+        }
+    };
+    let mut stream = Some(stream);
+    let connector = tower::service_fn(move |_| {
+        let opened = stream.take().ok_or_else(|| io::Error::other("the agent closed the connection"));
+        async move { opened.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://agent")
+        .timeout(ANSWER_TIMEOUT)
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| Failure::Protocol { path: path.to_owned(), reason: innermost(&error) })
+}
+
+fn classify(path: PathBuf, error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::NoSocket { path },
+        io::ErrorKind::PermissionDenied => Failure::NotPermitted { path },
+        io::ErrorKind::ConnectionRefused => Failure::NotRunning { path },
+        _ => Failure::Connect { path, source: error },
+    }
+}
+
+/// What an error's chain of causes ends with: the part that says something.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}

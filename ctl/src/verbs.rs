@@ -1,0 +1,50 @@
+//! One verb is one file.
+
+mod bgp_peers;
+mod bgp_refresh;
+mod bgp_reset;
+mod bgp_routes;
+mod completion;
+mod generate_man;
+mod get;
+mod ipam_show;
+mod node_status;
+mod time;
+mod version;
+
+use crate::arguments::{BgpCommand, Cli, Command, IpamCommand, NodeCommand};
+use crate::connection;
+use crate::failure::Failure;
+use crate::output::print;
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
+    let (socket, format) = (&cli.socket, cli.output);
+    match cli.command {
+        Command::Get(args) => {
+            let selection = get::selection(&args)?;
+            print(&get::ask(connection::open(socket).await?, selection).await?, format)
+        }
+        Command::Node(NodeCommand::Status) => {
+            print(&node_status::ask(connection::open(socket).await?).await?, format)
+        }
+        Command::Bgp(BgpCommand::Peers) => {
+            print(&bgp_peers::ask(connection::open(socket).await?).await?, format)
+        }
+        Command::Bgp(BgpCommand::Routes(args)) => {
+            print(&bgp_routes::ask(connection::open(socket).await?, args).await?, format)
+        }
+        Command::Bgp(BgpCommand::Reset(args)) => {
+            print(&bgp_reset::ask(connection::open(socket).await?, args.peer).await?, format)
+        }
+        Command::Bgp(BgpCommand::Refresh(args)) => {
+            print(&bgp_refresh::ask(connection::open(socket).await?, args.peer).await?, format)
+        }
+        Command::Ipam(IpamCommand::Show(args)) => {
+            print(&ipam_show::ask(connection::open(socket).await?, args.blocks).await?, format)
+        }
+        Command::Version(args) => version::run(socket, args.client, format).await,
+        Command::Completion { shell } => completion::run(shell),
+        Command::GenerateMan { folder } => generate_man::run(&folder),
+    }
+}

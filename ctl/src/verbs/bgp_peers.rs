@@ -1,0 +1,179 @@
+//! `caracalctl bgp peers`.
+
+use caracal_proto::v1::bgp_service_client::BgpServiceClient;
+use caracal_proto::v1::{self, ListPeersRequest};
+use jiff::Timestamp;
+use serde::Serialize;
+use tonic::transport::Channel;
+
+use super::time::{moment, since};
+use crate::failure::Failure;
+use crate::output::{Answer, Section};
+use crate::table::{Cell, Table, Tone};
+
+/// The peers of the node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Peers {
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// One peer, as `-o json` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Peer {
+    pub(crate) key: String,
+    pub(crate) name: String,
+    pub(crate) origin: &'static str,
+    #[serde(rename = "remoteAS")]
+    pub(crate) remote_as: u32,
+    #[serde(rename = "localAS")]
+    pub(crate) local_as: u32,
+    pub(crate) state: &'static str,
+    pub(crate) since: Option<Timestamp>,
+    #[serde(rename = "routerID")]
+    pub(crate) router_id: Option<String>,
+    pub(crate) families: Vec<&'static str>,
+    pub(crate) received: ByFamily,
+    pub(crate) accepted: ByFamily,
+    pub(crate) advertised: ByFamily,
+    pub(crate) hold_time_seconds: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) transitions: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) messages_sent: u64,
+}
+
+/// A count of routes for each family.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ByFamily {
+    ipv4: u64,
+    ipv6: u64,
+}
+
+impl ByFamily {
+    fn total(&self) -> u64 {
+        self.ipv4 + self.ipv6
+    }
+}
+
+/// Asks for them.
+pub(crate) async fn ask(channel: Channel) -> Result<Peers, Failure> {
+    let mut client =
+        BgpServiceClient::new(channel).max_decoding_message_size(crate::connection::LARGEST_ANSWER);
+    let answer = client.list_peers(ListPeersRequest {}).await.map_err(Failure::agent("listing the peers"))?;
+    Ok(Peers { peers: answer.into_inner().peers.into_iter().map(Peer::from).collect() })
+}
+
+/// The name of a family in documents: `ipv4`, `ipv6`.
+pub(crate) fn family_name(family: v1::Family) -> &'static str {
+    match family {
+        v1::Family::Unspecified => "unknown",
+        v1::Family::Ipv4Unicast => "ipv4",
+        v1::Family::Ipv6Unicast => "ipv6",
+    }
+}
+
+impl From<v1::Peer> for Peer {
+    fn from(peer: v1::Peer) -> Self {
+        let (mut received, mut accepted, mut advertised) =
+            (ByFamily::default(), ByFamily::default(), ByFamily::default());
+        for counts in &peer.counts {
+            let slots = match counts.family() {
+                v1::Family::Unspecified => continue,
+                v1::Family::Ipv4Unicast => (&mut received.ipv4, &mut accepted.ipv4, &mut advertised.ipv4),
+                v1::Family::Ipv6Unicast => (&mut received.ipv6, &mut accepted.ipv6, &mut advertised.ipv6),
+            };
+            (*slots.0, *slots.1, *slots.2) = (counts.received, counts.accepted, counts.announced);
+        }
+        Self {
+            origin: match peer.origin() {
+                v1::PeerOrigin::Unspecified => "Unknown",
+                v1::PeerOrigin::Mesh => "Mesh",
+                v1::PeerOrigin::Configured => "Configured",
+            },
+            state: match peer.state() {
+                v1::SessionState::Unspecified => "Unknown",
+                v1::SessionState::Idle => "Idle",
+                v1::SessionState::Connect => "Connect",
+                v1::SessionState::Active => "Active",
+                v1::SessionState::OpenSent => "OpenSent",
+                v1::SessionState::OpenConfirm => "OpenConfirm",
+                v1::SessionState::Established => "Established",
+            },
+            families: peer.families().map(family_name).collect(),
+            since: moment(peer.since),
+            key: peer.key,
+            name: peer.name,
+            remote_as: peer.remote_as,
+            local_as: peer.local_as,
+            router_id: peer.router_id,
+            received,
+            accepted,
+            advertised,
+            hold_time_seconds: peer.hold_time_seconds,
+            last_error: peer.last_error,
+            transitions: peer.transitions,
+            messages_received: peer.messages_received,
+            messages_sent: peer.messages_sent,
+        }
+    }
+}
+
+impl Peer {
+    /// How the state is meant.
+    pub(crate) fn tone(&self) -> Tone {
+        match self.state {
+            "Established" => Tone::Good,
+            "Idle" => Tone::Bad,
+            _ => Tone::Unsure,
+        }
+    }
+
+    /// Whether the session runs over IPv4.
+    pub(crate) fn is_ipv4(&self) -> bool {
+        !self.key.contains(':')
+    }
+
+    /// Since when, as tables write it.
+    pub(crate) fn since_text(&self) -> String {
+        since(self.since)
+    }
+}
+
+impl Answer for Peers {
+    fn text(&self, wide: bool) -> Vec<Section> {
+        if self.peers.is_empty() {
+            return vec![Section::Text("No peers are configured.".to_owned())];
+        }
+        let narrow = ["PEER", "NAME", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED"];
+        let more = ["ORIGIN", "FAMILIES", "ROUTER ID", "HOLD TIME", "LAST ERROR"];
+        let mut table = Table::new(narrow.into_iter().chain(more.into_iter().filter(|_| wide)));
+        for peer in &self.peers {
+            let mut cells: Vec<Cell> = vec![
+                (&peer.key).into(),
+                (&peer.name).into(),
+                peer.remote_as.into(),
+                Cell::toned(peer.state, peer.tone()),
+                peer.since_text().into(),
+                peer.received.total().into(),
+                peer.accepted.total().into(),
+                peer.advertised.total().into(),
+            ];
+            if wide {
+                cells.extend([
+                    peer.origin.into(),
+                    peer.families.join(",").into(),
+                    peer.router_id.clone().unwrap_or_default().into(),
+                    format!("{}s", peer.hold_time_seconds).into(),
+                    peer.last_error.clone().unwrap_or_default().into(),
+                ]);
+            }
+            table.row(cells);
+        }
+        vec![Section::Table(table)]
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.peers.iter().map(|peer| peer.key.clone()).collect()
+    }
+}

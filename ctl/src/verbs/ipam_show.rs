@@ -1,0 +1,205 @@
+//! `caracalctl ipam show`.
+
+use caracal_proto::v1::ipam_service_client::IpamServiceClient;
+use caracal_proto::v1::{self, ShowRequest};
+use serde::Serialize;
+use tonic::transport::Channel;
+
+use crate::connection::LARGEST_ANSWER;
+use crate::failure::Failure;
+use crate::output::{Answer, Section};
+use crate::table::{Cell, Table, Tone};
+
+/// Pools and own blocks. Documents always hold both; the table shows blocks on demand.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ipam {
+    node: String,
+    pools: Vec<Pool>,
+    blocks: Vec<Block>,
+    #[serde(skip)]
+    with_blocks: bool,
+}
+
+/// One pool, as `-o json` prints it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pool {
+    name: String,
+    cidr: String,
+    block_size: u32,
+    capacity: String,
+    blocks: Option<u64>,
+    used: Option<u64>,
+    node_blocks: u64,
+    node_used: u64,
+    allocatable: bool,
+    not_allocatable_because: Option<String>,
+}
+
+/// One block of this node, as `-o json` prints it.
+#[derive(Debug, Serialize)]
+struct Block {
+    name: String,
+    cidr: String,
+    pool: String,
+    owner: String,
+    state: String,
+    size: u32,
+    used: u32,
+    free: u32,
+    held: u32,
+}
+
+/// Asks for them.
+pub(crate) async fn ask(channel: Channel, with_blocks: bool) -> Result<Ipam, Failure> {
+    let mut client = IpamServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
+    let answer =
+        client.show(ShowRequest {}).await.map_err(Failure::agent("showing pools and blocks"))?.into_inner();
+    Ok(Ipam {
+        node: answer.node,
+        pools: answer.pools.into_iter().map(Pool::from).collect(),
+        blocks: answer.blocks.into_iter().map(Block::from).collect(),
+        with_blocks,
+    })
+}
+
+impl From<v1::PoolUse> for Pool {
+    fn from(pool: v1::PoolUse) -> Self {
+        Self {
+            name: pool.name,
+            cidr: pool.cidr,
+            block_size: pool.block_size,
+            capacity: pool.capacity,
+            blocks: pool.blocks,
+            used: pool.used,
+            node_blocks: pool.node_blocks,
+            node_used: pool.node_used,
+            allocatable: pool.allocatable,
+            not_allocatable_because: Some(pool.not_allocatable_because).filter(|why| !why.is_empty()),
+        }
+    }
+}
+
+impl From<v1::BlockUse> for Block {
+    fn from(block: v1::BlockUse) -> Self {
+        Self {
+            name: block.name,
+            cidr: block.cidr,
+            pool: block.pool,
+            owner: block.owner,
+            state: block.state,
+            size: block.size,
+            used: block.used,
+            free: block.free,
+            held: block.held,
+        }
+    }
+}
+
+/// `60 (94%)`, as `calicoctl` writes a part of a whole.
+fn part(count: u128, whole: u128) -> String {
+    match whole {
+        0 => count.to_string(),
+        // A pool may be as large as the address space: divide first where multiplying would overflow.
+        _ => {
+            let percent = count
+                .checked_mul(100)
+                .map_or_else(|| count / (whole / 100).max(1), |times| (times + whole / 2) / whole);
+            format!("{count} ({percent}%)")
+        }
+    }
+}
+
+impl Ipam {
+    fn pool_row(&self, pool: &Pool, wide: bool) -> Vec<Cell> {
+        let capacity: u128 = pool.capacity.parse().unwrap_or(0);
+        let used = pool.used.map(u128::from);
+        let mut cells: Vec<Cell> = vec!["IP Pool".into(), (&pool.name).into(), (&pool.cidr).into()];
+        cells.push((&pool.capacity).into());
+        cells.push(used.map_or_else(|| "-".to_owned(), |used| part(used, capacity)).into());
+        cells.push(
+            used.map_or_else(|| "-".to_owned(), |used| part(capacity.saturating_sub(used), capacity)).into(),
+        );
+        if self.with_blocks {
+            cells.extend(["".into(), "".into()]);
+        }
+        if wide {
+            cells.extend([
+                pool.blocks.map_or_else(|| "-".to_owned(), |blocks| blocks.to_string()).into(),
+                pool.node_blocks.into(),
+                pool.node_used.into(),
+                match &pool.not_allocatable_because {
+                    Some(why) => Cell::toned(why, Tone::Bad),
+                    None if pool.allocatable => Cell::toned("Allocatable", Tone::Good),
+                    None => Cell::toned("NotAllocatable", Tone::Bad),
+                },
+            ]);
+        }
+        cells
+    }
+
+    fn block_row(block: &Block, wide: bool) -> Vec<Cell> {
+        let size = u128::from(block.size);
+        let mut cells: Vec<Cell> = vec![
+            "Block".into(),
+            (&block.name).into(),
+            (&block.cidr).into(),
+            block.size.into(),
+            part(block.used.into(), size).into(),
+            part(block.free.into(), size).into(),
+            block.held.into(),
+            (&block.owner).into(),
+        ];
+        if wide {
+            cells.extend(["".into(), "".into(), "".into(), (&block.state).into()]);
+        }
+        cells
+    }
+}
+
+impl Answer for Ipam {
+    fn text(&self, wide: bool) -> Vec<Section> {
+        let mut headers = vec!["GROUPING", "NAME", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"];
+        if self.with_blocks {
+            headers.extend(["IPS HELD", "OWNER"]);
+        }
+        if wide {
+            headers.extend(["BLOCKS", "NODE BLOCKS", "NODE IN USE", "STATE"]);
+        }
+        let mut table = Table::new(headers);
+        let shown = |block: &&Block| self.with_blocks && !block.cidr.is_empty();
+        for pool in &self.pools {
+            table.row(self.pool_row(pool, wide));
+            for block in self.blocks.iter().filter(shown).filter(|block| block.pool == pool.name) {
+                table.row(Self::block_row(block, wide));
+            }
+        }
+        // Blocks outlive their pool until the last address is given back.
+        let orphan = |block: &&Block| !self.pools.iter().any(|pool| pool.name == block.pool);
+        for block in self.blocks.iter().filter(shown).filter(orphan) {
+            table.row(Self::block_row(block, wide));
+        }
+        if table.is_empty() {
+            return vec![Section::Text("There are no pools.".to_owned())];
+        }
+        vec![Section::Table(table)]
+    }
+
+    fn names(&self) -> Vec<String> {
+        let blocks = self.blocks.iter().filter(|_| self.with_blocks).map(|block| &block.name);
+        self.pools.iter().map(|pool| &pool.name).chain(blocks).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_the_largest_pools_do_not_overflow() {
+        assert_eq!(part(60, 64), "60 (94%)");
+        assert_eq!(part(0, 0), "0");
+        assert_eq!(part(u128::MAX, u128::MAX), format!("{} (100%)", u128::MAX));
+        assert_eq!(part(3, 1 << 80), "3 (0%)");
+    }
+}
