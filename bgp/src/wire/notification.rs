@@ -50,7 +50,8 @@ macro_rules! subcodes {
                 match self { $($name::$variant => $code,)+ }
             }
 
-            fn from_code(code: u8) -> Option<Self> {
+            /// The meaning of the number on the wire.
+            pub fn from_code(code: u8) -> Option<Self> {
                 match code { $($code => Some($name::$variant),)+ _ => None }
             }
         }

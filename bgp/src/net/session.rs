@@ -1,0 +1,254 @@
+//! The session task of one peer: it drives the pure machine, reads, dials, and reports to the RIB.
+//!
+//! Everything the task waits for is one [`wait::Happening`]; each becomes an event of the machine, whose actions are
+//! carried out at once. While reports wait for room in the RIB's queue the established connection is not read; the
+//! machine's timers go on all the same.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::report::Report;
+use super::statistics::Statistics;
+use crate::config::{PeerConfig, PeerKey, RouterId};
+use crate::peer::{Actions, Event, Negotiated, Peer, Reason, SessionState, Stop};
+
+mod carry_out;
+mod connection;
+mod read;
+mod wait;
+
+use connection::Connection;
+use wait::Dialing;
+
+/// Orders waiting for the task.
+const ORDERS: usize = 16;
+/// Accepted connections waiting for the task.
+const INCOMING: usize = 4;
+/// The time writers have for their last words when a session is stopped.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// How a session stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionStatus {
+    /// The state of RFC 4271 §8.2.2.
+    pub state: SessionState,
+    /// Since when it is in this state.
+    pub since: SystemTime,
+    /// The terms, while established.
+    pub negotiated: Option<Arc<Negotiated>>,
+    /// Why the last session, or attempt at one, ended.
+    pub last_error: Option<Reason>,
+    /// How many times the state has changed to or from Established.
+    pub transitions: u64,
+}
+
+/// Why a peer could not be asked for its routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefreshError {
+    /// There is no session.
+    #[error("asking the peer for its routes again: the session is not established")]
+    NotEstablished,
+    /// The peer does not know how.
+    #[error(
+        "asking the peer for its routes again: it does not offer route refresh (RFC 2918): reset the session"
+    )]
+    NotSupported,
+}
+
+#[derive(Debug)]
+enum Order {
+    Configure(Arc<PeerConfig>, RouterId),
+    Reset,
+    Refresh(oneshot::Sender<Result<(), RefreshError>>),
+    Stop(Stop),
+}
+
+/// The way to a session's task. The session ends with [`SessionHandle::stop`]; dropping the handle ends it without a
+/// word.
+#[derive(Debug)]
+pub struct SessionHandle {
+    orders: mpsc::Sender<Order>,
+    incoming: mpsc::Sender<TcpStream>,
+    status: watch::Receiver<SessionStatus>,
+    statistics: Arc<Statistics>,
+    task: JoinHandle<()>,
+}
+
+/// Starts the session of a peer: it dials (unless passive) and accepts at once. Reports go to `to_rib`; the task ends
+/// if that is closed.
+pub fn spawn<C>(
+    key: PeerKey,
+    config: Arc<PeerConfig>,
+    router_id: RouterId,
+    to_rib: mpsc::Sender<C>,
+) -> SessionHandle
+where
+    C: From<Report> + Send + 'static,
+{
+    let (orders, to_do) = mpsc::channel(ORDERS);
+    let (incoming, accepted) = mpsc::channel(INCOMING);
+    let statistics = Arc::new(Statistics::default());
+    let (report, status) = watch::channel(SessionStatus {
+        state: SessionState::Idle,
+        since: SystemTime::now(),
+        negotiated: None,
+        last_error: None,
+        transitions: 0,
+    });
+    let session = Session {
+        key,
+        peer: Peer::new(Arc::clone(&config), router_id, rand::random()),
+        config,
+        router_id,
+        dialing: None,
+        newcomer: None,
+        active: None,
+        passive: None,
+        outbox: VecDeque::new(),
+        to_rib,
+        status: report,
+        statistics: Arc::clone(&statistics),
+        partings: Vec::new(),
+    };
+    let task = tokio::spawn(session.run(to_do, accepted));
+    SessionHandle { orders, incoming, status, statistics, task }
+}
+
+impl SessionHandle {
+    /// Where accepted connections of this peer go.
+    pub fn incoming(&self) -> mpsc::Sender<TcpStream> {
+        self.incoming.clone()
+    }
+
+    /// Hands over another configuration. The session is made anew only if it must be.
+    pub async fn configure(&self, config: Arc<PeerConfig>, router_id: RouterId) {
+        self.order(Order::Configure(config, router_id)).await;
+    }
+
+    /// Ends the session with Cease, Administrative Reset; it comes back by itself.
+    pub async fn reset(&self) {
+        self.order(Order::Reset).await;
+    }
+
+    /// Asks the peer to announce everything again, in every family.
+    pub async fn refresh(&self) -> Result<(), RefreshError> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Refresh(reply)).await;
+        answer.await.unwrap_or(Err(RefreshError::NotEstablished))
+    }
+
+    /// Ends the session for good; returns when the RIB was told and the last words are written.
+    pub async fn stop(self, stop: Stop) {
+        self.order(Order::Stop(stop)).await;
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a session task did not end by itself");
+        }
+    }
+
+    /// How the session stands.
+    pub fn status(&self) -> SessionStatus {
+        self.status.borrow().clone()
+    }
+
+    /// For those who wait for a change.
+    pub fn watch(&self) -> watch::Receiver<SessionStatus> {
+        self.status.clone()
+    }
+
+    /// The peer's counters.
+    pub fn statistics(&self) -> &Arc<Statistics> {
+        &self.statistics
+    }
+
+    async fn order(&self, order: Order) {
+        if self.orders.send(order).await.is_err() {
+            tracing::debug!("an order came for a session that has ended");
+        }
+    }
+}
+
+struct Session<C> {
+    key: PeerKey,
+    config: Arc<PeerConfig>,
+    router_id: RouterId,
+    peer: Peer,
+    dialing: Option<Dialing>,
+    /// A connection the machine has not yet taken or refused.
+    newcomer: Option<TcpStream>,
+    active: Option<Connection>,
+    passive: Option<Connection>,
+    /// Reports waiting for room in the RIB's queue.
+    outbox: VecDeque<Report>,
+    to_rib: mpsc::Sender<C>,
+    status: watch::Sender<SessionStatus>,
+    statistics: Arc<Statistics>,
+    /// Writers of closed connections that may still be at their last words.
+    partings: Vec<JoinHandle<()>>,
+}
+
+impl<C: From<Report>> Session<C> {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut accepted: mpsc::Receiver<TcpStream>) {
+        self.on(Event::Start);
+        self.on(Event::Tick);
+        loop {
+            self.send_reports();
+            let happening = self.wait(&mut orders, &mut accepted).await;
+            if self.handle(happening).is_break() {
+                break;
+            }
+        }
+        while let Some(report) = self.outbox.pop_front() {
+            if self.to_rib.send(C::from(report)).await.is_err() {
+                break;
+            }
+        }
+        let farewells = futures::future::join_all(self.partings.drain(..));
+        if tokio::time::timeout(PARTING, farewells).await.is_err() {
+            tracing::debug!(peer = %self.key, "a peer did not take the last words");
+        }
+    }
+
+    /// Gives an event to the machine and does what it says.
+    fn on(&mut self, event: Event<'_>) {
+        let mut actions = Actions::new();
+        self.peer.on(Instant::now(), event, &mut actions);
+        self.carry_out(actions);
+        self.publish();
+    }
+
+    /// Reports go out as far as there is room; the rest is waited for.
+    fn send_reports(&mut self) {
+        while !self.outbox.is_empty() {
+            let Ok(permit) = self.to_rib.try_reserve() else { return };
+            if let Some(report) = self.outbox.pop_front() {
+                permit.send(C::from(report));
+            }
+        }
+    }
+
+    fn publish(&self) {
+        let state = self.peer.state(Instant::now());
+        let last_error = self.peer.last_error();
+        self.status.send_if_modified(|status| {
+            let moved = status.state != state;
+            if moved {
+                let crossed = [status.state, state].contains(&SessionState::Established);
+                status.transitions += u64::from(crossed);
+                tracing::debug!(peer = %self.key, from = %status.state, to = %state, "session state");
+                status.state = state;
+                status.since = SystemTime::now();
+                status.negotiated = self.peer.negotiated().cloned();
+            }
+            let told = status.last_error.as_ref() != last_error;
+            if told {
+                status.last_error = last_error.cloned();
+            }
+            moved || told
+        });
+    }
+}

@@ -1,0 +1,147 @@
+//! What the machine wants done to connections.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+use super::{Connection, RefreshError, Session};
+use crate::config::PeerConfig;
+use crate::net::dial::{self, Options};
+use crate::net::report::{Report, ReportEvent};
+use crate::peer::{Action, Actions, Event, Farewell, Negotiated, Side};
+use crate::wire::message::Message;
+use crate::wire::route_refresh::RouteRefresh;
+
+impl<C: From<Report>> Session<C> {
+    pub(super) fn slot(&mut self, side: Side) -> &mut Option<Connection> {
+        match side {
+            Side::Active => &mut self.active,
+            Side::Passive => &mut self.passive,
+        }
+    }
+
+    pub(super) fn accepted(&mut self, stream: TcpStream) {
+        let remote = self.config.remote.ip();
+        if let Err(error) = dial::prepare(&stream, remote, options(&self.config)) {
+            tracing::warn!(peer = %self.key, %error, "an accepted connection could not be set up");
+            return;
+        }
+        self.opened(Side::Passive, stream);
+    }
+
+    pub(super) fn opened(&mut self, side: Side, stream: TcpStream) {
+        match super::connection::endpoints(&stream) {
+            Ok(endpoints) => {
+                self.newcomer = Some(stream);
+                self.on(Event::Opened(side, endpoints));
+                self.newcomer = None;
+            }
+            Err(error) if side == Side::Active => {
+                self.on(Event::Closed(side, crate::peer::Loss::Failed(error.kind())));
+            }
+            Err(error) => {
+                tracing::debug!(peer = %self.key, %error, "an accepted connection was gone at once")
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, actions: Actions) {
+        for action in actions {
+            match action {
+                Action::Dial => {
+                    let (remote, options) = (self.config.remote, options(&self.config));
+                    self.dialing = Some(Box::pin(dial::dial(remote, options)));
+                }
+                Action::Send(side, message) => self.send(side, &message),
+                Action::Close(side, farewell) => self.close(side, &farewell),
+                Action::Refuse(_, farewell) => {
+                    if let Some(stream) = self.newcomer.take() {
+                        let connection = Connection::new(stream, Arc::clone(&self.statistics));
+                        self.part(connection, &farewell);
+                    }
+                }
+                Action::Up(side, terms) => self.up(side, terms),
+                Action::Down(reason, keep) => {
+                    tracing::info!(peer = %self.key, name = %self.config.name, "session down: {reason}");
+                    self.report(ReportEvent::Down(keep));
+                }
+            }
+        }
+    }
+
+    /// The first message on a new connection is what takes it: the machine has closed whatever was in its place.
+    fn send(&mut self, side: Side, message: &Message<'_>) {
+        if let Message::Open(_) = message
+            && let Some(stream) = self.newcomer.take()
+        {
+            *self.slot(side) = Some(Connection::new(stream, Arc::clone(&self.statistics)));
+        }
+        let bytes = encoded(message);
+        if let Some(connection) = self.slot(side)
+            && !connection.writer.write(bytes)
+        {
+            // The writer is stuck and the send hold timer runs; a KEEPALIVE more would not help.
+            tracing::debug!(peer = %self.key, message = message.name(), "a message was dropped: the peer does not read");
+        }
+    }
+
+    fn close(&mut self, side: Side, farewell: &Farewell) {
+        match self.slot(side).take() {
+            Some(connection) => self.part(connection, farewell),
+            None if side == Side::Active => self.dialing = None,
+            None => (),
+        }
+    }
+
+    fn part(&mut self, connection: Connection, farewell: &Farewell) {
+        let words = match farewell {
+            Farewell::Silent => Bytes::new(),
+            Farewell::Notification(notification) => {
+                tracing::debug!(peer = %self.key, "saying {notification}");
+                encoded(&Message::Notification(notification.clone()))
+            }
+        };
+        self.partings.retain(|parting| !parting.is_finished());
+        self.partings.push(connection.writer.finish(words, connection.reader));
+    }
+
+    fn up(&mut self, side: Side, negotiated: Arc<Negotiated>) {
+        let context = negotiated.context();
+        let Some(connection) = self.slot(side) else { return };
+        connection.context = Some(context);
+        let writer = connection.writer.updates();
+        self.statistics.established.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(peer = %self.key, name = %self.config.name, families = ?negotiated.families, "session up");
+        self.report(ReportEvent::Up { negotiated, writer });
+    }
+
+    pub(super) fn refresh(&mut self) -> Result<(), RefreshError> {
+        let terms = self.peer.negotiated().cloned().ok_or(RefreshError::NotEstablished)?;
+        if !terms.route_refresh {
+            return Err(RefreshError::NotSupported);
+        }
+        let established = [&self.active, &self.passive].into_iter().flatten();
+        for connection in established.filter(|connection| connection.context.is_some()) {
+            for family in terms.families.iter() {
+                if !connection.writer.write(encoded(&Message::RouteRefresh(RouteRefresh::of(family)))) {
+                    return Err(RefreshError::NotEstablished);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encoded(message: &Message<'_>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    message.encode(&mut bytes);
+    bytes.freeze()
+}
+
+/// External peers are one hop away unless configured otherwise (RFC 4271 §5.1.3, and common sense).
+fn options(config: &PeerConfig) -> Options {
+    let ttl = config.multihop.or_else(|| (!config.is_internal()).then_some(1));
+    Options { local: config.local_address, ttl }
+}

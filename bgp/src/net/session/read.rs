@@ -1,0 +1,78 @@
+//! From bytes to events of the machine and reports for the RIB.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Buf;
+
+use super::Session;
+use crate::net::report::{Report, ReportEvent};
+use crate::peer::{Event, Side};
+use crate::wire::error::Error;
+use crate::wire::header::{self, Header};
+use crate::wire::message::Message;
+use crate::wire::route_refresh::RouteRefresh;
+use crate::wire::update;
+
+impl<C: From<Report>> Session<C> {
+    /// Deals with every whole message that has come. The machine may close the connection at any of them.
+    pub(super) fn parse(&mut self, side: Side) {
+        while let Some(connection) = self.slot(side) {
+            let header = match Header::peek(&connection.buffer) {
+                Ok(Some(header)) if header.length <= connection.buffer.len() => header,
+                Ok(_) => return,
+                Err(error) => return self.on(Event::Malformed(side, error)),
+            };
+            let mut frame = connection.buffer.split_to(header.length);
+            frame.advance(header::LENGTH);
+            self.statistics.received.count(header.kind, header.length);
+            match Message::decode(header, &frame) {
+                Ok(message) => self.message(side, message),
+                Err(error) => self.on(Event::Malformed(side, error)),
+            }
+        }
+    }
+
+    fn message(&mut self, side: Side, message: Message<'_>) {
+        let context = self.slot(side).as_ref().and_then(|connection| connection.context);
+        match (message, context) {
+            (Message::Update(body), Some(context)) => match update::decode(body, &context) {
+                Ok(update) => {
+                    self.on(Event::Received(side, Message::Update(body)));
+                    self.note_faults(&update.faults);
+                    self.report(ReportEvent::Update(update));
+                }
+                Err(error) => self.on(Event::Malformed(side, error)),
+            },
+            (Message::RouteRefresh(refresh), Some(context)) => {
+                self.on(Event::Received(side, Message::RouteRefresh(refresh)));
+                self.refresh_wanted(refresh, context.families);
+            }
+            (message, _) => self.on(Event::Received(side, message)),
+        }
+    }
+
+    fn refresh_wanted(&mut self, refresh: RouteRefresh, families: crate::config::Families) {
+        match refresh.family().filter(|family| families.contains(*family)) {
+            Some(family) => self.report(ReportEvent::Refresh(family)),
+            None => tracing::debug!(
+                peer = %self.key, refresh.afi, refresh.safi, refresh.subtype,
+                "a refresh of a family that was not negotiated is ignored"
+            ),
+        }
+    }
+
+    fn note_faults(&self, faults: &[Error]) {
+        if faults.is_empty() {
+            return;
+        }
+        self.statistics.faulty_updates.fetch_add(1, Ordering::Relaxed);
+        for fault in faults {
+            let disposition = fault.disposition();
+            tracing::warn!(peer = %self.key, ?disposition, "a faulty UPDATE (RFC 7606): {fault}");
+        }
+    }
+
+    pub(super) fn report(&mut self, event: ReportEvent) {
+        self.outbox.push_back(Report { key: self.key, event });
+    }
+}

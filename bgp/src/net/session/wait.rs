@@ -1,0 +1,167 @@
+//! Everything a session waits for, in one place.
+
+use std::future::{Future, pending};
+use std::io;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::{Connection, Order, Session};
+use crate::net::report::Report;
+use crate::net::write::Progress;
+use crate::peer::{Event, Loss, Side, Stop};
+use crate::wire::notification::Cease;
+
+/// An attempt to connect.
+pub(super) type Dialing = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+
+/// What happened.
+pub(super) enum Happening {
+    Ordered(Order),
+    /// All handles are gone, or the RIB is.
+    Abandoned,
+    Accepted(TcpStream),
+    Dialled(io::Result<TcpStream>),
+    Read(Side, io::Result<usize>),
+    Progress(Side, Progress),
+    /// There is room in the RIB's queue.
+    Room,
+    Deadline,
+}
+
+impl<C: From<Report>> Session<C> {
+    pub(super) async fn wait(
+        &mut self,
+        orders: &mut mpsc::Receiver<Order>,
+        accepted: &mut mpsc::Receiver<TcpStream>,
+    ) -> Happening {
+        let deadline = self.peer.deadline();
+        let backlog = !self.outbox.is_empty();
+        tokio::select! {
+            order = orders.recv() => order.map_or(Happening::Abandoned, Happening::Ordered),
+            Some(stream) = accepted.recv() => Happening::Accepted(stream),
+            result = dialled(&mut self.dialing) => Happening::Dialled(result),
+            (read, progress) = next(&mut self.active, backlog) => happening(Side::Active, read, progress),
+            (read, progress) = next(&mut self.passive, backlog) => happening(Side::Passive, read, progress),
+            room = self.to_rib.reserve(), if backlog => {
+                if room.is_ok() { Happening::Room } else { Happening::Abandoned }
+            }
+            () = until(deadline) => Happening::Deadline,
+        }
+    }
+
+    pub(super) fn handle(&mut self, happening: Happening) -> ControlFlow<()> {
+        match happening {
+            Happening::Ordered(order) => return self.obey(order),
+            Happening::Abandoned => {
+                self.on(Event::Stop(Stop::Silent));
+                return ControlFlow::Break(());
+            }
+            Happening::Accepted(stream) => self.accepted(stream),
+            Happening::Dialled(Ok(stream)) => {
+                self.dialing = None;
+                self.opened(Side::Active, stream);
+            }
+            Happening::Dialled(Err(error)) => {
+                self.dialing = None;
+                tracing::debug!(peer = %self.key, %error, "dialling failed");
+                self.on(Event::Closed(Side::Active, Loss::Failed(error.kind())));
+            }
+            Happening::Read(side, Ok(0)) => self.lost(side, Loss::Closed),
+            Happening::Read(side, Ok(_)) => self.parse(side),
+            Happening::Read(side, Err(error)) => self.lost(side, Loss::Failed(error.kind())),
+            Happening::Progress(side, Progress::Fine) => self.on(Event::Writable(side)),
+            Happening::Progress(side, Progress::Blocked(since)) => self.on(Event::Unwritable(side, since)),
+            Happening::Progress(side, Progress::Failed(kind)) => self.lost(side, Loss::Failed(kind)),
+            Happening::Room => {
+                self.send_reports();
+                self.excuse();
+            }
+            Happening::Deadline => {
+                if !self.outbox.is_empty() {
+                    self.excuse();
+                }
+                self.on(Event::Tick);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn obey(&mut self, order: Order) -> ControlFlow<()> {
+        match order {
+            Order::Configure(config, router_id) => {
+                self.config = std::sync::Arc::clone(&config);
+                self.router_id = router_id;
+                self.on(Event::Configure(config, router_id));
+            }
+            Order::Reset => {
+                self.on(Event::Stop(Stop::Cease(Cease::Reset)));
+                self.on(Event::Start);
+            }
+            Order::Refresh(reply) => {
+                if reply.send(self.refresh()).is_err() {
+                    tracing::debug!(peer = %self.key, "nobody waits for the refresh any more");
+                }
+            }
+            Order::Stop(stop) => {
+                self.on(Event::Stop(stop));
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The peer is not to blame for bytes that we did not read.
+    fn excuse(&mut self) {
+        for side in Side::BOTH {
+            if self.slot(side).as_ref().is_some_and(|connection| connection.context.is_some()) {
+                self.on(Event::Backlogged(side));
+            }
+        }
+    }
+
+    fn lost(&mut self, side: Side, loss: Loss) {
+        *self.slot(side) = None;
+        self.on(Event::Closed(side, loss));
+    }
+}
+
+fn happening(side: Side, read: Option<io::Result<usize>>, progress: Option<Progress>) -> Happening {
+    match (read, progress) {
+        (Some(read), _) => Happening::Read(side, read),
+        (None, Some(progress)) => Happening::Progress(side, progress),
+        (None, None) => Happening::Deadline,
+    }
+}
+
+/// The next thing on a connection: bytes, unless they could not be dealt with, or news of the writer.
+async fn next(
+    connection: &mut Option<Connection>,
+    backlog: bool,
+) -> (Option<io::Result<usize>>, Option<Progress>) {
+    let Some(connection) = connection else { return pending().await };
+    let Connection { reader, buffer, room, writer, context } = connection;
+    let may_read = !(backlog && context.is_some());
+    tokio::select! {
+        read = super::connection::read(reader, buffer, room), if may_read => (Some(read), None),
+        progress = writer.progress() => (None, Some(progress)),
+    }
+}
+
+async fn dialled(dialing: &mut Option<Dialing>) -> io::Result<TcpStream> {
+    match dialing {
+        Some(dialing) => dialing.await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
