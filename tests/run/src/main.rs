@@ -1,2 +1,58 @@
-//! Placeholder.
-fn main() {}
+//! The runner behind `cargo lab` and `cargo verify`.
+//!
+//! It depends on almost nothing so that it compiles in seconds and speaks at once: what takes minutes (compiling the
+//! product, running the suites) it starts itself, showing how far it is.
+
+mod build;
+mod heartbeat;
+mod packages;
+mod place;
+mod privilege;
+mod stages;
+mod tally;
+mod verify;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab (see `cargo lab --help`)
+       cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal
+       cargo verify [--quick] [--fix]    run every check; --quick leaves out what needs network namespaces,
+                                         --fix renews formatting and generated files first";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_deref() {
+        Some("lab") => lab(&rest),
+        Some("verify") => verify::run(&rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds once and becomes `caracal-lab`: signals and the terminal then belong to it alone.
+fn lab(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let place = place::Place::find()?;
+    let helps = arguments.iter().any(|a| a == "--help" || a == "-h");
+    let enters = arguments.first().is_some_and(|a| a == "exec");
+    if enters && place.program("caracal-lab").exists() {
+        return Err(build::become_lab(&place, arguments));
+    }
+    if !helps {
+        privilege::require("cargo lab")?;
+        packages::ensure(packages::FOR_THE_LAB)?;
+    }
+    build::programs(&place)?;
+    Err(build::become_lab(&place, arguments))
+}

@@ -1,0 +1,93 @@
+//! The Debian packages that labs and suites need. Looked for as files, so that a machine that has them needs
+//! neither apt nor a network.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// A program and the Debian package that brings it.
+pub(crate) struct Needed {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// What the lab executes besides our own programs.
+pub(crate) const FOR_THE_LAB: &[Needed] = &[
+    Needed { program: "ip", package: "iproute2" },
+    Needed { program: "ping", package: "iputils-ping" },
+    Needed { program: "nsenter", package: "util-linux" },
+];
+
+const FOLDERS: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+
+/// Installs what is missing, or names it with the remedy.
+pub(crate) fn ensure(needed: &[Needed]) -> anyhow::Result<()> {
+    let missing = missing(needed, |path| Path::new(path).exists());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !installed("apt-get") {
+        bail!(
+            "the packages {list} (Debian's names) are missing, and there is no apt-get: install them by hand"
+        );
+    }
+    eprintln!("installing the Debian packages {list}");
+    apt(&["update", "-q"]).with_context(|| remedy(&list))?;
+    let mut install = vec!["install", "-q", "-y", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install).with_context(|| remedy(&list))
+}
+
+fn remedy(list: &str) -> String {
+    format!("the packages {list} are missing and could not be installed; try `apt-get install {list}`")
+}
+
+fn installed(program: &str) -> bool {
+    FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn missing(needed: &[Needed], exists: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    needed
+        .iter()
+        .filter(|one| !FOLDERS.iter().any(|folder| exists(&format!("{folder}/{}", one.program))))
+        .map(|one| one.package)
+        .collect()
+}
+
+/// Runs apt-get without questions; its words are shown only when it fails.
+fn apt(arguments: &[&str]) -> anyhow::Result<()> {
+    let output = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .context("starting apt-get")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    bail!("apt-get {}: {}: {last}", arguments.first().unwrap_or(&""), output.status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_missing_when_every_program_is_somewhere() {
+        assert!(missing(FOR_THE_LAB, |_| true).is_empty());
+    }
+
+    #[test]
+    fn a_missing_program_is_named_by_its_package() {
+        assert_eq!(missing(FOR_THE_LAB, |path| !path.ends_with("/ping")), ["iputils-ping"]);
+    }
+
+    #[test]
+    fn a_program_in_any_folder_counts() {
+        assert_eq!(missing(FOR_THE_LAB, |path| path == "/sbin/ip"), ["iputils-ping", "util-linux"]);
+    }
+}

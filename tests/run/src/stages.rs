@@ -1,0 +1,82 @@
+//! What `cargo verify` does, in order: cheap first, so that a slip shows at once.
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::build;
+use crate::place::{Place, cargo};
+
+/// One check: a command, and how long it may take.
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) budget: Duration,
+    pub(crate) command: Command,
+    /// Its result is read from `test result:` lines; otherwise success counts as one passed test if `counts`.
+    pub(crate) kind: Kind,
+}
+
+/// How a stage's verdict enters the sum.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A check of the sources: not counted unless it fails.
+    Check,
+    /// Prints `test result:` lines.
+    Tests,
+    /// One end-to-end test.
+    One,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All stages; `quick` leaves out those that build network namespaces.
+pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(cargo());
+        command.args(arguments).current_dir(&place.workspace);
+        command
+    };
+    let check =
+        |name, minutes: u32, command| Stage { name, budget: MINUTE * minutes, command, kind: Kind::Check };
+    let tests =
+        |name, minutes: u32, command| Stage { name, budget: MINUTE * minutes, command, kind: Kind::Tests };
+
+    let mut stages = vec![check("format", 2, cargo(&["fmt", "--all", "--check"]))];
+    let mut clippy = vec!["clippy", "--workspace", "--all-targets"];
+    clippy.extend(["--", "-D", "warnings"]);
+    stages.push(check("clippy", 20, cargo(&clippy)));
+    stages.push(check("build", 20, cargo(build::PROGRAMS)));
+    let mut generated = Command::new(place.program("crds"));
+    generated.arg("--check").current_dir(&place.workspace);
+    stages.push(check("generated files", 1, generated));
+    let unit = ["test", "--workspace", "--exclude", "caracal-suites", "--no-fail-fast"];
+    stages.push(tests("unit and property tests", 30, cargo(&unit)));
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    stages.push(check("docs", 10, docs));
+    if !quick {
+        stages.push(tests(
+            "network suites",
+            30,
+            cargo(&["test", "--workspace", "--no-fail-fast", "--test", "lab"]),
+        ));
+        let mut lab = Command::new(place.program("caracal-lab"));
+        lab.arg("--once").current_dir(&place.workspace);
+        stages.push(Stage { name: "lab", budget: MINUTE * 5, command: lab, kind: Kind::One });
+    }
+    stages
+}
+
+/// What `--fix` runs first: they rewrite files in place.
+pub(crate) fn fixes(place: &Place) -> Vec<Stage> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new(cargo());
+        command.args(arguments).current_dir(&place.workspace);
+        command
+    };
+    let fix =
+        |name, minutes: u32, command| Stage { name, budget: MINUTE * minutes, command, kind: Kind::Check };
+    vec![
+        fix("renew format", 2, cargo(&["fmt", "--all"])),
+        fix("renew generated files", 20, cargo(&["run", "-q", "-p", "caracal-api", "--bin", "crds"])),
+    ]
+}
