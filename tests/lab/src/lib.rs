@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The lab: a cluster on one Linux machine, of the real programs, in namespaces that vanish with their process.
+//!
+//! [`sandbox::enter`] puts the calling program inside; [`Lab::up`] builds what a [`Topology`] says and waits until it
+//! works; its handles ([`Node`], [`Pod`], [`Process`]) are for tests and for `caracal-lab` alike.
+//!
+//! Links, addresses and routes of the lab are made and read with `ip`, not with our own netlink code: what checks the
+//! product must not share its mistakes.
+
+pub mod cluster;
+pub mod command;
+pub mod control;
+pub mod enter;
+pub mod fault;
+pub mod lab;
+pub mod machine;
+pub mod netns;
+pub mod node;
+pub mod pod;
+pub mod probe;
+pub mod process;
+pub mod rack;
+pub mod report;
+pub mod route;
+pub mod runtime;
+pub mod sandbox;
+pub mod show;
+pub mod topology;
+pub mod wait;
+
+pub use lab::Lab;
+pub use node::Node;
+pub use pod::Pod;
+pub use process::Process;
+pub use sandbox::{Product, Sandbox, Side};
+pub use topology::Topology;

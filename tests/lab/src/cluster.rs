@@ -1,0 +1,229 @@
+//! The objects of the cluster, made through the API as an administrator and the kubelets would make them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME, IpPool, IpamBlock};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::control::NAMESPACE;
+use crate::machine::Machine;
+use crate::topology::{PoolPlan, RackPlan};
+use crate::wait::{self, NotYet};
+
+/// A client of the lab's API server.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// A client of the server at this URL; nothing is asked yet.
+    pub fn at(server: &str) -> anyhow::Result<Self> {
+        let url = server.parse().with_context(|| format!("`{server}` is no URL"))?;
+        let mut config = kube::Config::new(url);
+        config.connect_timeout = Some(Duration::from_secs(2));
+        config.read_timeout = Some(Duration::from_secs(10));
+        let client = Client::try_from(config).context("making a client of the API server")?;
+        Ok(Self { client })
+    }
+
+    /// The client itself.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Whether the server answers.
+    pub async fn answers(&self) -> anyhow::Result<()> {
+        let version = self.client.apiserver_version().await.context("asking for the API server's version")?;
+        drop(version);
+        Ok(())
+    }
+
+    /// Applies every manifest of a folder, in the order of their names.
+    pub async fn apply_definitions(&self, folder: &Path) -> anyhow::Result<Vec<String>> {
+        let reading = || format!("reading {}", folder.display());
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).with_context(reading)? {
+            let path = entry.with_context(reading)?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        let resource = kube::api::ApiResource::erase::<CustomResourceDefinition>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client(), &resource);
+        let mut names = Vec::new();
+        for file in files {
+            let text =
+                std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let object: DynamicObject =
+                serde_saphyr::from_str(&text).with_context(|| format!("reading {}", file.display()))?;
+            names.push(object.name_any());
+            create(&api, &object).await?;
+        }
+        Ok(names)
+    }
+
+    /// Waits until a definition is served.
+    pub async fn established(&self, name: &str, deadline: Duration) -> anyhow::Result<()> {
+        let api: Api<CustomResourceDefinition> = Api::all(self.client());
+        wait::until(deadline, &format!("the definition {name} is Established"), || async {
+            let found = api.get(name).await.with_context(|| format!("reading {name}"))?;
+            let conditions = found.status.and_then(|status| status.conditions).unwrap_or_default();
+            if conditions.iter().any(|one| one.type_ == "Established" && one.status == "True") {
+                return Ok(());
+            }
+            let seen: Vec<String> =
+                conditions.iter().map(|one| format!("{}={}", one.type_, one.status)).collect();
+            Err(NotYet::because(format!("conditions [{}]", seen.join(", "))))
+        })
+        .await
+    }
+
+    /// The namespaces that pods and the product live in.
+    pub async fn make_namespaces(&self) -> anyhow::Result<()> {
+        let api: Api<Namespace> = Api::all(self.client());
+        for name in ["default", NAMESPACE] {
+            create(&api, &typed(json!({"metadata": {"name": name}}))?).await?;
+        }
+        Ok(())
+    }
+
+    /// The Node object of a machine, as a kubelet registers it.
+    pub async fn make_node(&self, machine: &Machine, rack: &RackPlan) -> anyhow::Result<()> {
+        let addresses: Vec<Value> = machine
+            .addresses()
+            .iter()
+            .map(|address| json!({"type": "InternalIP", "address": address.ip()}))
+            .chain([json!({"type": "Hostname", "address": machine.name()})])
+            .collect();
+        let status = json!({
+            "addresses": addresses,
+            "capacity": {"pods": "110"},
+            "allocatable": {"pods": "110"},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            "nodeInfo": {
+                "architecture": "amd64", "bootID": "", "containerRuntimeVersion": "caracal-lab", "kernelVersion": "",
+                "kubeProxyVersion": "", "kubeletVersion": "v1.33.0", "machineID": "", "operatingSystem": "linux",
+                "osImage": "caracal-lab", "systemUUID": ""
+            }
+        });
+        let node: Node = typed(json!({
+            "metadata": {
+                "name": machine.name(),
+                "labels": {
+                    "kubernetes.io/hostname": machine.name(),
+                    "kubernetes.io/os": "linux",
+                    "topology.kubernetes.io/zone": rack.name
+                }
+            },
+            "spec": {"providerID": format!("lab://{}/{}", rack.name, machine.name())},
+            "status": status
+        }))?;
+        let api: Api<Node> = Api::all(self.client());
+        create(&api, &node).await?;
+        patch_status(&api, machine.name(), &status).await
+    }
+
+    /// The pools and the speakers' default settings.
+    pub async fn make_network(&self, pools: &[PoolPlan]) -> anyhow::Result<()> {
+        let api: Api<IpPool> = Api::all(self.client());
+        for plan in pools {
+            let pool: IpPool = typed(json!({
+                "metadata": {"name": plan.name},
+                "spec": {"cidr": plan.cidr, "blockSize": plan.block}
+            }))?;
+            create(&api, &pool).await?;
+        }
+        let api: Api<BgpConfiguration> = Api::all(self.client());
+        create(&api, &BgpConfiguration::new(DEFAULT_NAME, BgpConfigurationSpec::default())).await
+    }
+
+    /// Who holds a lease of the product's namespace, if anybody does.
+    pub async fn lease_holder(&self) -> anyhow::Result<Option<String>> {
+        let api: Api<Lease> = Api::namespaced(self.client(), NAMESPACE);
+        let leases = api.list(&ListParams::default()).await.context("listing Leases")?;
+        let held = leases.into_iter().filter_map(|lease| lease.spec?.holder_identity);
+        Ok(held.filter(|holder| !holder.is_empty()).last())
+    }
+
+    /// The pools.
+    pub async fn pools(&self) -> anyhow::Result<Vec<IpPool>> {
+        let api: Api<IpPool> = Api::all(self.client());
+        Ok(api.list(&ListParams::default()).await.context("listing IPPools")?.items)
+    }
+
+    /// The blocks.
+    pub async fn blocks(&self) -> anyhow::Result<Vec<IpamBlock>> {
+        let api: Api<IpamBlock> = Api::all(self.client());
+        Ok(api.list(&ListParams::default()).await.context("listing IPAMBlocks")?.items)
+    }
+
+    /// A Pod object bound to a node; gives its UID.
+    pub async fn make_pod(&self, namespace: &str, name: &str, node: &str) -> anyhow::Result<String> {
+        let pod: Pod = typed(json!({
+            "metadata": {"name": name, "namespace": namespace, "labels": {"app": "lab"}},
+            "spec": {"nodeName": node, "containers": [{"name": "pause", "image": "pause"}]}
+        }))?;
+        let api: Api<Pod> = Api::namespaced(self.client(), namespace);
+        let made = api.create(&PostParams::default(), &pod).await;
+        let made = made.with_context(|| format!("creating pod {namespace}/{name}"))?;
+        made.metadata.uid.with_context(|| format!("the API server gave pod {namespace}/{name} no UID"))
+    }
+
+    /// What a kubelet writes once a pod has its addresses.
+    pub async fn pod_is_running(&self, pod: &crate::Pod) -> anyhow::Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client(), pod.namespace());
+        let ips: Vec<Value> = pod.addresses().iter().map(|address| json!({"ip": address})).collect();
+        let status = json!({"phase": "Running", "podIP": pod.addresses().first(), "podIPs": ips});
+        patch_status(&api, pod.name(), &status).await
+    }
+
+    /// Removes a Pod object at once.
+    pub async fn delete_pod(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client(), namespace);
+        let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+        api.delete(name, &now).await.with_context(|| format!("deleting pod {namespace}/{name}"))?;
+        Ok(())
+    }
+}
+
+fn typed<T: DeserializeOwned>(value: Value) -> anyhow::Result<T> {
+    serde_json::from_value(value).context("writing an object of the lab")
+}
+
+/// Creates an object; one that is there already is as good.
+async fn create<K>(api: &Api<K>, object: &K) -> anyhow::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+{
+    match api.create(&PostParams::default(), object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("creating {}", object.name_any())),
+    }
+}
+
+async fn patch_status<K>(api: &Api<K>, name: &str, status: &Value) -> anyhow::Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let patch = Patch::Merge(json!({"status": status}));
+    let done = api.patch_status(name, &PatchParams::default(), &patch).await;
+    done.map(drop).with_context(|| format!("writing the status of {name}"))
+}

@@ -1,0 +1,86 @@
+//! The control plane: one machine with the API server and the elected controller.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::machine::Machine;
+use crate::process::Process;
+use crate::sandbox::Sandbox;
+
+/// The namespace that the product lives in.
+pub const NAMESPACE: &str = "caracal-system";
+const PORT: u16 = 6443;
+
+/// The machine and its two programs.
+#[derive(Debug)]
+pub struct Control {
+    machine: Machine,
+    api: Process,
+    controller: Process,
+    kubeconfig: PathBuf,
+    server: String,
+}
+
+impl Control {
+    /// Readies both programs and writes the kubeconfig; starts nothing.
+    pub(crate) fn install(machine: Machine, sandbox: &Sandbox) -> anyhow::Result<Self> {
+        let address: IpAddr = machine.addresses()[0].ip();
+        let server = format!("http://{address}:{PORT}");
+        let kubeconfig = sandbox.state().join("kubeconfig");
+        std::fs::write(&kubeconfig, kubeconfig_for(&server))
+            .with_context(|| format!("writing {}", kubeconfig.display()))?;
+        let process = |name: &str, program: &str, arguments: Vec<String>| {
+            let program = sandbox.programs().join(program);
+            Process::new(name, machine.netns(), program, arguments, &sandbox.logs())
+        };
+        let api = process("apiserver", "caracal-apiserver", vec![format!("--listen={address}:{PORT}")]);
+        let controller = process(
+            "controller",
+            "caracal-controller",
+            vec![
+                format!("--kubeconfig={}", kubeconfig.display()),
+                "--identity=control".into(),
+                format!("--namespace={NAMESPACE}"),
+            ],
+        );
+        Ok(Self { machine, api, controller, kubeconfig, server })
+    }
+
+    /// Its machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The API server.
+    pub fn api(&self) -> &Process {
+        &self.api
+    }
+
+    /// The controller.
+    pub fn controller(&self) -> &Process {
+        &self.controller
+    }
+
+    /// The kubeconfig that everybody in the lab uses.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// The API server's URL.
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+}
+
+fn kubeconfig_for(server: &str) -> String {
+    format!(
+        "apiVersion: v1\n\
+         kind: Config\n\
+         clusters: [{{name: lab, cluster: {{server: \"{server}\"}}}}]\n\
+         users: [{{name: lab, user: {{}}}}]\n\
+         contexts: [{{name: lab, context: {{cluster: lab, user: lab}}}}]\n\
+         current-context: lab\n"
+    )
+}

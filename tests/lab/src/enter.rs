@@ -1,0 +1,89 @@
+//! Entering a running lab from another terminal: `caracal-lab exec n1 ip route`.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::netns;
+use crate::sandbox::{self, STATE};
+
+/// The note, in the lab's state folder, of the ways into its machines.
+pub(crate) const INDEX: &str = "machines.json";
+
+/// Replaces this process by a command inside a node, a pod, or the fabric; returns only when that fails.
+pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
+    let found = sandbox::find(lab)?;
+    let root = format!("/proc/{}/root", found.inner);
+    let path = format!("{root}{STATE}/{INDEX}");
+    let index = std::fs::read_to_string(&path)
+        .with_context(|| format!("reading {path}: the lab is still being built, or you are not root"))?;
+    let index: BTreeMap<String, Vec<String>> =
+        serde_json::from_str(&index).with_context(|| format!("reading {path}"))?;
+    let namespaces = names(&format!("{root}/run/netns"))?;
+    let way = way_in(target, &index, &namespaces)?;
+
+    let (program, arguments) = words.split_first().context("no command was given")?;
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--target={}", found.inner));
+    command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--"]);
+    if !way.is_empty() {
+        command.arg("nsenter").args(way).arg("--");
+    }
+    command.arg(program).args(arguments).env("PATH", netns::path());
+    Err(command.exec()).context("executing nsenter")
+}
+
+fn names(folder: &str) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("reading {folder}"))?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// Words of `nsenter` for a machine, a pod by its name, or the fabric (none).
+fn way_in(
+    target: &str,
+    machines: &BTreeMap<String, Vec<String>>,
+    namespaces: &[String],
+) -> anyhow::Result<Vec<String>> {
+    if target == "fabric" {
+        return Ok(Vec::new());
+    }
+    if let Some(way) = machines.get(target) {
+        return Ok(way.clone());
+    }
+    // A pod's namespace is named cni-<pod>-<begin of the container's id>.
+    let pod_of = |name: &str| Some(name.strip_prefix("cni-")?.rsplit_once('-')?.0.to_owned());
+    if let Some(name) = namespaces.iter().find(|name| pod_of(name).as_deref() == Some(target)) {
+        return Ok(vec![format!("--net=/run/netns/{name}")]);
+    }
+    let mut known: Vec<String> = machines.keys().cloned().collect();
+    known.extend(namespaces.iter().filter_map(|name| pod_of(name)));
+    known.push("fabric".into());
+    bail!("the lab has no `{target}`; it has: {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machines() -> BTreeMap<String, Vec<String>> {
+        BTreeMap::from([("n1".to_owned(), vec!["--net=/run/netns/n1".to_owned()])])
+    }
+
+    #[test]
+    fn a_node_and_a_pod_are_found_by_name() {
+        let namespaces = ["n1".to_owned(), "cni-n1-p2-0a1b2c3d".to_owned()];
+        assert_eq!(way_in("n1", &machines(), &namespaces).unwrap(), ["--net=/run/netns/n1"]);
+        assert_eq!(
+            way_in("n1-p2", &machines(), &namespaces).unwrap(),
+            ["--net=/run/netns/cni-n1-p2-0a1b2c3d"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_target_is_answered_with_what_there_is() {
+        let error = way_in("n9", &machines(), &["cni-web-00000000".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "the lab has no `n9`; it has: n1, web, fabric");
+    }
+}

@@ -1,0 +1,192 @@
+//! Pings: one, all with all, and a flow that runs while something is done to the lab.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, stream};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Child;
+
+use crate::command;
+use crate::netns::Netns;
+
+/// Tries at one target of the matrix: the first packets of a path may be lost to neighbour discovery on a busy
+/// machine; a flow counts every packet.
+const TRIES: u8 = 3;
+/// Pings at a time.
+const AT_ONCE: usize = 16;
+
+/// Packets sent and answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    /// Echo requests sent.
+    pub sent: u64,
+    /// Echo replies received.
+    pub received: u64,
+}
+
+impl Count {
+    /// Packets without an answer.
+    pub fn lost(&self) -> u64 {
+        self.sent.saturating_sub(self.received)
+    }
+}
+
+/// One echo request, at most a second.
+pub async fn ping(from: &Netns, to: IpAddr) -> anyhow::Result<()> {
+    let mut command = from.command("ping");
+    command.env("LC_ALL", "C").args(["-n", "-c", "1", "-W", "1", &to.to_string()]);
+    let output = command::run(&mut command).await?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let lines = || output.stdout.lines().chain(output.stderr.lines());
+    let found =
+        lines().find(|line| line.contains("From ") || line.contains("ping:") || line.contains("connect:"));
+    bail!("{}", found.unwrap_or("no answer within 1 s").trim());
+}
+
+/// Where a ping starts.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// For the table.
+    pub label: String,
+    /// Its namespace.
+    pub netns: Netns,
+}
+
+/// What is pinged.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// For the table.
+    pub label: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// One ping of the matrix.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    /// From where.
+    pub from: String,
+    /// To whom.
+    pub to: Target,
+    /// Nothing, or why not.
+    pub failure: Option<String>,
+}
+
+/// Pings every target from every source.
+pub async fn matrix(sources: &[Source], targets: &[Target]) -> Vec<Cell> {
+    let pairs = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, target)));
+    let cells = pairs.map(|(source, target)| async move {
+        let mut failure = None;
+        for _ in 0..TRIES {
+            failure = ping(&source.netns, target.address).await.err().map(|error| format!("{error:#}"));
+            if failure.is_none() {
+                break;
+            }
+        }
+        Cell { from: source.label.clone(), to: target.clone(), failure }
+    });
+    stream::iter(cells.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await
+}
+
+/// A ping that goes on until it is stopped.
+#[derive(Debug)]
+pub struct Flow {
+    child: Child,
+    what: String,
+}
+
+impl Flow {
+    /// Starts it: one packet every `every`, which must be at least 2 ms.
+    pub fn start(from: &Netns, to: IpAddr, every: Duration) -> anyhow::Result<Self> {
+        let what = format!("ping {to} in {}", from.name());
+        let interval = format!("{:.3}", every.as_secs_f32());
+        let child = from
+            .command("ping")
+            .env("LC_ALL", "C")
+            .args(["-n", "-i", &interval, &to.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {what}"))?;
+        Ok(Self { child, what })
+    }
+
+    /// Stops it and counts. The very last packet may still be under way and is not held against the path.
+    pub async fn stop(self) -> anyhow::Result<Count> {
+        let pid = self.child.id().with_context(|| format!("{} ended too early", self.what))?;
+        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT)
+            .with_context(|| format!("stopping {}", self.what))?;
+        let output = tokio::time::timeout(command::PATIENCE, self.child.wait_with_output())
+            .await
+            .with_context(|| format!("{} does not stop", self.what))??;
+        let text = String::from_utf8_lossy(&output.stdout);
+        count(&text)
+            .with_context(|| format!("{}: {}", self.what, String::from_utf8_lossy(&output.stderr).trim()))
+    }
+}
+
+/// Counts the replies that ping printed against the packets its summary says were sent.
+fn count(text: &str) -> anyhow::Result<Count> {
+    let summary = text.lines().find(|line| line.contains("packets transmitted"));
+    let summary = summary.with_context(|| format!("ping gave no summary: {text}"))?;
+    let mut sent: u64 = summary
+        .split_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .with_context(|| format!("no number of packets in `{summary}`"))?;
+    let replies = text.lines().filter(|line| line.contains(" bytes from "));
+    let numbers = replies.filter_map(|line| {
+        let (_, after) = line.split_once("icmp_seq=")?;
+        after.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    let answered: BTreeSet<u64> = numbers.collect();
+    let received = u64::try_from(answered.len()).unwrap_or(u64::MAX);
+    if sent > 0 && !answered.contains(&sent) {
+        sent -= 1;
+    }
+    Ok(Count { sent, received })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(answered: &[u64], sent: u64) -> String {
+        let mut text = String::from("PING 10.0.0.1 (10.0.0.1) 56(84) bytes of data.\n");
+        for number in answered {
+            text += &format!("64 bytes from 10.0.0.1: icmp_seq={number} ttl=62 time=0.1 ms\n");
+        }
+        text + &format!(
+            "\n--- 10.0.0.1 ping statistics ---\n{sent} packets transmitted, 9 received, 0% packet loss\n"
+        )
+    }
+
+    #[test]
+    fn a_lost_packet_is_counted() {
+        assert_eq!(count(&said(&[1, 2, 4], 4)).unwrap().lost(), 1);
+    }
+
+    #[test]
+    fn the_last_packet_may_be_under_way() {
+        assert_eq!(count(&said(&[1, 2, 3], 4)).unwrap(), Count { sent: 3, received: 3 });
+    }
+
+    #[test]
+    fn an_outage_at_the_end_is_counted() {
+        assert_eq!(count(&said(&[1, 2], 5)).unwrap().lost(), 2);
+    }
+
+    #[test]
+    fn no_summary_is_an_error() {
+        assert!(count("connect: Network is unreachable").is_err());
+    }
+}
