@@ -5,7 +5,6 @@
 
 pub mod last_good;
 pub mod lease;
-pub mod publish;
 pub mod snapshot;
 pub mod watch;
 
@@ -54,5 +53,35 @@ impl Cluster {
             network_nodes: watch::spawn(Api::all(client.clone()), machine_written),
             node: watch::spawn(Api::all(client.clone()), own_node.on_empty_list(OnEmptyList::Doubt)),
         }
+    }
+}
+
+/// What is known of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchState {
+    /// Plural name of the kind.
+    pub kind: &'static str,
+    /// Objects held.
+    pub objects: usize,
+    /// Whether a live list was seen since start.
+    pub synced: bool,
+}
+
+impl Cluster {
+    /// How each watch stands.
+    pub fn watches(&self) -> Vec<WatchState> {
+        fn state<T>(kind: &'static str, receiver: &SnapshotReceiver<T>) -> WatchState {
+            let snapshot = receiver.borrow();
+            WatchState { kind, objects: snapshot.items.len(), synced: snapshot.synced }
+        }
+        vec![
+            state("ippools", &self.ip_pools),
+            state("ipamconfigs", &self.ipam_configs),
+            state("ipamblocks", &self.own_blocks),
+            state("bgpconfigurations", &self.bgp_configurations),
+            state("bgppeers", &self.bgp_peers),
+            state("networknodes", &self.network_nodes),
+            state("nodes", &self.node),
+        ]
     }
 }

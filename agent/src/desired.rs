@@ -1,1 +1,9 @@
-//! Filled in next.
+//! What should be, computed from what is known: pure functions, no I/O, no clock.
+
+pub mod announcements;
+pub mod encapsulation;
+pub mod peers;
+pub mod policies;
+pub mod routes;
+pub mod speaker;
+pub mod surroundings;

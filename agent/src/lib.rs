@@ -3,13 +3,11 @@
 //! Owners learn from each other through snapshots and bounded queues; what should be is computed by the pure
 //! functions of [`desired`]; the kernel and the BGP speaker are then made to match. See `docs/ARCHITECTURE.md`.
 
-pub mod agent;
 pub mod attachments;
 pub mod cluster;
 pub mod controller;
 pub mod desired;
 pub mod ipam;
-pub mod kernel;
 pub mod node;
 pub mod settings;
 pub mod telemetry;

@@ -48,9 +48,13 @@ impl Journal {
     fn open_on(path: &Path, place: &Place) -> Result<(Self, Recovered), JournalError> {
         let (store, recovered) = Store::open(path, place)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        thread::Builder::new().name("journal".to_owned()).spawn(move || run(store, queue)).map_err(|cause| {
-            JournalError::File { doing: "starting the thread of", path: path.to_owned(), cause: cause.into() }
-        })?;
+        thread::Builder::new().name("journal".to_owned()).spawn(move || run(store, queue)).map_err(
+            |cause| JournalError::File {
+                doing: "starting the thread of",
+                path: path.to_owned(),
+                cause: cause.into(),
+            },
+        )?;
         Ok((Self { jobs }, recovered))
     }
 
@@ -189,4 +193,3 @@ fn reply<T>(answer: Answer<T>, result: Result<T, JournalError>) {
         tracing::debug!("nobody waited for an answer of the journal");
     }
 }
-

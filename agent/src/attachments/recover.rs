@@ -66,12 +66,8 @@ impl Recovered {
         let of = |attachment: &Attachment| {
             let (handle, attributes) = (attachment.key.handle(), attachment.attributes.clone());
             let held = attachment.own_addresses().cloned();
-            held.map(|allocation| Held {
-                handle: handle.clone(),
-                allocation,
-                attributes: attributes.clone(),
-            })
-            .collect::<Vec<_>>()
+            held.map(|allocation| Held { handle: handle.clone(), allocation, attributes: attributes.clone() })
+                .collect::<Vec<_>>()
         };
         self.attachments.iter().flat_map(of).collect()
     }

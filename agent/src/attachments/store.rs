@@ -131,11 +131,8 @@ impl Store {
         let claim_token = found.claim_token.clone().unwrap_or_else(token);
         let (attachments, ended) = after_boot(rebooted, found.attachments);
         let set = |key, value: &str| Write::Meta { key, value: value.to_owned() };
-        let mut writes = vec![
-            set(meta::FORMAT, FORMAT),
-            set(meta::MACHINE, &machine_id),
-            set(meta::TOKEN, &claim_token),
-        ];
+        let mut writes =
+            vec![set(meta::FORMAT, FORMAT), set(meta::MACHINE, &machine_id), set(meta::TOKEN, &claim_token)];
         writes.extend(place.boot_id.as_deref().map(|boot| set(meta::BOOT, boot)));
         writes.extend(ended.iter().map(|a| Write::Remove { key: a.key.to_string() }));
         self.commit(&writes)?;
@@ -161,7 +158,9 @@ impl Store {
     fn connect(&self) -> Result<Database, Unusable> {
         let path = &self.path;
         Database::builder().set_cache_size(CACHE).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Unusable::Error(JournalError::Locked { path: path.clone() }),
+            DatabaseError::DatabaseAlreadyOpen => {
+                Unusable::Error(JournalError::Locked { path: path.clone() })
+            }
             DatabaseError::Storage(redb::StorageError::Corrupted(what)) => Unusable::Damaged(what),
             DatabaseError::Storage(redb::StorageError::Io(cause))
                 if matches!(cause.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>

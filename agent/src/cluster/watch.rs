@@ -75,7 +75,7 @@ impl WatchSettings {
     }
 }
 
-/// Starts a watch and returns its snapshots. The task ends when the process does.
+/// Starts a watch and returns its snapshots. It ends when nobody holds a receiver any more.
 pub fn spawn<K>(api: Api<K>, settings: WatchSettings) -> SnapshotReceiver<K>
 where
     K: Resource + Clone + DeserializeOwned + Serialize + Debug + Send + Sync + 'static,
@@ -91,7 +91,11 @@ where
     let (sender, receiver) = watch::channel(Arc::new(start));
     let events = watcher::watcher(api, settings.watcher()).default_backoff();
     tokio::spawn(async move {
-        follow(events, &plural, settings.on_empty_list, &sender, last_good.as_ref()).await;
+        let following = follow(events, &plural, settings.on_empty_list, &sender, last_good.as_ref());
+        tokio::select! {
+            () = following => {}
+            () = sender.closed() => {}
+        }
     });
     receiver
 }

@@ -1,0 +1,271 @@
+//! The speaker's configuration, from the resources: who this node peers with, and how.
+//!
+//! The mesh holds one session per pair of nodes, over IPv4 where both have it, carrying both families: the next hop of
+//! each family is the node's address in that family. Reflectors (nodes with a cluster id) are not part of the mesh.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use caracal_api::bgp_configuration::DEFAULT_PORT;
+use caracal_api::bgp_peer::{self, SourceAddress, parse_peer_ip};
+use caracal_api::{BgpPeer, BgpPeerSpec, NetworkNode, Selector};
+use caracal_bgp::{
+    Asn, Config, Families, Family, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+};
+use kube::ResourceExt;
+
+use super::policies::Policies;
+use super::speaker::{SpeakerSettings, hold_time, router_id};
+use crate::cluster::Snapshot;
+use crate::node::NodeFacts;
+
+/// Time between attempts to connect when the peer does not say.
+const CONNECT_RETRY: Duration = Duration::from_secs(5);
+/// TTL of sessions with external peers, which may be several hops away.
+const EXTERNAL_TTL: u8 = 255;
+
+/// What a configuration is made from.
+pub struct Inputs<'a> {
+    /// This node.
+    pub facts: &'a NodeFacts,
+    /// What the `BGPConfiguration`s say for it.
+    pub settings: &'a SpeakerSettings,
+    /// All nodes.
+    pub nodes: &'a Snapshot<NetworkNode>,
+    /// Sessions beside the mesh.
+    pub peers: &'a Snapshot<BgpPeer>,
+    /// What is accepted and announced.
+    pub policies: &'a Policies,
+}
+
+/// Why a peer, or the speaker, is left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The node has no address yet.
+    #[error(
+        "this node has no BGP address: its Node lists no InternalIP that one of its links has; set the kubelet's \
+         --node-ip to an address of the machine"
+    )]
+    NoAddress,
+    /// A `BGPPeer` cannot be read.
+    #[error("BGPPeer {peer} is left out: {why}")]
+    Malformed {
+        /// Its name.
+        peer: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two definitions name the same peer.
+    #[error("BGPPeer {peer} is left out: the session with {address} is {other}'s")]
+    Twice {
+        /// The later definition.
+        peer: String,
+        /// The address.
+        address: IpAddr,
+        /// The definition that has it.
+        other: String,
+    },
+}
+
+/// The configuration, and what had to be left out. None while the node has no address.
+pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
+    let Some(router_id) = router_id(&inputs.facts.name, &inputs.facts.addresses) else {
+        return (None, vec![Problem::NoAddress]);
+    };
+    let mut problems = Vec::new();
+    let mut peers = BTreeMap::new();
+    for peer in inputs.peers.values() {
+        match configured(inputs, peer) {
+            Ok(found) => {
+                for config in found {
+                    add(&mut peers, config, &mut problems);
+                }
+            }
+            Err(why) => problems.push(Problem::Malformed { peer: peer.name_any(), why }),
+        }
+    }
+    if inputs.settings.mesh && inputs.facts.cluster_id.is_none() {
+        for node in inputs.nodes.values() {
+            if let Some(config) = meshed(inputs, node) {
+                // A configured session with the same node replaces that of the mesh.
+                peers.entry(PeerKey::Address(config.remote.ip())).or_insert(config);
+            }
+        }
+    }
+    let listen =
+        inputs.facts.addresses.iter().map(|a| SocketAddr::new(a.network.ip(), inputs.settings.listen_port));
+    let config = Config {
+        local_as: inputs.settings.local_as,
+        router_id,
+        cluster_id: inputs.facts.cluster_id.and_then(|id| RouterId::try_from(id).ok()),
+        listen: listen.collect(),
+        peers,
+    };
+    (Some(config), problems)
+}
+
+fn add(peers: &mut BTreeMap<PeerKey, PeerConfig>, config: PeerConfig, problems: &mut Vec<Problem>) {
+    let address = config.remote.ip();
+    match peers.get(&PeerKey::Address(address)) {
+        Some(other) => {
+            problems.push(Problem::Twice { peer: config.name, address, other: other.name.clone() });
+        }
+        None => {
+            peers.insert(PeerKey::Address(address), config);
+        }
+    }
+}
+
+/// The session with another node of the mesh.
+fn meshed(inputs: &Inputs<'_>, node: &NetworkNode) -> Option<PeerConfig> {
+    if node.name_any() == inputs.facts.name || node.spec.route_reflector_cluster_id.is_some() {
+        return None;
+    }
+    let remote = node_address(inputs.facts, node)?;
+    Some(base(inputs, node.name_any(), PeerOrigin::Mesh, remote, Asn(node.spec.as_number)))
+}
+
+/// Where to reach a node: in the first family that both have, IPv4 before IPv6.
+fn node_address(facts: &NodeFacts, node: &NetworkNode) -> Option<SocketAddr> {
+    let theirs: Vec<IpAddr> = node.spec.addresses().map(|a| a.ip()).collect();
+    let ours = facts.addresses.iter().map(|a| a.network.is_ipv4());
+    let address = ours.into_iter().find_map(|v4| theirs.iter().find(|ip| ip.is_ipv4() == v4))?;
+    Some(SocketAddr::new(*address, node.spec.bgp_port.unwrap_or(DEFAULT_PORT)))
+}
+
+fn base(
+    inputs: &Inputs<'_>,
+    name: String,
+    origin: PeerOrigin,
+    remote: SocketAddr,
+    remote_as: Asn,
+) -> PeerConfig {
+    let addresses = &inputs.facts.addresses;
+    let source = if remote.is_ipv4() { addresses.v4 } else { addresses.v6 };
+    let import = match origin {
+        PeerOrigin::Mesh => &inputs.policies.mesh_import,
+        PeerOrigin::Configured => &inputs.policies.configured_import,
+    };
+    let local_as = inputs.settings.local_as;
+    PeerConfig {
+        name,
+        origin,
+        remote,
+        remote_as,
+        local_as,
+        local_address: source.map(|a| a.network.ip()),
+        passive: false,
+        hold_time: inputs.settings.hold_time,
+        keepalive: None,
+        connect_retry: CONNECT_RETRY,
+        families: families(inputs.facts),
+        reflector_client: false,
+        next_hop: NextHopMode::Auto,
+        local_next_hops: next_hops(inputs.facts),
+        multihop: (local_as != remote_as).then_some(EXTERNAL_TTL),
+        import: import.clone(),
+        export: inputs.policies.export.clone(),
+    }
+}
+
+/// Families this node can forward: those it has an address in.
+fn families(facts: &NodeFacts) -> Families {
+    let mut families = Families::NONE;
+    for address in facts.addresses.iter() {
+        families.insert(Family::of(&address.network));
+    }
+    families
+}
+
+fn next_hops(facts: &NodeFacts) -> LocalNextHops {
+    let mut hops = LocalNextHops::default();
+    for address in facts.addresses.iter() {
+        match address.network.ip() {
+            IpAddr::V4(v4) => hops.v4 = Some(v4),
+            IpAddr::V6(v6) => hops.v6 = Some(v6),
+        }
+    }
+    hops
+}
+
+/// The sessions that one `BGPPeer` gives this node.
+fn configured(inputs: &Inputs<'_>, peer: &BgpPeer) -> Result<Vec<PeerConfig>, String> {
+    let spec = &peer.spec;
+    let selector = |text: &Option<String>| text.as_deref().unwrap_or("all()").parse::<Selector>();
+    let holders = selector(&spec.node_selector).map_err(|e| format!("nodeSelector: {e}"))?;
+    let holds = |name: &str, labels: &BTreeMap<String, String>| match &spec.node {
+        Some(node) => node == name,
+        None => holders.matches(labels),
+    };
+    let here = holds(&inputs.facts.name, &inputs.facts.labels);
+    if let Some(text) = &spec.peer_ip {
+        let remote = parse_peer_ip(text).map_err(|e| e.to_string())?;
+        let own = inputs.facts.addresses.iter().any(|a| a.network.ip() == remote.ip());
+        if !here || own {
+            return Ok(Vec::new());
+        }
+        let remote_as = spec.as_number.filter(|n| *n > 0).ok_or("asNumber is missing")?;
+        let node = inputs.nodes.values().find(|n| n.spec.addresses().any(|a| a.ip() == remote.ip()));
+        let config = base(inputs, peer.name_any(), PeerOrigin::Configured, remote, Asn(remote_as));
+        return Ok(vec![overlaid(inputs, config, spec, node.map(AsRef::as_ref))]);
+    }
+    // Nodes chosen by label peer in both directions, so that one definition makes the whole session.
+    let chosen = selector(&spec.peer_selector).map_err(|e| format!("peerSelector: {e}"))?;
+    let chosen_here = chosen.matches(&inputs.facts.labels);
+    let sessions =
+        inputs.nodes.values().filter(|node| node.name_any() != inputs.facts.name).filter_map(|node| {
+            let forward = here && chosen.matches(&node.spec.labels);
+            let reverse = chosen_here && holds(&node.name_any(), &node.spec.labels);
+            if !forward && !reverse {
+                return None;
+            }
+            let remote = node_address(inputs.facts, node)?;
+            let name = format!("{}-{}", peer.name_any(), node.name_any());
+            let remote_as = Asn(node.spec.as_number);
+            let config = base(inputs, name, PeerOrigin::Configured, remote, remote_as);
+            Some(overlaid(inputs, config, spec, Some(node)))
+        });
+    Ok(sessions.collect())
+}
+
+/// What a definition says, over what all sessions have. With another node the mesh's policies hold.
+fn overlaid(
+    inputs: &Inputs<'_>,
+    mut config: PeerConfig,
+    spec: &BgpPeerSpec,
+    node: Option<&NetworkNode>,
+) -> PeerConfig {
+    if let Some(local_as) = spec.local_as_number {
+        config.local_as = Asn(local_as);
+        config.multihop = (config.local_as != config.remote_as).then_some(EXTERNAL_TTL);
+    }
+    if spec.hold_time.is_some() {
+        config.hold_time = hold_time(spec.hold_time);
+    }
+    if let Some(seconds) = spec.connect_retry {
+        config.connect_retry = Duration::from_secs(seconds.into());
+    }
+    if spec.source_address == Some(SourceAddress::None) {
+        config.local_address = None;
+    }
+    config.next_hop = match spec.next_hop_mode.unwrap_or_default() {
+        bgp_peer::NextHopMode::Auto => NextHopMode::Auto,
+        bgp_peer::NextHopMode::SelfAlways => NextHopMode::SelfAlways,
+        bgp_peer::NextHopMode::Keep => NextHopMode::Keep,
+    };
+    if let Some(node) = node {
+        config.import = inputs.policies.mesh_import.clone();
+        let theirs = node.spec.route_reflector_cluster_id.as_deref().and_then(|id| id.parse().ok());
+        config.reflector_client = is_client(inputs.facts.cluster_id, theirs) && config.is_internal();
+    }
+    config
+}
+
+/// Whether a peer is a client of this node as a reflector: every node that is not a reflector of the same cluster.
+fn is_client(ours: Option<Ipv4Addr>, theirs: Option<Ipv4Addr>) -> bool {
+    ours.is_some() && ours != theirs
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use super::*;
+use crate::desired::policies::policies;
+use crate::desired::speaker::settings;
+use crate::node::{NodeAddress, NodeAddresses};
+use caracal_api::{BgpConfiguration, BgpConfigurationSpec, NetworkNodeSpec};
+use caracal_linux::object::link::IfName;
+use serde_json::json;
+
+fn facts(name: &str, v4: Option<&str>, v6: Option<&str>) -> NodeFacts {
+    let device = IfName::new("eth0").unwrap();
+    let address = |text: &str| NodeAddress { network: text.parse().unwrap(), device };
+    NodeFacts {
+        name: name.to_owned(),
+        uid: Some("u".into()),
+        addresses: NodeAddresses { v4: v4.map(address), v6: v6.map(address) },
+        labels: [("rack".to_owned(), "a".to_owned())].into(),
+        cluster_id: None,
+    }
+}
+
+fn node(name: &str, v4: Option<&str>, v6: Option<&str>, rack: &str) -> NetworkNode {
+    let spec = NetworkNodeSpec {
+        ipv4: v4.map(str::to_owned),
+        ipv6: v6.map(str::to_owned),
+        as_number: 64512,
+        labels: [("rack".to_owned(), rack.to_owned())].into(),
+        ..NetworkNodeSpec::default()
+    };
+    NetworkNode::new(name, spec)
+}
+
+fn three_nodes() -> Snapshot<NetworkNode> {
+    [
+        node("n1", Some("172.30.0.11/24"), Some("fd00:30::11/64"), "a"),
+        node("n2", Some("172.30.0.12/24"), Some("fd00:30::12/64"), "a"),
+        node("n3", None, Some("fd00:30::13/64"), "b"),
+    ]
+    .into_iter()
+    .collect()
+}
+
+fn peer(name: &str, spec: serde_json::Value) -> BgpPeer {
+    BgpPeer::new(name, serde_json::from_value(spec).unwrap())
+}
+
+struct World {
+    facts: NodeFacts,
+    nodes: Snapshot<NetworkNode>,
+    peers: Snapshot<BgpPeer>,
+    configurations: Snapshot<BgpConfiguration>,
+}
+
+impl World {
+    fn of(peers: Vec<BgpPeer>) -> Self {
+        Self {
+            facts: facts("n1", Some("172.30.0.11/24"), Some("fd00:30::11/64")),
+            nodes: three_nodes(),
+            peers: peers.into_iter().collect(),
+            configurations: Snapshot::default(),
+        }
+    }
+
+    fn without_mesh(mut self) -> Self {
+        let spec = BgpConfigurationSpec { node_to_node_mesh_enabled: Some(false), ..Default::default() };
+        self.configurations = [BgpConfiguration::new("default", spec)].into_iter().collect();
+        self
+    }
+
+    fn config(&self) -> (Option<Config>, Vec<Problem>) {
+        let policies = policies(&[], &[], &[], &[]);
+        config(&Inputs {
+            facts: &self.facts,
+            settings: &settings(&self.facts.name, &self.configurations),
+            nodes: &self.nodes,
+            peers: &self.peers,
+            policies: &policies,
+        })
+    }
+
+    fn sessions(&self) -> Vec<String> {
+        let (config, problems) = self.config();
+        assert_eq!(problems, []);
+        let show = |p: &PeerConfig| format!("{} {} AS{}", p.name, p.remote, p.remote_as.0);
+        config.unwrap().peers.values().map(show).collect()
+    }
+}
+
+#[test]
+fn the_mesh_is_one_session_per_other_node_over_ipv4_where_both_have_it() {
+    let world = World::of(vec![]);
+    assert_eq!(world.sessions(), ["n2 172.30.0.12:179 AS64512", "n3 [fd00:30::13]:179 AS64512"]);
+    let config = world.config().0.unwrap();
+    let n2 = &config.peers[&PeerKey::Address("172.30.0.12".parse().unwrap())];
+    assert_eq!(n2.local_address, Some("172.30.0.11".parse().unwrap()));
+    assert_eq!(n2.local_next_hops.v6, Some("fd00:30::11".parse().unwrap()));
+    assert_eq!(n2.families, Families::dual());
+    assert_eq!(config.router_id.address(), Ipv4Addr::new(172, 30, 0, 11));
+}
+
+#[test]
+fn a_node_that_reflects_is_not_in_the_mesh() {
+    let mut world = World::of(vec![]);
+    let mut reflector = node("n2", Some("172.30.0.12/24"), None, "a");
+    reflector.spec.route_reflector_cluster_id = Some("192.0.2.1".into());
+    world.nodes.items.insert("n2".into(), reflector.into());
+    assert_eq!(world.sessions(), ["n3 [fd00:30::13]:179 AS64512"]);
+    world.facts.cluster_id = Some(Ipv4Addr::new(192, 0, 2, 1));
+    assert!(world.sessions().is_empty());
+}
+
+#[test]
+fn a_peer_by_address_is_held_by_the_nodes_that_its_definition_selects() {
+    let tor = |more: serde_json::Value| {
+        let mut spec = json!({"peerIP": "172.30.0.1:1179", "asNumber": 65001});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        World::of(vec![peer("tor", spec)]).without_mesh()
+    };
+    assert_eq!(tor(json!({})).sessions(), ["tor 172.30.0.1:1179 AS65001"]);
+    assert_eq!(tor(json!({"nodeSelector": "rack == 'a'"})).sessions().len(), 1);
+    assert_eq!(tor(json!({"nodeSelector": "rack == 'b'"})).sessions().len(), 0);
+    assert_eq!(tor(json!({"node": "n1"})).sessions().len(), 1);
+    assert_eq!(tor(json!({"node": "n2"})).sessions().len(), 0);
+    let config =
+        tor(json!({"localASNumber": 65100, "holdTime": 9, "nextHopMode": "Self"})).config().0.unwrap();
+    let tor = config.peers.values().next().unwrap();
+    assert_eq!(
+        (tor.local_as, tor.hold_time.seconds(), tor.next_hop),
+        (Asn(65100), 9, NextHopMode::SelfAlways)
+    );
+    assert_eq!(tor.multihop, Some(255));
+}
+
+#[test]
+fn nodes_chosen_by_label_peer_in_both_directions() {
+    let by_rack = peer("across", json!({"nodeSelector": "rack == 'b'", "peerSelector": "rack == 'a'"}));
+    let world = World::of(vec![by_rack]).without_mesh();
+    assert_eq!(world.sessions(), ["across-n3 [fd00:30::13]:179 AS64512"], "n1 is chosen, n3 holds");
+}
+
+#[test]
+fn clients_of_a_reflector_are_the_nodes_outside_its_cluster() {
+    let clients = peer("clients", json!({"nodeSelector": "rack == 'a'", "peerSelector": "all()"}));
+    let mut world = World::of(vec![clients]).without_mesh();
+    world.facts.cluster_id = Some(Ipv4Addr::new(192, 0, 2, 1));
+    let mut fellow = node("n2", Some("172.30.0.12/24"), None, "a");
+    fellow.spec.route_reflector_cluster_id = Some("192.0.2.1".into());
+    world.nodes.items.insert("n2".into(), fellow.into());
+    let config = world.config().0.unwrap();
+    let clients: Vec<_> = config.peers.values().map(|p| (p.name.as_str(), p.reflector_client)).collect();
+    assert_eq!(clients, [("clients-n2", false), ("clients-n3", true)]);
+}
+
+#[test]
+fn a_definition_that_cannot_be_read_is_left_out_and_the_others_go_on() {
+    let good = json!({"peerIP": "172.30.0.1", "asNumber": 65001});
+    let twice = json!({"peerIP": "172.30.0.1", "asNumber": 65002});
+    let bad = json!({"peerIP": "router", "asNumber": 65001});
+    let world = World::of(vec![peer("a", good), peer("b", twice), peer("c", bad)]).without_mesh();
+    let (config, problems) = world.config();
+    let config = config.unwrap();
+    assert_eq!(config.peers.len(), 1);
+    assert_eq!(config.peers.values().next().unwrap().remote_as, Asn(65001));
+    assert!(matches!(&problems[..], [Problem::Twice { .. }, Problem::Malformed { .. }]), "{problems:?}");
+}
+
+#[test]
+fn without_an_address_there_is_no_configuration_and_a_reason() {
+    let mut world = World::of(vec![]);
+    world.facts = facts("n1", None, None);
+    assert_eq!(world.config(), (None, vec![Problem::NoAddress]));
+    world.facts = facts("n1", None, Some("fd00:30::11/64"));
+    assert!(world.config().0.is_some(), "IPv6 alone is enough");
+}

@@ -1,0 +1,120 @@
+//! Keeps the speaker as the resources say: its peers and policies, and what it announces.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use caracal_api::block_cidr::masked;
+use caracal_bgp::Config;
+use caracal_bgp::speaker::{Handle, Origination, Stopped};
+use ipnetwork::IpNetwork;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::cluster::Cluster;
+use crate::desired::announcements::announcements;
+use crate::desired::peers::{Inputs, Problem, config};
+use crate::desired::policies::{Policies, policies};
+use crate::desired::speaker::SpeakerSettings;
+use crate::ipam::OwnBlocks;
+use crate::node::FactsReceiver;
+
+/// Everything the speaker depends on.
+pub struct Peering {
+    /// The speaker.
+    pub speaker: Handle,
+    /// The API server's objects.
+    pub cluster: Cluster,
+    /// This node.
+    pub facts: FactsReceiver,
+    /// What the `BGPConfiguration`s say.
+    pub settings: watch::Receiver<Arc<SpeakerSettings>>,
+    /// Blocks to announce.
+    pub blocks: OwnBlocks,
+    /// Where problems are told.
+    pub problems: watch::Sender<Arc<Vec<Problem>>>,
+}
+
+impl Peering {
+    /// Keeps the speaker until it stops.
+    pub async fn run(mut self) {
+        let mut configured: Option<Config> = None;
+        let mut announced = BTreeSet::new();
+        loop {
+            if self.configure(&mut configured).await.is_err() || self.announce(&mut announced).await.is_err() {
+                return;
+            }
+            let cluster = &mut self.cluster;
+            let changed = tokio::select! {
+                changed = cluster.ip_pools.changed() => changed,
+                changed = cluster.bgp_peers.changed() => changed,
+                changed = cluster.network_nodes.changed() => changed,
+                changed = self.facts.changed() => changed,
+                changed = self.settings.changed() => changed,
+                changed = self.blocks.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Marks what it reads as seen; what is read again later in a round is not, so that a change in between makes
+    /// another round.
+    fn policies(&mut self) -> Policies {
+        let mut ranges = Vec::new();
+        let mut announced = Vec::new();
+        for pool in self.cluster.ip_pools.borrow_and_update().values() {
+            let Some(range) = pool.spec.network().map(masked) else { continue };
+            ranges.push(range);
+            if !pool.spec.disable_bgp_export {
+                announced.push(range);
+            }
+        }
+        let blocks: Vec<IpNetwork> = self.blocks.borrow_and_update().iter().map(|block| block.cidr).collect();
+        let subnets: Vec<IpNetwork> = self.facts.borrow().addresses.iter().map(|a| a.network).collect();
+        policies(&ranges, &announced, &blocks, &subnets)
+    }
+
+    async fn configure(&mut self, configured: &mut Option<Config>) -> Result<(), Stopped> {
+        let policies = self.policies();
+        let (wanted, problems) = config(&Inputs {
+            facts: &self.facts.borrow_and_update().clone(),
+            settings: &self.settings.borrow_and_update().clone(),
+            nodes: &self.cluster.network_nodes.borrow_and_update().clone(),
+            peers: &self.cluster.bgp_peers.borrow_and_update().clone(),
+            policies: &policies,
+        });
+        self.problems.send_if_modified(|told| {
+            let news = **told != problems;
+            if news {
+                problems.iter().for_each(|problem| warn!("{problem}"));
+                *told = Arc::new(problems);
+            }
+            news
+        });
+        let Some(wanted) = wanted.filter(|w| configured.as_ref() != Some(w)) else { return Ok(()) };
+        match self.speaker.configure(wanted.clone()).await {
+            Ok(steps) => {
+                for (peer, step) in steps {
+                    info!(%peer, ?step, "peer configuration changed");
+                }
+                *configured = Some(wanted);
+            }
+            Err(error) => error!(%error, "the speaker refuses its configuration; the last good one goes on"),
+        }
+        Ok(())
+    }
+
+    async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {
+        let wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
+        let gone = announced.difference(&wanted).map(|prefix| Origination::withdraw(*prefix));
+        let new = wanted.difference(announced).map(|prefix| Origination::announce(*prefix));
+        let changes: Vec<Origination> = gone.chain(new).collect();
+        if !changes.is_empty() {
+            info!(prefixes = ?wanted, "announcing");
+            self.speaker.originate(changes).await?;
+        }
+        *announced = wanted;
+        Ok(())
+    }
+}

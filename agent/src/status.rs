@@ -1,0 +1,176 @@
+//! How this node fares: one reading of all owners, told alike by conditions, metrics, health and `caracalctl`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use caracal_api::conditions::Verdict;
+use caracal_bgp::speaker::Handle;
+use caracal_linux::kernel::Kernel;
+use ipnetwork::IpNetwork;
+use tokio::sync::watch;
+
+use crate::attachments::Journal;
+use crate::cluster::Cluster;
+use crate::desired::peers::Problem;
+use crate::desired::routes::NotInstalled;
+use crate::ipam::Ipam;
+use crate::kernel::routes::NotInstalledRoutes;
+use crate::node::FactsReceiver;
+
+/// Everyone who is asked.
+#[derive(Clone)]
+pub struct StatusSources {
+    /// Sessions.
+    pub speaker: Handle,
+    /// Blocks.
+    pub ipam: Ipam,
+    /// Attachments.
+    pub journal: Journal,
+    /// Routes.
+    pub kernel: Kernel,
+    /// The API server's objects.
+    pub cluster: Cluster,
+    /// This node.
+    pub facts: FactsReceiver,
+    /// What the speaker's configuration had to leave out.
+    pub problems: watch::Receiver<Arc<Vec<Problem>>>,
+    /// Best routes that are not in the kernel.
+    pub not_installed: NotInstalledRoutes,
+}
+
+/// One reading.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// `Ready` and the others, sorted by type.
+    pub conditions: Vec<Verdict>,
+    /// Every peer.
+    pub peers: Vec<PeerSummary>,
+    /// Pods wired.
+    pub attachments: usize,
+    /// Blocks owned.
+    pub blocks: usize,
+    /// Best routes that are not in the kernel.
+    pub not_installed: BTreeMap<IpNetwork, NotInstalled>,
+}
+
+/// A peer, as far as status goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerSummary {
+    /// Its address.
+    pub address: String,
+    /// Its name.
+    pub name: String,
+    /// Whether the session stands.
+    pub established: bool,
+}
+
+/// Type of the condition that says whether the node can take pods.
+pub const READY: &str = "Ready";
+
+impl Status {
+    /// Why the node cannot take pods; `None` when it can.
+    pub fn not_ready(&self) -> Option<&str> {
+        let ready = self.conditions.iter().find(|c| c.type_ == READY);
+        ready.filter(|c| c.status != Some(true)).map(|c| c.message.as_str())
+    }
+}
+
+impl StatusSources {
+    /// Asks everyone. An owner that has stopped counts as having nothing: the process is ending then.
+    pub async fn read(&self) -> Status {
+        let peers: Vec<PeerSummary> = self
+            .speaker
+            .peers()
+            .await
+            .unwrap_or_default()
+            .into_iter()
+            .map(|p| PeerSummary {
+                address: p.key.to_string(),
+                established: p.is_established(),
+                name: p.name,
+            })
+            .collect();
+        let mut status = Status {
+            conditions: Vec::new(),
+            attachments: self.journal.all().await.map_or(0, |all| all.len()),
+            blocks: self.ipam.own_blocks().borrow().len(),
+            not_installed: self.not_installed.all(),
+            peers,
+        };
+        let mut conditions = vec![
+            self.accepted(),
+            established(&status.peers),
+            self.programmed(&status.not_installed),
+            self.ready(),
+            self.synced(),
+        ];
+        conditions.sort_by_key(|c| c.type_);
+        status.conditions = conditions;
+        status
+    }
+
+    fn ready(&self) -> Verdict {
+        if self.facts.borrow().addresses.iter().next().is_none() {
+            return no(READY, "NoAddress", Problem::NoAddress.to_string());
+        }
+        yes(READY, "OK")
+    }
+
+    fn accepted(&self) -> Verdict {
+        let problems = self.problems.borrow();
+        let Some(first) = problems.first() else { return yes("ConfigurationAccepted", "OK") };
+        let more = problems.len() - 1;
+        let others = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        no("ConfigurationAccepted", "LeftOut", format!("{first}{others}"))
+    }
+
+    fn synced(&self) -> Verdict {
+        let synced = self.cluster.watches().iter().all(|w| w.synced);
+        if synced {
+            return yes("Synced", "OK");
+        }
+        let message = "the API server has not been heard since start: going on with the last good state";
+        no("Synced", "LastGood", message.to_owned())
+    }
+
+    fn programmed(&self, not_installed: &BTreeMap<IpNetwork, NotInstalled>) -> Verdict {
+        if let Some((prefix, why)) = not_installed.iter().next() {
+            let message = format!("{} of the best routes not installed, such as {prefix}: {why}", not_installed.len());
+            return no("RoutesProgrammed", why.code(), message);
+        }
+        yes("RoutesProgrammed", "OK")
+    }
+}
+
+fn established(peers: &[PeerSummary]) -> Verdict {
+    let down: Vec<&str> = peers.iter().filter(|p| !p.established).map(|p| p.name.as_str()).collect();
+    if down.is_empty() {
+        return yes("BGPEstablished", if peers.is_empty() { "NoPeers" } else { "OK" });
+    }
+    let some = down.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let message = format!("{} of {} sessions are not Established: {some}", down.len(), peers.len());
+    no("BGPEstablished", "PeersDown", message)
+}
+
+fn yes(type_: &'static str, reason: &str) -> Verdict {
+    Verdict { type_, status: Some(true), reason: reason.to_owned(), message: String::new() }
+}
+
+fn no(type_: &'static str, reason: &str, message: String) -> Verdict {
+    Verdict { type_, status: Some(false), reason: reason.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_that_are_down_are_named() {
+        let peer =
+            |name: &str, established| PeerSummary { address: String::new(), name: name.into(), established };
+        assert_eq!(established(&[]).reason, "NoPeers");
+        assert_eq!(established(&[peer("n2", true)]).status, Some(true));
+        let verdict = established(&[peer("n2", true), peer("n3", false)]);
+        assert_eq!(verdict.message, "1 of 2 sessions are not Established: n3");
+    }
+}

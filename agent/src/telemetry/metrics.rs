@@ -1,0 +1,104 @@
+//! Metrics in the OpenMetrics text format, made anew from the status at each scrape.
+
+use std::fmt;
+use std::fs;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::status::Status;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeerLabels {
+    peer: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabel {
+    condition: String,
+}
+
+/// The page for one scrape.
+///
+/// # Errors
+/// When the text cannot be written, which a mistake in a metric's name would cause.
+pub fn page(status: &Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("caracal");
+    let gauge = |registry: &mut Registry, name: &str, help: &str, value: i64| {
+        let gauge: Gauge = Gauge::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    gauge(&mut registry, "attachments", "Pods wired on this node", count(status.attachments));
+    gauge(&mut registry, "ipam_blocks", "Blocks this node owns", count(status.blocks));
+    let up: Family<PeerLabels, Gauge> = Family::default();
+    for peer in &status.peers {
+        let labels = PeerLabels { peer: peer.address.clone(), name: peer.name.clone() };
+        up.get_or_create(&labels).set(i64::from(peer.established));
+    }
+    registry.register("bgp_peer_up", "1 where the session is Established", up);
+    let not_installed: Family<ReasonLabel, Gauge> = Family::default();
+    for why in status.not_installed.values() {
+        not_installed.get_or_create(&ReasonLabel { reason: why.code().to_owned() }).inc();
+    }
+    registry.register("routes_not_installed", "Best routes that are not in the kernel", not_installed);
+    let conditions: Family<ConditionLabel, Gauge> = Family::default();
+    for verdict in &status.conditions {
+        let labels = ConditionLabel { condition: verdict.type_.to_owned() };
+        conditions.get_or_create(&labels).set(i64::from(verdict.status == Some(true)));
+    }
+    registry.register("condition", "1 where the condition holds", conditions);
+    let memory: Gauge = Gauge::default();
+    memory.set(resident_bytes().unwrap_or(0));
+    registry.register_with_unit("process_resident_memory", "Memory in use", Unit::Bytes, memory);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Memory of this process that is in RAM, in bytes.
+fn resident_bytes() -> Option<i64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kilobytes: i64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::PeerSummary;
+
+    #[test]
+    fn the_page_counts_what_the_status_says() {
+        let peer = |address: &str, established| PeerSummary {
+            address: address.to_owned(),
+            name: "n2".to_owned(),
+            established,
+        };
+        let peers = vec![peer("192.0.2.2", true), peer("192.0.2.3", false)];
+        let text = page(&Status { attachments: 3, peers, ..Status::default() }).unwrap();
+        for line in [
+            "caracal_attachments 3",
+            "caracal_bgp_peer_up{peer=\"192.0.2.2\",name=\"n2\"} 1",
+            "caracal_bgp_peer_up{peer=\"192.0.2.3\",name=\"n2\"} 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("caracal_process_resident_memory_bytes"));
+    }
+}
