@@ -4,6 +4,9 @@
 pub mod client;
 pub mod error;
 
+pub(crate) mod batch;
+pub(crate) mod events;
 mod ext_ack;
+mod socket;
 
 pub use error::Error;

@@ -416,6 +416,16 @@ impl<K: Key, V: Value> Table<K, V> {
         }
     }
 
+    /// Whether something is wanted under this key.
+    pub fn wants(&self, key: &K) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.want.is_some())
+    }
+
+    /// Whether an operation is due or under way for this key.
+    pub fn pending(&self, key: &K) -> bool {
+        self.standing(key) == Standing::Pending
+    }
+
     /// Every key that is not as wanted, and why.
     pub fn refusals(&self) -> impl Iterator<Item = (&K, &Refusal)> {
         self.refused.iter().filter_map(|key| {

@@ -1,0 +1,318 @@
+//! The kernel's owner on the host side: one thread that keeps routes and neighbours at what is wanted.
+//!
+//! Callers say what they want ([`Kernel::settle`] for what a pod waits for, [`Kernel::want`] for the many routes learned from
+//! peers) and are answered when it is so, or told why not. The thread listens to the kernel's events and repairs what another
+//! hand or a link going down has undone, within milliseconds; a slow listing backs that up. What is ours is told by the
+//! protocol number routes and neighbours carry, and only that is ever changed: a route is created with CREATE and EXCL,
+//! replaced only where ours was seen, and deleted by its protocol.
+//!
+//! At the start, routes of ours that an earlier run left are adopted: they stay until someone wants something else under their
+//! key, or [`Kernel::release_sweep`] says that everyone who would has spoken.
+//!
+//! ```text
+//! settle -> urgent queue -\                         /-> table of routes     -\
+//! want   -> bulk queue   ---> one thread, in turns --> table of neighbours  ---> one datagram, <= 256 changes
+//! netlink events, listings -/                       \-> underlay (watch)      <- what came of each
+//! ```
+
+mod apply;
+mod keeper;
+mod listen;
+mod resync;
+mod underlay;
+mod waiting;
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::error;
+
+use crate::namespace::Namespace;
+use crate::netlink::Error;
+use crate::object::neighbour::{Neighbour, NeighbourKey};
+use crate::object::route::{Route, RouteKey};
+use crate::table::Refusal;
+use keeper::Keeper;
+pub use underlay::Underlay;
+
+/// The protocol number routes carry if nothing else is set.
+pub const DEFAULT_PROTOCOL: u8 = 67;
+
+/// How many batches may wait in the urgent queue.
+const URGENT_QUEUE: usize = 64;
+/// How many batches may wait in the bulk queue.
+const BULK_QUEUE: usize = 4;
+/// How many questions may wait.
+const QUESTION_QUEUE: usize = 16;
+
+/// How the kernel thread works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The number that tells our routes and neighbours from those of others.
+    pub protocol: u8,
+    /// How the names of the host's ends of pods begin. Such devices are ours: they are left out of [`Underlay`], and permanent
+    /// neighbours on them may be changed whoever made them.
+    pub workload_prefix: String,
+    /// How often everything is listed, in case an event was missed.
+    pub backstop: Duration,
+    /// How many bytes of events may wait to be heard. Past that they are lost, and everything is listed instead.
+    pub event_buffer: usize,
+    /// Where to work; in the namespace of the calling thread if none is given.
+    pub namespace: Option<Namespace>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            protocol: DEFAULT_PROTOCOL,
+            workload_prefix: "cali".to_owned(),
+            backstop: Duration::from_secs(60),
+            event_buffer: 8 << 20,
+            namespace: None,
+        }
+    }
+}
+
+/// Something wanted of the kernel: an object, or (none) that ours is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A route of the main table. Its `protocol` is filled in.
+    Route(RouteKey, Option<Route>),
+    /// A permanent neighbour.
+    Neighbour(NeighbourKey, Option<Neighbour>),
+}
+
+/// What names an object of any kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectKey {
+    /// A route.
+    Route(RouteKey),
+    /// A neighbour.
+    Neighbour(NeighbourKey),
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route(key) => write!(f, "route {key}"),
+            Self::Neighbour(key) => write!(f, "neighbour {key}"),
+        }
+    }
+}
+
+/// An object that is not as wanted, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{object} is not as wanted: {why}")]
+pub struct Refused {
+    /// Which object.
+    pub object: ObjectKey,
+    /// Why.
+    #[source]
+    pub why: Refusal,
+}
+
+impl Refused {
+    /// The reason as one word: `RouteConflict`, `RouteContended`, `NeighbourKernelRefused`, …
+    pub fn code(&self) -> String {
+        let object = match self.object {
+            ObjectKey::Route(_) => "Route",
+            ObjectKey::Neighbour(_) => "Neighbour",
+        };
+        format!("{object}{}", self.why.code())
+    }
+}
+
+/// Everything that is not as wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusals {
+    /// How many objects there are.
+    pub total: usize,
+    /// The first of them, at most [`Refusals::MOST`].
+    pub first: Vec<Refused>,
+}
+
+impl Refusals {
+    /// How many are told one by one.
+    pub const MOST: usize = 100;
+}
+
+/// Why nothing came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsettled {
+    /// An object was refused; the first of them, if several were. It stays wanted and is done once that becomes possible:
+    /// who gives up on it must say so by wanting none.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The kernel thread has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The kernel thread has ended: its last error is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the thread that keeps the kernel's routes has ended; the log says why")]
+pub struct Stopped;
+
+/// How the kernel thread is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Routes that are wanted.
+    pub routes_wanted: usize,
+    /// Routes of ours that are there.
+    pub routes_seen: usize,
+    /// Neighbours that are wanted.
+    pub neighbours_wanted: usize,
+    /// Objects that are not as wanted.
+    pub refused: usize,
+    /// Whether unwanted routes of ours are still kept.
+    pub sweep_held: bool,
+    /// Changes made to the kernel since the start.
+    pub changes: u64,
+    /// Times that events were lost, and everything was listed instead.
+    pub overruns: u64,
+    /// Times that everything was listed.
+    pub resyncs: u64,
+}
+
+/// A batch for the thread, and where its outcome goes.
+struct Batch {
+    changes: Vec<Wanted>,
+    outcome: oneshot::Sender<Vec<Refused>>,
+}
+
+enum Question {
+    ReleaseSweep(oneshot::Sender<()>),
+    Status(oneshot::Sender<Status>),
+    Routes(oneshot::Sender<Vec<(RouteKey, Route)>>),
+}
+
+/// The handle of the kernel thread. Clones share it; the thread ends with the last.
+#[derive(Clone)]
+pub struct Kernel {
+    shared: Arc<Shared>,
+}
+
+/// The senders go before the waker (fields are dropped in this order), so that the thread finds them closed when it wakes.
+struct Shared {
+    urgent: mpsc::Sender<Batch>,
+    bulk: mpsc::Sender<Batch>,
+    questions: mpsc::Sender<Question>,
+    underlay: watch::Receiver<Arc<Underlay>>,
+    refusals: watch::Receiver<Arc<Refusals>>,
+    waker: UnixStream,
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Kernel")
+    }
+}
+
+impl Kernel {
+    /// Lists what is there, adopts what is ours, and starts the thread.
+    pub fn start(settings: Settings) -> Result<Self, Error> {
+        let failed = |source| Error::Socket { doing: "starting the kernel thread".to_owned(), source };
+        let (urgent, urgent_taken) = mpsc::channel(URGENT_QUEUE);
+        let (bulk, bulk_taken) = mpsc::channel(BULK_QUEUE);
+        let (questions, questions_taken) = mpsc::channel(QUESTION_QUEUE);
+        let (waker, wake) = UnixStream::pair().map_err(failed)?;
+        waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(failed)?;
+        let namespace = settings.namespace.clone();
+        let queues =
+            keeper::Queues { urgent: urgent_taken, bulk: bulk_taken, questions: questions_taken, wake };
+        let keeper = match namespace {
+            Some(namespace) => namespace.run(|| Keeper::open(settings, queues))??,
+            None => Keeper::open(settings, queues)?,
+        };
+        let (underlay, refusals) = (keeper.underlay(), keeper.refusals());
+        // Its sockets stay in their namespace, whichever thread they are used from.
+        thread::Builder::new()
+            .name("kernel".to_owned())
+            .spawn(move || {
+                if let Err(error) = keeper.run() {
+                    error!(%error, "the kernel thread ends: routes are not kept any more");
+                }
+            })
+            .map_err(failed)?;
+        Ok(Self { shared: Arc::new(Shared { urgent, bulk, questions, underlay, refusals, waker }) })
+    }
+
+    /// Wants this at once, before any bulk work, and waits until it is so. For what a pod's start or end waits for.
+    pub async fn settle(&self, changes: Vec<Wanted>) -> Result<(), Unsettled> {
+        let refused = self.submit(&self.shared.urgent, changes).await?;
+        refused.into_iter().next().map_or(Ok(()), |refused| Err(refused.into()))
+    }
+
+    /// Wants this, and waits until each change is made or refused. What is refused stays wanted, and is tried again when that
+    /// may help; it is returned here and shown by [`Kernel::refusals`].
+    pub async fn want(&self, changes: Vec<Wanted>) -> Result<Vec<Refused>, Stopped> {
+        self.submit(&self.shared.bulk, changes).await
+    }
+
+    async fn submit(
+        &self,
+        queue: &mpsc::Sender<Batch>,
+        changes: Vec<Wanted>,
+    ) -> Result<Vec<Refused>, Stopped> {
+        let (outcome, answer) = oneshot::channel();
+        queue.send(Batch { changes, outcome }).await.map_err(|_| Stopped)?;
+        self.wake();
+        answer.await.map_err(|_| Stopped)
+    }
+
+    /// Everyone who would want routes that an earlier run left has spoken: those that nobody wants may go.
+    pub async fn release_sweep(&self) -> Result<(), Stopped> {
+        self.ask(Question::ReleaseSweep).await
+    }
+
+    /// How the thread is doing.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        self.ask(Question::Status).await
+    }
+
+    /// The routes of ours that are in the kernel, adopted ones included.
+    pub async fn routes(&self) -> Result<Vec<(RouteKey, Route)>, Stopped> {
+        self.ask(Question::Routes).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Question) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.questions.send(question(reply)).await.map_err(|_| Stopped)?;
+        self.wake();
+        answer.await.map_err(|_| Stopped)
+    }
+
+    fn wake(&self) {
+        // A full pipe wakes as well as one more byte, and a closed one means a thread that has ended, which the caller learns
+        // from its own channel.
+        (&self.shared.waker).write_all(&[0]).ok();
+    }
+
+    /// What is not as wanted, whenever that changes.
+    pub fn refusals(&self) -> watch::Receiver<Arc<Refusals>> {
+        self.shared.refusals.clone()
+    }
+
+    /// The routes and neighbours that another hand holds or keeps changing.
+    pub fn conflicts(&self) -> Vec<Refused> {
+        let refusals = self.shared.refusals.borrow();
+        let contest =
+            |refused: &&Refused| matches!(refused.why, Refusal::Conflict { .. } | Refusal::Contended { .. });
+        refusals.first.iter().filter(contest).cloned().collect()
+    }
+
+    /// The host's links and addresses, without the host's ends of pods, whenever they change.
+    pub fn underlay(&self) -> watch::Receiver<Arc<Underlay>> {
+        self.shared.underlay.clone()
+    }
+
+    /// Waits until the thread has ended, which it does by itself only after an error.
+    pub async fn stopped(&self) {
+        self.shared.urgent.closed().await;
+    }
+}

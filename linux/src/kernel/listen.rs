@@ -1,0 +1,261 @@
+//! Events: what they mean for what is wanted.
+
+use std::time::Instant;
+
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use tracing::{debug, warn};
+
+use crate::kernel::keeper::Keeper;
+use crate::kernel::underlay::Change;
+use crate::netlink::Error;
+use crate::netlink::events::Read;
+use crate::object::address::Address;
+use crate::object::link::{IfName, Link};
+use crate::object::neighbour::{Neighbour, NeighbourKey, SeenNeighbour};
+use crate::object::route::{Route, RouteKey, TABLE_MAIN, message};
+use crate::table::{Owner, Refusal};
+
+/// The most datagrams of events heard in one turn, so that a host that never stops changing does not stop us.
+const MOST: usize = 1000;
+
+impl Keeper {
+    /// Hears all events that have come so far.
+    pub(super) fn listen(&mut self) -> Result<(), Error> {
+        let mut heard = Vec::new();
+        for _ in 0..MOST {
+            let read = self
+                .events
+                .read(|port, event| heard.push((port, event)))
+                .map_err(|source| Error::Socket { doing: "hearing events".to_owned(), source })?;
+            let now = Instant::now();
+            for (port, event) in heard.drain(..) {
+                self.hear(now, port == self.writer.port(), event);
+            }
+            match read {
+                Read::All => break,
+                Read::Some => {}
+                Read::Overrun => {
+                    self.counts.overruns += 1;
+                    warn!(
+                        "events were lost, since they came faster than they were heard: listing everything"
+                    );
+                    self.due.everything();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `own` events tell what we did ourselves, which we know from its result.
+    fn hear(&mut self, now: Instant, own: bool, event: RouteNetlinkMessage) {
+        match event {
+            RouteNetlinkMessage::NewLink(message) => self.link_is(&message),
+            RouteNetlinkMessage::DelLink(message) => self.link_gone(&message),
+            RouteNetlinkMessage::NewAddress(message) => self.address_is(&message),
+            RouteNetlinkMessage::DelAddress(message) => self.address_gone(&message),
+            RouteNetlinkMessage::NewRoute(message) if !own => self.route_is(now, &message),
+            RouteNetlinkMessage::DelRoute(message) if !own => self.route_gone(now, &message),
+            RouteNetlinkMessage::NewNeighbour(message) if !own => self.neighbour_is(now, &message),
+            RouteNetlinkMessage::DelNeighbour(message) if !own => self.neighbour_gone(now, &message),
+            _ => {}
+        }
+    }
+
+    fn link_is(&mut self, message: &LinkMessage) {
+        // A bridge tells of its ports under the same numbers, with less in it.
+        if message.header.interface_family != AddressFamily::Unspec {
+            return;
+        }
+        let Some(link) = Link::from_message(message) else { return };
+        let device = link.name;
+        let change = self.links.put(link);
+        self.underlay_changed = true;
+        match change {
+            Change::None => {}
+            Change::New => self.retry_device(&device),
+            // IPv4 routes went without a word when it went down, perhaps after that was heard.
+            Change::Up => {
+                self.due.device(device);
+                self.retry_device(&device);
+            }
+            Change::Down => self.due.device(device),
+            Change::Renamed(old) => {
+                debug!(%old, new = %device, "a device was renamed: what is known by its name is listed anew");
+                self.due.everything();
+                self.retry_device(&device);
+            }
+        }
+    }
+
+    fn link_gone(&mut self, message: &LinkMessage) {
+        // Also sent when a port leaves its bridge.
+        if message.header.interface_family != AddressFamily::Unspec {
+            return;
+        }
+        let Some(device) = self.links.remove(message.header.index) else { return };
+        self.underlay_changed = true;
+        if self.links.get(&device).is_some() {
+            // Another has its name already; what is there must be that one's.
+            self.due.device(device);
+            return;
+        }
+        let gone: Vec<RouteKey> = self
+            .routes
+            .own()
+            .filter(|(_, route)| route.uses(&device) && route.hops().len() == 1)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.routes.lost(&key);
+        }
+        // A route over several devices lives on without this one.
+        if self.routes.any(|_, route| route.hops().len() > 1 && route.uses(&device)) {
+            self.due.everything();
+        }
+        let gone: Vec<NeighbourKey> =
+            self.neighbours.own().filter(|(key, _)| key.device == device).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.neighbours.lost(&key);
+        }
+    }
+
+    fn address_is(&mut self, message: &AddressMessage) {
+        let index = message.header.index;
+        let Some(address) = self.links.known(index).and_then(|name| Address::from_message(message, name))
+        else {
+            return;
+        };
+        self.links.put_address(index, address);
+        self.underlay_changed = true;
+        // A gateway or a source address that was refused may be good now.
+        self.retry_refused();
+    }
+
+    fn address_gone(&mut self, message: &AddressMessage) {
+        let index = message.header.index;
+        let Some(address) = self.links.known(index).and_then(|name| Address::from_message(message, name))
+        else {
+            return;
+        };
+        self.links.remove_address(index, &address);
+        self.underlay_changed = true;
+        // With its last IPv4 address a device loses its IPv4 routes, and routes lose an address they name as source: all in
+        // silence.
+        let ip = address.network.ip();
+        let devices: Vec<IfName> = self
+            .routes
+            .own()
+            .filter(|(_, route)| route.source == Some(ip))
+            .flat_map(|(_, route)| route.hops().iter().map(|hop| hop.device))
+            .collect();
+        devices.into_iter().chain([address.device]).for_each(|device| self.due.device(device));
+    }
+
+    fn route_is(&mut self, now: Instant, message: &RouteMessage) {
+        let links = &self.links;
+        let Some((key, route)) = message::read(message, |index| links.name(index)) else { return };
+        if key.table == TABLE_MAIN {
+            let owner = self.owner(&route);
+            self.routes.saw(now, key, Some(route), owner);
+        }
+    }
+
+    fn route_gone(&mut self, now: Instant, message: &RouteMessage) {
+        let links = &self.links;
+        let Some((key, route)) = message::read(message, |index| links.name(index)) else { return };
+        if key.table != TABLE_MAIN {
+            return;
+        }
+        let owner = self.owner(&route);
+        let down = |device: &IfName| !self.links.get(device).is_some_and(|link| link.up);
+        if owner == Owner::Ours && route.hops().iter().any(|hop| down(&hop.device)) {
+            // It went with its device (IPv6), which is nobody's meddling.
+            self.routes.lost(&key);
+        } else {
+            self.routes.saw(now, key, None, owner);
+        }
+    }
+
+    fn neighbour_is(&mut self, now: Instant, message: &NeighbourMessage) {
+        let Some(device) = self.links.known(message.header.ifindex) else { return };
+        let Some(seen) = SeenNeighbour::from_message(message, device) else { return };
+        match self.judge(&seen) {
+            Some((key, neighbour, owner)) => self.neighbours.saw(now, key, Some(neighbour), owner),
+            // A learned entry, or one that has just become one: ours is not there.
+            None => self.no_neighbour(now, seen.key),
+        }
+    }
+
+    fn neighbour_gone(&mut self, now: Instant, message: &NeighbourMessage) {
+        let Some(device) = self.links.known(message.header.ifindex) else { return };
+        let Some(seen) = SeenNeighbour::from_message(message, device) else { return };
+        self.no_neighbour(now, seen.key);
+    }
+
+    fn no_neighbour(&mut self, now: Instant, key: NeighbourKey) {
+        if self.links.get(&key.device).is_some_and(|link| link.up) {
+            self.neighbours.saw(now, key, None, Owner::Ours);
+        } else {
+            self.neighbours.lost(&key);
+        }
+        self.neighbours.saw(now, key, None, Owner::Foreign);
+    }
+
+    /// Whether this is the host's end of a pod.
+    pub(super) fn is_workload(&self, device: &IfName) -> bool {
+        device.as_str().starts_with(&self.settings.workload_prefix)
+    }
+
+    /// Whose a route is.
+    pub(super) fn owner(&self, route: &Route) -> Owner {
+        if route.protocol == self.settings.protocol { Owner::Ours } else { Owner::Foreign }
+    }
+
+    /// Whose a neighbour is; none for one that does not count: learned ones, which may be replaced, and those without our mark
+    /// on a pod's device that nobody wants, which are left.
+    pub(super) fn judge(&self, seen: &SeenNeighbour) -> Option<(NeighbourKey, Neighbour, Owner)> {
+        if !seen.permanent {
+            return None;
+        }
+        let neighbour = Neighbour { mac: seen.mac? };
+        let workload = seen.key.device.as_str().starts_with(&self.settings.workload_prefix);
+        let owner =
+            if seen.protocol == self.settings.protocol || (workload && self.neighbours.wants(&seen.key)) {
+                Owner::Ours
+            } else {
+                Owner::Foreign
+            };
+        Some((seen.key, neighbour, owner))
+    }
+
+    /// A device has appeared or come up: what waits for it may go on.
+    fn retry_device(&mut self, device: &IfName) {
+        self.routes.retry(|_, want, why| {
+            want.is_some_and(|route| route.uses(device)) || waits_for(why, device) || transient(why)
+        });
+        self.neighbours.retry(|key, _, why| key.device == *device || waits_for(why, device));
+    }
+
+    fn retry_refused(&mut self) {
+        self.routes.retry(|_, _, why| transient(why));
+    }
+
+    /// Everything is known anew: whatever was refused may be tried.
+    pub(super) fn retry_all(&mut self) {
+        self.routes.retry(|_, _, why| !matches!(why, Refusal::Conflict { .. }));
+        self.neighbours.retry(|_, _, why| !matches!(why, Refusal::Conflict { .. }));
+    }
+}
+
+fn waits_for(why: &Refusal, device: &IfName) -> bool {
+    matches!(why, Refusal::LinkMissing(missing) | Refusal::LinkDown(missing) if missing == device)
+}
+
+/// What a change of links or addresses may mend: an unreachable gateway, a source address that was not there yet.
+fn transient(why: &Refusal) -> bool {
+    matches!(why, Refusal::Kernel { .. } | Refusal::NoAnswer)
+}

@@ -1,0 +1,214 @@
+//! The host's own links and addresses, as events show them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use crate::object::address::Address;
+use crate::object::link::{IfName, Link};
+
+/// The host's links and addresses at one moment, without the host's ends of pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Underlay {
+    /// The links, by index.
+    pub links: BTreeMap<u32, Link>,
+    /// Their addresses, sorted by device.
+    pub addresses: Vec<Address>,
+}
+
+impl Underlay {
+    /// The link with this name.
+    pub fn link(&self, name: &IfName) -> Option<&Link> {
+        self.links.values().find(|link| link.name == *name)
+    }
+
+    /// The addresses of this device.
+    pub fn addresses_of(&self, device: &IfName) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().filter(move |address| address.device == *device)
+    }
+
+    /// Whether this is an address of the host.
+    pub fn is_own(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|address| address.network.ip() == ip)
+    }
+
+    /// The own address in whose subnet this address lies, the smallest subnet first: packets to it need no gateway.
+    pub fn subnet_of(&self, ip: IpAddr) -> Option<&Address> {
+        self.addresses
+            .iter()
+            .filter(|address| address.network.contains(ip))
+            .max_by_key(|address| address.network.prefix())
+    }
+}
+
+/// All links and addresses, by the indexes the kernel uses.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    links: BTreeMap<u32, Link>,
+    indexes: HashMap<IfName, u32>,
+    addresses: BTreeSet<(u32, Address)>,
+}
+
+/// What an event about a link means for what is wanted on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing.
+    None,
+    /// It appeared; it may be up already.
+    New,
+    /// It came up again.
+    Up,
+    /// It went down.
+    Down,
+    /// It had this name before.
+    Renamed(IfName),
+}
+
+impl Links {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn get(&self, name: &IfName) -> Option<&Link> {
+        self.links.get(self.indexes.get(name)?)
+    }
+
+    pub(super) fn index(&self, name: &IfName) -> Option<u32> {
+        self.indexes.get(name).copied()
+    }
+
+    /// The name of the device with this index; a made-up one if there is none.
+    pub(super) fn name(&self, index: u32) -> IfName {
+        self.known(index).unwrap_or_else(|| IfName::unknown(index))
+    }
+
+    pub(super) fn known(&self, index: u32) -> Option<IfName> {
+        self.links.get(&index).map(|link| link.name)
+    }
+
+    pub(super) fn put(&mut self, link: Link) -> Change {
+        let (index, name, up) = (link.index, link.name, link.up);
+        self.indexes.insert(name, index);
+        let Some(old) = self.links.insert(index, link) else { return Change::New };
+        if old.name != name {
+            if self.indexes.get(&old.name) == Some(&index) {
+                self.indexes.remove(&old.name);
+            }
+            let moved = self.addresses.extract_if(.., |(of, _)| *of == index).collect::<Vec<_>>();
+            self.addresses.extend(moved.into_iter().map(|(of, old)| (of, Address { device: name, ..old })));
+            return Change::Renamed(old.name);
+        }
+        match (old.up, up) {
+            (false, true) => Change::Up,
+            (true, false) => Change::Down,
+            (true, true) | (false, false) => Change::None,
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<IfName> {
+        let link = self.links.remove(&index)?;
+        // Another may have the name by now.
+        if self.indexes.get(&link.name) == Some(&index) {
+            self.indexes.remove(&link.name);
+        }
+        self.addresses.retain(|(of, _)| *of != index);
+        Some(link.name)
+    }
+
+    pub(super) fn put_address(&mut self, index: u32, address: Address) {
+        self.remove_address(index, &address);
+        self.addresses.insert((index, address));
+    }
+
+    pub(super) fn remove_address(&mut self, index: u32, address: &Address) {
+        self.addresses.retain(|(of, known)| *of != index || known.network != address.network);
+    }
+
+    /// The host's own part of it.
+    pub(super) fn underlay(&self, workload_prefix: &str) -> Underlay {
+        let own = |name: &IfName| !name.as_str().starts_with(workload_prefix);
+        Underlay {
+            links: self
+                .links
+                .iter()
+                .filter(|(_, link)| own(&link.name))
+                .map(|(i, link)| (*i, link.clone()))
+                .collect(),
+            addresses: self.addresses.iter().map(|(_, a)| a).filter(|a| own(&a.device)).cloned().collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::route::Scope;
+
+    fn link(index: u32, name: &str, up: bool) -> Link {
+        Link {
+            index,
+            name: IfName::new(name).unwrap(),
+            mac: None,
+            mtu: 1500,
+            up,
+            carrier: up,
+            loopback: false,
+            alias: None,
+            kind: None,
+            peer_index: None,
+            peer_elsewhere: false,
+            master: None,
+        }
+    }
+
+    fn address(device: &str, network: &str) -> Address {
+        Address {
+            device: IfName::new(device).unwrap(),
+            network: network.parse().unwrap(),
+            peer: None,
+            scope: Scope::Universe,
+            permanent: true,
+            tentative: false,
+            secondary: false,
+            deprecated: false,
+        }
+    }
+
+    #[test]
+    fn a_new_link_may_take_the_name_of_one_whose_end_is_told_late() {
+        let mut links = Links::default();
+        let name = IfName::new("cali1").unwrap();
+        assert_eq!(links.put(link(7, "cali1", true)), Change::New);
+        assert_eq!(links.put(link(8, "cali1", false)), Change::New);
+        assert_eq!(links.remove(7), Some(name));
+        assert_eq!(links.index(&name), Some(8));
+    }
+
+    #[test]
+    fn a_rename_takes_the_addresses_along() {
+        let mut links = Links::default();
+        links.put(link(2, "eth0", true));
+        links.put_address(2, address("eth0", "192.0.2.7/24"));
+        assert_eq!(links.put(link(2, "uplink", true)), Change::Renamed(IfName::new("eth0").unwrap()));
+        let underlay = links.underlay("cali");
+        assert_eq!(underlay.addresses, [address("uplink", "192.0.2.7/24")]);
+        assert_eq!(links.index(&IfName::new("eth0").unwrap()), None);
+    }
+
+    #[test]
+    fn pods_are_not_of_the_underlay_and_the_smallest_subnet_is_found() {
+        let mut links = Links::default();
+        links.put(link(2, "eth0", true));
+        links.put(link(3, "cali1", true));
+        links.put_address(3, address("cali1", "10.0.0.1/32"));
+        links.put_address(2, address("eth0", "192.0.2.7/16"));
+        links.put_address(2, address("eth0", "192.0.2.9/24"));
+        let underlay = links.underlay("cali");
+        assert_eq!(underlay.links.len(), 1);
+        assert!(
+            !underlay.is_own("10.0.0.1".parse().unwrap()) && underlay.is_own("192.0.2.9".parse().unwrap())
+        );
+        let found = underlay.subnet_of("192.0.2.200".parse().unwrap()).unwrap();
+        assert_eq!(found.network.prefix(), 24);
+        assert_eq!(underlay.subnet_of("198.51.100.1".parse().unwrap()), None);
+    }
+}
