@@ -5,6 +5,7 @@
 
 pub mod last_good;
 pub mod lease;
+pub mod publish;
 pub mod snapshot;
 pub mod watch;
 

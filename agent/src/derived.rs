@@ -16,7 +16,8 @@ use crate::node::{self, FactsReceiver, NodeFacts};
 pub fn facts(name: &str, cluster: &Cluster, kernel: &Kernel) -> FactsReceiver {
     let (mut nodes, mut underlay) = (cluster.node.clone(), kernel.underlay());
     let name = name.to_owned();
-    let compute = move |nodes: &mut crate::cluster::SnapshotReceiver<_>, links: &mut watch::Receiver<Arc<Underlay>>| {
+    let compute = move |nodes: &mut crate::cluster::SnapshotReceiver<_>,
+                        links: &mut watch::Receiver<Arc<Underlay>>| {
         let node = nodes.borrow_and_update().get(&name).cloned();
         node::facts(&name, node.as_deref(), &links.borrow_and_update().addresses)
     };
@@ -55,7 +56,8 @@ pub fn speaker_settings(name: &str, cluster: &Cluster) -> watch::Receiver<Arc<Sp
 pub fn surroundings(cluster: &Cluster, facts: &FactsReceiver) -> watch::Receiver<Arc<Surroundings>> {
     let (mut facts, mut nodes, mut pools) =
         (facts.clone(), cluster.network_nodes.clone(), cluster.ip_pools.clone());
-    let start = Surroundings::of(&facts.borrow_and_update(), &nodes.borrow_and_update(), &pools.borrow_and_update());
+    let start =
+        Surroundings::of(&facts.borrow_and_update(), &nodes.borrow_and_update(), &pools.borrow_and_update());
     let (sender, receiver) = watch::channel(Arc::new(start));
     tokio::spawn(async move {
         loop {

@@ -6,8 +6,12 @@
 pub mod attachments;
 pub mod cluster;
 pub mod controller;
+pub mod derived;
 pub mod desired;
 pub mod ipam;
+pub mod kernel;
 pub mod node;
+pub mod peering;
 pub mod settings;
+pub mod status;
 pub mod telemetry;

@@ -40,7 +40,8 @@ impl Peering {
         let mut configured: Option<Config> = None;
         let mut announced = BTreeSet::new();
         loop {
-            if self.configure(&mut configured).await.is_err() || self.announce(&mut announced).await.is_err() {
+            if self.configure(&mut configured).await.is_err() || self.announce(&mut announced).await.is_err()
+            {
                 return;
             }
             let cluster = &mut self.cluster;
@@ -107,8 +108,8 @@ impl Peering {
 
     async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {
         let wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
-        let gone = announced.difference(&wanted).map(|prefix| Origination::withdraw(*prefix));
-        let new = wanted.difference(announced).map(|prefix| Origination::announce(*prefix));
+        let gone = announced.difference(&wanted).map(|prefix| Origination::Withdraw { prefix: *prefix });
+        let new = wanted.difference(announced).map(|prefix| Origination::Announce { prefix: *prefix, communities: Vec::new() });
         let changes: Vec<Origination> = gone.chain(new).collect();
         if !changes.is_empty() {
             info!(prefixes = ?wanted, "announcing");

@@ -135,7 +135,8 @@ impl StatusSources {
 
     fn programmed(&self, not_installed: &BTreeMap<IpNetwork, NotInstalled>) -> Verdict {
         if let Some((prefix, why)) = not_installed.iter().next() {
-            let message = format!("{} of the best routes not installed, such as {prefix}: {why}", not_installed.len());
+            let message =
+                format!("{} of the best routes not installed, such as {prefix}: {why}", not_installed.len());
             return no("RoutesProgrammed", why.code(), message);
         }
         yes("RoutesProgrammed", "OK")

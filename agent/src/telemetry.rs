@@ -1,5 +1,9 @@
 //! What the processes tell: logs, metrics, health.
 
+pub mod health;
+pub mod http;
+pub mod metrics;
+
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn an_unchanged_status_is_not_written_again() {
-        let verdict = Verdict { type_: "Ready", status: Some(true), reason: "OK".into(), message: String::new() };
+        let verdict =
+            Verdict { type_: "Ready", status: Some(true), reason: "OK".into(), message: String::new() };
         let status = Status { conditions: vec![verdict], attachments: 2, ..Status::default() };
         let first = merged(NetworkNodeStatusStatus::default(), &status);
         assert_eq!(first.attachments, 2);

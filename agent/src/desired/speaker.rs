@@ -1,6 +1,6 @@
 //! What the `BGPConfiguration`s say for one node: `default`, overlaid by `node.<name>`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use caracal_api::bgp_configuration::{DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT};
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME};
@@ -50,14 +50,18 @@ pub fn hold_time(seconds: Option<u16>) -> HoldTime {
 
 /// The router id: the IPv4 address, else, on an IPv6-only node, one made from the node's name.
 pub fn router_id(node_name: &str, addresses: &NodeAddresses) -> Option<RouterId> {
-    if let Some(std::net::IpAddr::V4(v4)) = addresses.v4.map(|a| a.network.ip()) {
+    if let Some(IpAddr::V4(v4)) = addresses.v4.map(|a| a.network.ip()) {
         return RouterId::try_from(v4).ok();
     }
-    addresses.v6?;
-    let digest = Sha1::digest(node_name.as_bytes());
-    let [a, b, c, d, ..] = <[u8; 20]>::from(digest);
-    // The first bits are fixed so that the id is never zero.
-    RouterId::try_from(Ipv4Addr::new(a | 1, b, c, d)).ok()
+    addresses.v6.map(|_| named_router_id(node_name))
+}
+
+/// A router id made from a name: the same at every start, and different on other nodes but for a chance of 2⁻³¹ a pair.
+pub fn named_router_id(node_name: &str) -> RouterId {
+    let digest = <[u8; 20]>::from(Sha1::digest(node_name.as_bytes()));
+    let [a, b, c, d, ..] = digest;
+    // Its first octet is odd, so the id is never zero.
+    RouterId::try_from(Ipv4Addr::new(a | 1, b, c, d)).unwrap_or(RouterId::LOWEST)
 }
 
 #[cfg(test)]

@@ -34,6 +34,9 @@ pub struct RouterId(Ipv4Addr);
 pub struct ZeroRouterId;
 
 impl RouterId {
+    /// The lowest there is: 0.0.0.1.
+    pub const LOWEST: RouterId = RouterId(Ipv4Addr::new(0, 0, 0, 1));
+
     /// The identifier as it is written.
     pub fn address(self) -> Ipv4Addr {
         self.0
