@@ -8,17 +8,26 @@
 //! Affinity is strict: only the owner of a block gives out its addresses. Its memory and its journal decide, and the
 //! `IPAMBlock` object follows later. Creating that object is the lock on its CIDR, since its name is the CIDR.
 
+mod block;
+mod claim;
+mod grant;
+mod machine;
 mod pool;
+mod publish;
+mod reclaim;
 mod recover;
 mod refusal;
 mod report;
 mod request;
 mod settings;
+mod verify;
 mod walk;
 mod want;
 
+
+pub use machine::Ipam;
 pub use pool::{Pool, PoolUnfit, Pools};
-pub use recover::{Held, JournalTrust};
+pub use recover::{Held, JournalTrust, Recovery};
 pub use refusal::{Dispute, Fence, Refusal};
 pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamReport};
 pub use request::{Action, AskId, Delta, Input, NodeView, Now, Reply, Request, RequestId, StoreError};

@@ -6,6 +6,12 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
+use caracal_api::BlockCidr;
+
+use crate::block::{Block, Standing, Used};
+use crate::claim::Claim;
+use crate::machine::Ipam;
+use crate::request::Now;
 use crate::want::{Attributes, Family, Handle};
 
 /// Everything this node's allocator knows, for people.
@@ -93,4 +99,72 @@ pub struct ClaimReport {
     pub candidate: Option<IpNetwork>,
     /// Last failure.
     pub last_error: Option<String>,
+}
+
+impl Ipam {
+    /// Everything this machine knows, for people.
+    pub fn report(&self, now: Now) -> IpamReport {
+        let claim = |c: &Claim| ClaimReport {
+            family: c.family,
+            pool: c.pool().to_owned(),
+            candidate: c.candidate().map(BlockCidr::network),
+            last_error: c.last_error.as_ref().map(ToString::to_string),
+        };
+        IpamReport {
+            node: self.owner.name.clone(),
+            node_uid: self.owner.node_uid.clone(),
+            fence: self.fence.as_ref().map(|f| (f.code().to_owned(), f.to_string())),
+            blocks: self.blocks.values().map(|b| self.block_report(b)).collect(),
+            claims: self.claims.values().map(claim).collect(),
+            waiting: self.waiting.len(),
+            closed_pools: self.closed.iter().map(|(p, (why, _))| (p.clone(), why.to_string())).collect(),
+            unseen_for: self.unseen(now),
+        }
+    }
+
+    /// The state of each block, for those who announce and route them.
+    pub fn block_states(&self) -> impl Iterator<Item = (&str, IpNetwork, &str, &str, BlockState)> {
+        self.blocks.values().map(|b| (b.name.as_str(), b.cidr.network(), b.uid(), b.pool.as_str(), state(b)))
+    }
+
+    fn block_report(&self, block: &Block) -> BlockReport {
+        let dispute = match &block.standing {
+            Standing::Disputed(why) => Some((why.code().to_owned(), why.to_string())),
+            Standing::Owned | Standing::Returning => None,
+        };
+        let allocation = |(ordinal, used): (&u32, &Used)| {
+            Some(AllocationReport {
+                address: block.cidr.address(*ordinal)?,
+                handle: used.handle.clone(),
+                sequence: used.sequence,
+                attributes: used.attributes.clone(),
+            })
+        };
+        BlockReport {
+            name: block.name.clone(),
+            cidr: block.cidr.network(),
+            uid: block.uid().to_owned(),
+            pool: block.pool.clone(),
+            state: state(block),
+            dispute,
+            size: block.cidr.size(),
+            free: count(block.free()),
+            cooling: count(block.cooling()),
+            unpublished: block.is_unpublished(&self.owner),
+            last_error: block.retry.last_error.clone(),
+            allocations: block.used.iter().filter_map(allocation).collect(),
+        }
+    }
+}
+
+fn state(block: &Block) -> BlockState {
+    match &block.standing {
+        Standing::Owned => BlockState::Owned,
+        Standing::Disputed(_) => BlockState::Disputed,
+        Standing::Returning => BlockState::Returning,
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }

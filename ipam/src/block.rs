@@ -1,0 +1,409 @@
+//! One block in memory: who holds which ordinal, which are free, which still rest.
+//!
+//! Free ordinals form a queue: grants take from its head, and what was released rests for the cool-down and then joins
+//! the tail. So an address returns as late as possible. Grants are numbered per block; the numbers begin at the wall
+//! clock in microseconds, so that a restart never repeats one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use caracal_api::ipam_block::AllocationKind;
+use caracal_api::{AllocationRecord, BlockCidr, BlockOwner, IpamBlock, IpamBlockSpec};
+
+use crate::refusal::Dispute;
+use crate::request::{Now, RequestId};
+use crate::want::{Allocation, Attributes, Family, Handle, Purpose};
+
+/// One ordinal in use.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    pub(crate) handle: Handle,
+    pub(crate) sequence: u64,
+    /// UID of the block object when it was granted: the object may have been created anew since.
+    pub(crate) uid: String,
+    pub(crate) attributes: Attributes,
+}
+
+/// One released ordinal that rests.
+#[derive(Clone, Copy, Debug)]
+struct Cooling {
+    ordinal: u32,
+    until: Instant,
+}
+
+/// What a block is to this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Its own: addresses are granted from it.
+    Owned,
+    /// Not certainly its own.
+    Disputed(Dispute),
+    /// Empty and being deleted; nothing is granted until the API server has answered.
+    Returning,
+}
+
+/// What is being asked of the API server about a block: at most one thing at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    Read,
+    Publish,
+    Restore,
+    Return,
+}
+
+/// Pauses after failures.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retry {
+    pub(crate) failures: u32,
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) last_error: Option<String>,
+}
+
+/// One block in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    pub(crate) name: String,
+    pub(crate) cidr: BlockCidr,
+    pub(crate) pool: String,
+    pub(crate) standing: Standing,
+    /// The object as the API server had it last; `None` while it is known from the journal only.
+    pub(crate) object: Option<Arc<IpamBlock>>,
+    pub(crate) used: BTreeMap<u32, Used>,
+    free: VecDeque<u32>,
+    cooling: Vec<Cooling>,
+    next_sequence: u64,
+    /// Whether something changed that the object may not show.
+    pub(crate) touched: bool,
+    /// When what is unpublished is to be written.
+    pub(crate) publish_at: Option<Instant>,
+    /// Whether the object is to be read before anything else happens.
+    pub(crate) read_wanted: bool,
+    pub(crate) last_read: Instant,
+    pub(crate) work: Option<(RequestId, Work)>,
+    pub(crate) retry: Retry,
+    pub(crate) empty_since: Option<Instant>,
+}
+
+impl Block {
+    /// A block with every ordinal free. `first` is where the queue begins.
+    pub(crate) fn new(now: Now, cidr: BlockCidr, pool: String, standing: Standing) -> Self {
+        let micros = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        Self {
+            name: cidr.object_name(),
+            cidr,
+            pool,
+            standing,
+            object: None,
+            used: BTreeMap::new(),
+            free: (0..cidr.size()).collect(),
+            cooling: Vec::new(),
+            next_sequence: u64::try_from(micros).unwrap_or_default().max(1),
+            touched: false,
+            publish_at: None,
+            read_wanted: false,
+            last_read: now.monotonic,
+            work: None,
+            retry: Retry::default(),
+            empty_since: Some(now.monotonic),
+        }
+    }
+
+    /// A block made from its object, without any allocation; `None` if the object's CIDR and name do not fit.
+    pub(crate) fn of_object(now: Now, object: Arc<IpamBlock>, standing: Standing) -> Option<Self> {
+        let cidr: BlockCidr = object.spec.cidr.parse().ok()?;
+        if object.metadata.name.as_deref() != Some(cidr.object_name().as_str()) {
+            return None;
+        }
+        let mut block = Self::new(now, cidr, object.spec.pool.clone(), standing);
+        block.object = Some(object);
+        Some(block)
+    }
+
+    pub(crate) fn family(&self) -> Family {
+        Family::of_network(self.cidr.network())
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.object.as_ref().and_then(|o| o.metadata.uid.as_deref()).unwrap_or_default()
+    }
+
+    pub(crate) fn resource_version(&self) -> &str {
+        self.object.as_ref().and_then(|o| o.metadata.resource_version.as_deref()).unwrap_or_default()
+    }
+
+    pub(crate) fn pool_uid(&self) -> &str {
+        self.object.as_ref().map(|o| o.spec.pool_uid.as_str()).unwrap_or_default()
+    }
+
+    pub(crate) fn is_owned(&self) -> bool {
+        self.standing == Standing::Owned
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    pub(crate) fn cooling(&self) -> usize {
+        self.cooling.len()
+    }
+
+    /// Whether nothing holds an address of it, nor rests in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used.is_empty() && self.cooling.is_empty()
+    }
+
+    /// The ordinal at the head of the queue whose address passes.
+    pub(crate) fn next_free(&self, passes: impl Fn(IpAddr) -> bool) -> Option<u32> {
+        self.free.iter().copied().find(|o| self.cidr.address(*o).is_some_and(&passes))
+    }
+
+    /// Gives an ordinal to a holder, whether it is free or rests; `None` if it is in use or outside.
+    pub(crate) fn grant(&mut self, ordinal: u32, handle: &Handle, attributes: &Attributes) -> Option<Allocation> {
+        if self.used.contains_key(&ordinal) {
+            return None;
+        }
+        let address = self.cidr.address(ordinal)?;
+        self.free.retain(|o| *o != ordinal);
+        self.cooling.retain(|c| c.ordinal != ordinal);
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let uid = self.uid().to_owned();
+        self.empty_since = None;
+        self.touched = true;
+        let used = Used { handle: handle.clone(), sequence, uid: uid.clone(), attributes: attributes.clone() };
+        self.used.insert(ordinal, used);
+        Some(Allocation {
+            address,
+            block: self.name.clone(),
+            block_cidr: self.cidr.network(),
+            block_uid: uid,
+            sequence,
+            pool: self.pool.clone(),
+        })
+    }
+
+    /// The grant of an ordinal as it was answered.
+    pub(crate) fn allocation(&self, ordinal: u32) -> Option<Allocation> {
+        let used = self.used.get(&ordinal)?;
+        Some(Allocation {
+            address: self.cidr.address(ordinal)?,
+            block: self.name.clone(),
+            block_cidr: self.cidr.network(),
+            block_uid: used.uid.clone(),
+            sequence: used.sequence,
+            pool: self.pool.clone(),
+        })
+    }
+
+    /// Takes up a grant of an earlier life.
+    pub(crate) fn restore(&mut self, ordinal: u32, used: Used) {
+        self.free.retain(|o| *o != ordinal);
+        self.cooling.retain(|c| c.ordinal != ordinal);
+        self.next_sequence = self.next_sequence.max(used.sequence.saturating_add(1));
+        self.empty_since = None;
+        self.touched = true;
+        self.used.insert(ordinal, used);
+    }
+
+    /// Frees an ordinal if it is held as the release says; it rests until `until`.
+    pub(crate) fn release(&mut self, handle: &Handle, allocation: &Allocation, until: Instant) -> bool {
+        let Some(ordinal) = self.cidr.ordinal(allocation.address) else { return false };
+        let held = self.used.get(&ordinal).is_some_and(|u| {
+            u.handle == *handle && u.sequence == allocation.sequence && u.uid == allocation.block_uid
+        });
+        if held {
+            self.used.remove(&ordinal);
+            self.touched = true;
+            self.cooling.push(Cooling { ordinal, until });
+        }
+        held
+    }
+
+    /// Lets a free ordinal rest, as one that may have been in use.
+    pub(crate) fn hold(&mut self, ordinal: u32, until: Instant) {
+        if self.free.contains(&ordinal) {
+            self.touched = true;
+            self.free.retain(|o| *o != ordinal);
+            self.cooling.push(Cooling { ordinal, until });
+        }
+    }
+
+    /// Lets every free ordinal rest.
+    pub(crate) fn hold_all(&mut self, until: Instant) {
+        let free = std::mem::take(&mut self.free);
+        self.touched = true;
+        self.cooling.extend(free.into_iter().map(|ordinal| Cooling { ordinal, until }));
+    }
+
+    /// Moves ordinals that rested long enough to the tail of the queue. Returns whether there were any.
+    pub(crate) fn thaw(&mut self, now: Instant) -> bool {
+        if self.cooling.iter().all(|c| c.until > now) {
+            return false;
+        }
+        let (due, still): (Vec<_>, Vec<_>) = self.cooling.drain(..).partition(|c| c.until <= now);
+        self.cooling = still;
+        self.touched = true;
+        self.free.extend(due.iter().map(|c| c.ordinal));
+        true
+    }
+
+    /// When the next ordinal has rested long enough.
+    pub(crate) fn next_thaw(&self) -> Option<Instant> {
+        self.cooling.iter().map(|c| c.until).min()
+    }
+
+    /// Begins the queue after the highest ordinal in use: what a restart no longer remembers to rest comes last.
+    pub(crate) fn rotate_queue(&mut self) {
+        if let Some(highest) = self.used.keys().next_back().copied() {
+            let ahead = self.free.iter().take_while(|o| **o < highest).count();
+            self.free.rotate_left(ahead);
+        }
+    }
+
+    /// The allocations as the object should show them.
+    pub(crate) fn rendered(&self) -> BTreeMap<String, String> {
+        let used = self.used.iter().map(|(ordinal, used)| {
+            let record = AllocationRecord {
+                kind: used.attributes.kind.kind(),
+                sequence: used.sequence,
+                handle: used.handle.0.clone(),
+                namespace: used.attributes.namespace.clone(),
+                pod: used.attributes.pod.clone(),
+            };
+            (ordinal.to_string(), record.to_string())
+        });
+        let resting = AllocationRecord {
+            kind: AllocationKind::Held,
+            sequence: 0,
+            handle: String::new(),
+            namespace: String::new(),
+            pod: String::new(),
+        };
+        let resting = resting.to_string();
+        used.chain(self.cooling.iter().map(|c| (c.ordinal.to_string(), resting.clone()))).collect()
+    }
+
+    /// Whether the object shows something else than what is so.
+    pub(crate) fn is_unpublished(&self, owner: &BlockOwner) -> bool {
+        self.object.as_ref().is_some_and(|o| o.spec.owner != *owner || o.spec.allocations != self.rendered())
+    }
+
+    /// The object with what is so now, for a replace of the version that was seen last.
+    pub(crate) fn to_publish(&self, owner: &BlockOwner) -> Option<IpamBlock> {
+        let mut object = IpamBlock::clone(self.object.as_ref()?);
+        object.spec.owner = owner.clone();
+        object.spec.allocations = self.rendered();
+        Some(object)
+    }
+
+    /// A new object of this block, for a create.
+    pub(crate) fn to_create(&self, owner: &BlockOwner, pool_uid: &str) -> IpamBlock {
+        let mut object = new_object(self.cidr, owner, &self.pool, pool_uid);
+        object.spec.allocations = self.rendered();
+        object
+    }
+
+    /// Reads the published allocations, damaged ones as held by nobody.
+    pub(crate) fn published(object: &IpamBlock) -> Vec<(u32, Option<Used>)> {
+        let uid = object.metadata.uid.clone().unwrap_or_default();
+        let read = |(ordinal, text): (&String, &String)| {
+            let ordinal: u32 = ordinal.parse().ok()?;
+            let Ok(record) = text.parse::<AllocationRecord>() else { return Some((ordinal, None)) };
+            let kind = match record.kind {
+                AllocationKind::Workload => Purpose::Workload,
+                AllocationKind::Tunnel => Purpose::Tunnel,
+                AllocationKind::Held => return Some((ordinal, None)),
+            };
+            let attributes = Attributes {
+                kind,
+                namespace: record.namespace,
+                pod: record.pod,
+                ..Attributes::default()
+            };
+            let handle = Handle(record.handle);
+            Some((ordinal, Some(Used { handle, sequence: record.sequence, uid: uid.clone(), attributes })))
+        };
+        object.spec.allocations.iter().filter_map(read).collect()
+    }
+}
+
+/// The object of a block that is to be claimed.
+pub(crate) fn new_object(cidr: BlockCidr, owner: &BlockOwner, pool: &str, pool_uid: &str) -> IpamBlock {
+    let spec = IpamBlockSpec {
+        cidr: cidr.to_string(),
+        owner: owner.clone(),
+        pool: pool.to_owned(),
+        pool_uid: pool_uid.to_owned(),
+        shared: false,
+        allocations: BTreeMap::new(),
+    };
+    IpamBlock::new(&cidr.object_name(), spec)
+}
+
+/// How long until the next attempt after a number of failures: doubled each time, at most `longest`.
+pub(crate) fn pause(first: Duration, longest: Duration, failures: u32) -> Duration {
+    let doubled = first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    doubled.min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn now() -> Now {
+        Now { monotonic: Instant::now(), wall: SystemTime::now() }
+    }
+
+    fn block() -> Block {
+        Block::new(now(), "10.0.0.0/30".parse().unwrap(), "p".into(), Standing::Owned)
+    }
+
+    fn grant(block: &mut Block, holder: &str) -> Allocation {
+        let ordinal = block.next_free(|_| true).unwrap();
+        block.grant(ordinal, &Handle(holder.into()), &Attributes::default()).unwrap()
+    }
+
+    #[test]
+    fn released_addresses_rest_and_then_come_last() {
+        let mut block = block();
+        let start = Instant::now();
+        let first = grant(&mut block, "a");
+        assert!(block.release(&Handle("a".into()), &first, start + Duration::from_secs(180)));
+        assert!(!block.thaw(start + Duration::from_secs(179)));
+        let others: Vec<IpAddr> = (0..3).map(|n| grant(&mut block, &format!("b{n}")).address).collect();
+        assert!(!others.contains(&first.address));
+        assert_eq!(block.next_free(|_| true), None);
+        assert!(block.thaw(start + Duration::from_secs(180)));
+        assert_eq!(grant(&mut block, "c").address, first.address);
+    }
+
+    #[test]
+    fn a_late_release_does_not_free_a_reused_address() {
+        let mut block = block();
+        let start = Instant::now();
+        let a = Handle("a".into());
+        let old = grant(&mut block, "a");
+        assert!(block.release(&a, &old, start));
+        assert!(block.thaw(start));
+        let ordinal = block.cidr.ordinal(old.address).unwrap();
+        let new = block.grant(ordinal, &a, &Attributes::default()).unwrap();
+        assert_eq!(new.address, old.address);
+        assert!(!block.release(&a, &old, start), "an older number frees nothing");
+        assert!(!block.release(&Handle("b".into()), &new, start), "another holder frees nothing");
+        let elsewhere = Allocation { block_uid: "other".into(), ..new.clone() };
+        assert!(!block.release(&a, &elsewhere, start), "another block object frees nothing");
+        assert!(block.release(&a, &new, start));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let (first, longest) = (Duration::from_millis(200), Duration::from_secs(30));
+        assert_eq!(pause(first, longest, 1), first);
+        assert_eq!(pause(first, longest, 3), Duration::from_millis(800));
+        assert_eq!(pause(first, longest, 90), longest);
+    }
+}

@@ -1,0 +1,282 @@
+//! The machine: its state, and what each input does first.
+//!
+//! An input changes the state; then one round follows, the same for every input: rested addresses become free,
+//! waiting asks are served, claims move on, blocks that are empty and not needed are given back, and each block asks
+//! the API server for what it needs. Nothing is lost by a missed wake-up, since every round looks at everything, and
+//! that is little: a node has a handful of blocks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use caracal_api::{BlockOwner, IpamBlock};
+
+use crate::block::{Block, Work, pause};
+use crate::claim::Claim;
+use crate::pool::Pools;
+use crate::recover::JournalTrust;
+use crate::refusal::{Closed, Fence, Refusal};
+use crate::request::{Action, AskId, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
+use crate::settings::Settings;
+use crate::want::{Allocation, Family, Handle, Want};
+
+/// An ask that waits for a claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: AskId,
+    pub(crate) want: Want,
+    pub(crate) since: Instant,
+    pub(crate) until: Instant,
+}
+
+/// What a request in flight is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Claim(Family),
+    Block(String),
+}
+
+/// The allocator of one node.
+#[derive(Clone, Debug)]
+pub struct Ipam {
+    pub(crate) settings: Settings,
+    pub(crate) owner: BlockOwner,
+    pub(crate) trust: crate::recover::JournalTrust,
+    pub(crate) rebooted: bool,
+    pub(crate) node: Option<NodeView>,
+    pub(crate) pools: Option<Arc<Pools>>,
+    pub(crate) blocks: BTreeMap<String, Block>,
+    pub(crate) holders: BTreeMap<Handle, Vec<(String, u32)>>,
+    pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) claims: BTreeMap<Family, Claim>,
+    pub(crate) closed: BTreeMap<String, (Closed, Instant)>,
+    pub(crate) elsewhere: BTreeMap<String, (String, Instant)>,
+    pub(crate) spare_not_before: BTreeMap<Family, Instant>,
+    pub(crate) in_flight: BTreeMap<RequestId, Cause>,
+    pub(crate) next_request: u64,
+    pub(crate) fence: Option<Fence>,
+    pub(crate) last_live: Instant,
+    /// When ownership is read if nothing live was heard by then.
+    pub(crate) verify_at: Instant,
+    /// Time without a live reading before this process started.
+    pub(crate) unseen_before: Duration,
+    pub(crate) rng: SmallRng,
+}
+
+impl Ipam {
+    pub(crate) fn empty(now: Now, settings: Settings, owner: BlockOwner) -> Self {
+        let rng = SmallRng::seed_from_u64(settings.seed);
+        Self {
+            settings,
+            owner,
+            trust: JournalTrust::Whole,
+            rebooted: false,
+            node: None,
+            pools: None,
+            blocks: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            claims: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            elsewhere: BTreeMap::new(),
+            spare_not_before: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            next_request: 0,
+            fence: None,
+            last_live: now.monotonic,
+            verify_at: now.monotonic,
+            unseen_before: Duration::ZERO,
+            rng,
+        }
+    }
+
+    /// Takes an input and adds what follows from it to `out`.
+    pub fn on(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
+        match input {
+            Input::Allocate(id, want) => self.allocate(now, id, want, out),
+            Input::Forget(id) => self.waiting.retain(|w| w.id != id),
+            Input::Release(handle, allocations) => self.release(now, &handle, &allocations),
+            Input::Blocks(delta) => self.heard(now, delta),
+            Input::Pools(pools) => self.pools = Some(pools),
+            Input::Node(node) => self.node_is(now, node),
+            Input::Replied(id, result) => self.replied(now, id, result),
+            Input::Publish => self.publish_now(now),
+            Input::Tick => {}
+        }
+        self.round(now, out);
+    }
+
+    /// When the machine wants an [`Input::Tick`] at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let asks = self.waiting.iter().map(|w| w.until);
+        let claims = self.claims.values().filter_map(Claim::deadline);
+        let blocks = self.blocks.values().filter_map(|b| self.block_deadline(b));
+        let spares = self.spare_not_before.values().copied();
+        let verify = (!self.blocks.is_empty()).then_some(self.verify_at);
+        asks.chain(claims).chain(blocks).chain(spares).chain(verify).min()
+    }
+
+    /// The blocks as the journal should keep them: those that this node owns for certain.
+    pub fn owned_objects(&self) -> impl Iterator<Item = IpamBlock> + '_ {
+        let owned = self.blocks.values().filter(|b| b.is_owned());
+        owned.filter_map(|b| b.to_publish(&self.owner))
+    }
+
+    /// The owner as it is written into blocks; its Node UID is empty until the Node was seen once.
+    pub fn owner(&self) -> &BlockOwner {
+        &self.owner
+    }
+
+    /// When the API server last confirmed anything about this node's blocks or Node.
+    pub fn last_live(&self) -> Instant {
+        self.last_live
+    }
+
+    fn round(&mut self, now: Now, out: &mut Vec<Action>) {
+        for block in self.blocks.values_mut() {
+            block.thaw(now.monotonic);
+        }
+        self.closed.retain(|_, (_, until)| *until > now.monotonic);
+        self.elsewhere.retain(|_, (_, until)| *until > now.monotonic);
+        self.spare_not_before.retain(|_, until| *until > now.monotonic);
+        self.serve_waiting(now, out);
+        self.claim_ahead(now);
+        self.drive_claims(now, out);
+        self.give_back(now);
+        self.verify_if_silent(now);
+        self.drive_blocks(now, out);
+    }
+
+    fn release(&mut self, now: Now, handle: &Handle, allocations: &[Allocation]) {
+        let until = now.monotonic + self.cooldown();
+        for allocation in allocations {
+            let Some(block) = self.blocks.get_mut(&allocation.block) else { continue };
+            if block.release(handle, allocation, until) {
+                let ordinal = block.cidr.ordinal(allocation.address);
+                if let Some(held) = self.holders.get_mut(handle) {
+                    held.retain(|(name, o)| *name != allocation.block || Some(*o) != ordinal);
+                }
+            }
+        }
+        if self.holders.get(handle).is_some_and(Vec::is_empty) {
+            self.holders.remove(handle);
+        }
+    }
+
+    /// The own Node as it is now. A Node of another UID is another node: what the former one owned is not ours.
+    fn node_is(&mut self, now: Now, node: Option<NodeView>) {
+        let Some(node) = node else {
+            self.fence = Some(Fence::NodeGone);
+            self.claims.clear();
+            return;
+        };
+        self.heard_live(now);
+        if self.fence == Some(Fence::NodeGone) {
+            self.fence = None;
+        }
+        if self.owner.node_uid != node.uid {
+            self.owner.node_uid.clone_from(&node.uid);
+            let names: Vec<String> = self.blocks.keys().cloned().collect();
+            for name in names {
+                self.suspect(&name);
+            }
+        }
+        self.node = Some(node);
+    }
+
+    /// Notes an answer; whoever waits for it is served in the round that follows.
+    fn replied(&mut self, now: Now, id: RequestId, result: Result<Reply, StoreError>) {
+        let Some(cause) = self.in_flight.remove(&id) else { return };
+        match &result {
+            Err(StoreError::Unauthorized(why)) => self.fence = Some(Fence::Unauthorized(why.clone())),
+            Err(StoreError::Unreachable(_)) => {}
+            Ok(_)
+            | Err(
+                StoreError::Exists
+                | StoreError::Conflict
+                | StoreError::Gone
+                | StoreError::Forbidden(_)
+                | StoreError::Invalid(_),
+            ) => {
+                if matches!(self.fence, Some(Fence::Unauthorized(_))) {
+                    self.fence = None;
+                }
+            }
+        }
+        match cause {
+            Cause::Claim(family) => self.claim_replied(now, family, id, result),
+            Cause::Block(name) => self.block_replied(now, &name, id, result),
+        }
+    }
+
+    /// Sends a request.
+    pub(crate) fn ask(&mut self, cause: Cause, request: Request, out: &mut Vec<Action>) -> RequestId {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        self.in_flight.insert(id, cause);
+        out.push(Action::Ask(id, request));
+        id
+    }
+
+    /// The jittered pause after a number of failures.
+    pub(crate) fn pause(&mut self, failures: u32) -> Duration {
+        let pause = pause(self.settings.first_pause, self.settings.longest_pause, failures);
+        self.jittered(pause)
+    }
+
+    /// A duration, a quarter more or less.
+    pub(crate) fn jittered(&mut self, duration: Duration) -> Duration {
+        duration.mul_f64(self.rng.random_range(0.75..1.25))
+    }
+
+    pub(crate) fn cooldown(&self) -> Duration {
+        let seconds = self.pools.as_ref().map_or_else(
+            || caracal_api::IpamConfigSpec::default().ip_cooldown_seconds,
+            |p| p.config().ip_cooldown_seconds,
+        );
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    /// Time since the API server last confirmed anything, counted over restarts.
+    pub(crate) fn unseen(&self, now: Now) -> Duration {
+        now.monotonic.saturating_duration_since(self.last_live) + self.unseen_before
+    }
+
+    /// Something live was heard about this node's blocks.
+    pub(crate) fn heard_live(&mut self, now: Now) {
+        self.last_live = now.monotonic;
+        self.verify_at = now.monotonic + self.settings.verify_every;
+        self.unseen_before = Duration::ZERO;
+    }
+
+    /// What keeps the whole node from allocating.
+    pub(crate) fn barred(&self, now: Now) -> Option<Refusal> {
+        let node = || self.owner.name.clone();
+        if let Some(fence) = &self.fence {
+            return Some(Refusal::Fenced { node: node(), fence: fence.clone() });
+        }
+        let (unseen, limit) = (self.unseen(now), self.settings.outage_limit);
+        (unseen > limit).then(|| Refusal::OutageTooLong { node: node(), unseen, limit })
+    }
+
+    fn block_deadline(&self, block: &Block) -> Option<Instant> {
+        let work = if block.work.is_some() { None } else { self.next_work_at(block) };
+        let give_back = block.empty_since.map(|since| since + self.settings.give_back_after);
+        let give_back = give_back.filter(|_| block.is_owned() && block.retry.failures == 0);
+        [work, block.next_thaw(), give_back].into_iter().flatten().min()
+    }
+
+    pub(crate) fn work_done(&mut self, name: &str, id: RequestId) -> Option<Work> {
+        let block = self.blocks.get_mut(name)?;
+        match block.work {
+            Some((known, work)) if known == id => {
+                block.work = None;
+                Some(work)
+            }
+            Some(_) | None => None,
+        }
+    }
+}

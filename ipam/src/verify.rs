@@ -1,0 +1,336 @@
+//! Whose a block is, and reading it when that is in doubt.
+//!
+//! The watch only raises suspicion: its news may be older than what was just created or deleted here. What decides is
+//! a read from the API server itself, made after the suspicion arose. Until it has answered nothing is granted from a
+//! block whose loss was heard of.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use caracal_api::{BlockOwner, IpamBlock, OwnerKind};
+
+use crate::block::{Block, Standing, Work};
+use crate::machine::{Cause, Ipam};
+use crate::recover::JournalTrust;
+use crate::refusal::{Dispute, Fence};
+use crate::request::{Action, Delta, Now, Reply, Request, RequestId, StoreError};
+
+/// Pause after an answer that a repeat will hardly change (403, 422).
+const HOPELESS_PAUSE: Duration = Duration::from_secs(30);
+
+/// Whose a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// This node's.
+    Ours,
+    /// A former node's of this name.
+    Former,
+    /// Somebody else's.
+    Other,
+}
+
+impl Ipam {
+    /// Whose a block is, by the owner in it. A journal that lost its token knows its blocks by node UID and machine.
+    pub(crate) fn judge(&self, owner: &BlockOwner) -> Ownership {
+        let us = &self.owner;
+        if owner.kind != OwnerKind::Node || owner.name != us.name {
+            return Ownership::Other;
+        }
+        if owner.node_uid != us.node_uid {
+            return Ownership::Former;
+        }
+        let same_journal = owner.claim_token == us.claim_token || self.trust == JournalTrust::Lost;
+        if owner.machine_id == us.machine_id && same_journal { Ownership::Ours } else { Ownership::Other }
+    }
+
+    /// Takes news of the watch.
+    pub(crate) fn heard(&mut self, now: Now, delta: Delta) {
+        self.heard_live(now);
+        match delta {
+            Delta::Saw(object) => self.saw(now, object),
+            Delta::Gone(name) => self.suspect(&name),
+            Delta::Listed(names) => self.compare(&names),
+        }
+    }
+
+    fn saw(&mut self, now: Now, object: Arc<IpamBlock>) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let whose = self.judge(&object.spec.owner);
+        let Some(block) = self.blocks.get_mut(&name) else {
+            let leaving = object.metadata.deletion_timestamp.is_some();
+            if whose == Ownership::Ours && !leaving && !self.is_candidate(&name) {
+                // Claimed in an earlier life, or late news of one given back: a read tells.
+                self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
+                if let Some(block) = self.blocks.get_mut(&name) {
+                    block.read_wanted = true;
+                }
+            }
+            return;
+        };
+        let same = object.metadata.uid.as_deref() == Some(block.uid());
+        if same && whose == Ownership::Ours {
+            if is_newer(&object, block.object.as_deref()) && block.work.is_none() {
+                block.object = Some(object);
+                block.touched = true;
+            }
+        } else if block.standing == Standing::Returning {
+            // The answer to the delete tells.
+        } else if same || whose == Ownership::Ours {
+            block.read_wanted = true;
+        } else {
+            self.suspect(&name);
+        }
+    }
+
+    /// Stops granting from a block until it was read. One that is being given back stays so: a delete without an answer
+    /// may still be on its way, so the block must not become ours again before the API server has answered one.
+    pub(crate) fn suspect(&mut self, name: &str) {
+        if let Some(block) = self.blocks.get_mut(name).filter(|b| b.standing != Standing::Returning) {
+            block.read_wanted = true;
+            block.retry.not_before = None;
+            if block.is_owned() {
+                block.standing = Standing::Disputed(Dispute::Suspected);
+            }
+        }
+    }
+
+    fn compare(&mut self, names: &BTreeSet<String>) {
+        let absent: Vec<String> =
+            self.blocks.values().filter(|b| !names.contains(&b.name)).map(|b| b.name.clone()).collect();
+        for name in absent {
+            self.suspect(&name);
+        }
+    }
+
+    /// Adds a block that is not known yet. What its object shows beyond the journal is settled.
+    pub(crate) fn adopt(&mut self, now: Now, object: Arc<IpamBlock>, standing: Standing) -> bool {
+        let Some(mut block) = Block::of_object(now, object, standing) else { return false };
+        self.heard_live(now);
+        self.settle_unaccounted(now, &mut block);
+        self.blocks.insert(block.name.clone(), block);
+        true
+    }
+
+    /// Settles ordinals that the object shows in use and the journal does not. A whole journal means they were
+    /// released: they rest. A lost one means that they are in use, and that others may be: those rest too.
+    pub(crate) fn settle_unaccounted(&mut self, now: Now, block: &mut Block) {
+        let Some(object) = block.object.clone() else { return };
+        let until = now.monotonic + self.cooldown();
+        let lost = object.spec.owner.claim_token != self.owner.claim_token;
+        for (ordinal, used) in Block::published(&object) {
+            if block.used.contains_key(&ordinal) {
+                continue;
+            }
+            match used {
+                Some(used) if lost && !self.rebooted => {
+                    let known = self.holders.entry(used.handle.clone()).or_default();
+                    known.push((block.name.clone(), ordinal));
+                    block.restore(ordinal, used);
+                }
+                // No pod of an earlier boot lives: nothing has to rest.
+                Some(_) | None if self.rebooted => {}
+                Some(_) | None => block.hold(ordinal, until),
+            }
+        }
+        if lost && !self.rebooted {
+            block.hold_all(until);
+        }
+        block.rotate_queue();
+        block.touched = true;
+    }
+
+    /// A read, a create or a replace has shown the block as it is.
+    pub(crate) fn found(&mut self, now: Now, name: &str, object: Arc<IpamBlock>) {
+        let whose = self.judge(&object.spec.owner);
+        let owner = &object.spec.owner;
+        let (owner_name, owner_uid) = (owner.name.clone(), owner.node_uid.clone());
+        let Some(mut block) = self.blocks.remove(name) else { return };
+        block.last_read = now.monotonic;
+        block.read_wanted = false;
+        let first_seen = block.object.is_none();
+        // A block known from the own journal is ours whatever token its object shows: it was adopted, not published yet.
+        let ours = whose == Ownership::Ours
+            || (!first_seen && whose == Ownership::Other && self.same_machine(&object.spec.owner));
+        if ours {
+            block.object = Some(object);
+            block.touched = true;
+            block.standing = Standing::Owned;
+            if first_seen {
+                self.settle_unaccounted(now, &mut block);
+            }
+        } else if block.used.is_empty() {
+            // Not ours, and nobody holds an address of it: nothing to do with it any more.
+            return;
+        } else {
+            block.standing = Standing::Disputed(match whose {
+                Ownership::Former => Dispute::FormerNode(owner_uid),
+                Ownership::Ours | Ownership::Other => Dispute::Foreign(format!("node {owner_name}")),
+            });
+        }
+        self.blocks.insert(name.to_owned(), block);
+    }
+
+    fn same_machine(&self, owner: &BlockOwner) -> bool {
+        let us = &self.owner;
+        owner.name == us.name && owner.node_uid == us.node_uid && owner.machine_id == us.machine_id
+    }
+
+    /// An answer to a request about a block.
+    pub(crate) fn block_replied(
+        &mut self,
+        now: Now,
+        name: &str,
+        id: RequestId,
+        result: Result<Reply, StoreError>,
+    ) {
+        let Some(work) = self.work_done(name, id) else { return };
+        self.note_outcome(now, name, work, &result);
+        match (work, result) {
+            (Work::Read | Work::Publish | Work::Restore, Ok(Reply::Block(object))) => {
+                self.heard_live(now);
+                self.found(now, name, object);
+            }
+            (Work::Return, Ok(_)) | (Work::Return, Err(StoreError::Gone)) => self.forget(name),
+            (Work::Read, Err(StoreError::Gone)) => self.is_missing(now, name),
+            // It changed: no delete that is still on its way can hit it any more. See how it is now.
+            (Work::Return, Err(StoreError::Conflict)) => {
+                if let Some(block) = self.blocks.get_mut(name) {
+                    block.standing = Standing::Disputed(Dispute::Suspected);
+                    block.read_wanted = true;
+                }
+            }
+            (Work::Publish, Err(error)) => {
+                if let Some(block) = self.blocks.get_mut(name) {
+                    block.publish_at = Some(now.monotonic);
+                    block.read_wanted |= error == StoreError::Conflict;
+                }
+                if error == StoreError::Gone {
+                    self.suspect(name);
+                }
+            }
+            (Work::Restore, Err(StoreError::Exists)) => self.suspect(name),
+            (Work::Read | Work::Publish | Work::Restore, Ok(Reply::Deleted | Reply::Names(_)))
+            | (Work::Read | Work::Restore | Work::Return, Err(_)) => {}
+        }
+    }
+
+    /// Keeps the error and sets the pause, or clears both.
+    fn note_outcome(&mut self, now: Now, name: &str, work: Work, result: &Result<Reply, StoreError>) {
+        let failures = self.blocks.get(name).map_or(0, |b| b.retry.failures) + 1;
+        let pause = match result {
+            Ok(_) | Err(StoreError::Conflict | StoreError::Gone | StoreError::Exists) => None,
+            Err(StoreError::Unreachable(_) | StoreError::Unauthorized(_)) => Some(self.pause(failures)),
+            Err(StoreError::Forbidden(_) | StoreError::Invalid(_)) => Some(self.jittered(HOPELESS_PAUSE)),
+        };
+        let Some(block) = self.blocks.get_mut(name) else { return };
+        match (pause, result) {
+            (Some(pause), Err(error)) => {
+                block.retry.failures = failures;
+                block.retry.not_before = Some(now.monotonic + pause);
+                block.retry.last_error = Some(format!("{} block {name}: {error}", doing(work)));
+            }
+            (Some(_) | None, _) => block.retry = crate::block::Retry::default(),
+        }
+    }
+
+    /// The API server has no such block.
+    fn is_missing(&mut self, now: Now, name: &str) {
+        let Some(block) = self.blocks.get_mut(name) else { return };
+        block.last_read = now.monotonic;
+        block.read_wanted = false;
+        if block.used.is_empty() {
+            self.forget(name);
+        } else {
+            block.standing = Standing::Disputed(Dispute::Missing);
+        }
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.blocks.remove(name);
+    }
+
+    /// Reads the block that was not read for longest, when nothing live was heard for long.
+    pub(crate) fn verify_if_silent(&mut self, now: Now) {
+        if self.verify_at > now.monotonic {
+            return;
+        }
+        let every = self.settings.verify_every;
+        self.verify_at = now.monotonic + self.jittered(every);
+        if let Some(block) = self.blocks.values_mut().min_by_key(|b| b.last_read) {
+            block.read_wanted = true;
+        }
+    }
+
+    /// Sends what each block is due to ask.
+    pub(crate) fn drive_blocks(&mut self, now: Now, out: &mut Vec<Action>) {
+        let names: Vec<String> = self.blocks.keys().cloned().collect();
+        for name in names {
+            self.schedule_publish(now, &name);
+            let Some(request) = self.due(now, &name) else { continue };
+            let (work, request) = request;
+            let id = self.ask(Cause::Block(name.clone()), request, out);
+            if let Some(block) = self.blocks.get_mut(&name) {
+                block.work = Some((id, work));
+            }
+        }
+    }
+
+    /// What a block is to ask now.
+    fn due(&mut self, now: Now, name: &str) -> Option<(Work, Request)> {
+        let block = self.blocks.get(name)?;
+        let resting = block.retry.not_before.is_some_and(|at| at > now.monotonic);
+        if block.work.is_some() || resting {
+            return None;
+        }
+        if block.read_wanted && block.standing != Standing::Returning && !self.owner.node_uid.is_empty() {
+            return Some((Work::Read, Request::Read(name.to_owned())));
+        }
+        match &block.standing {
+            Standing::Returning => {
+                let (uid, resource_version) = (block.uid().to_owned(), block.resource_version().to_owned());
+                Some((Work::Return, Request::Delete { name: name.to_owned(), uid, resource_version }))
+            }
+            Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => {
+                let pool_uid = self.pools.as_ref().and_then(|p| p.get(&block.pool)).map(|p| p.uid.clone());
+                let pool_uid = pool_uid.unwrap_or_else(|| block.pool_uid().to_owned());
+                let object = block.to_create(&self.owner, &pool_uid);
+                Some((Work::Restore, Request::Create(Box::new(object))))
+            }
+            Standing::Disputed(_) => None,
+            Standing::Owned => self.publication(now, name).map(|o| (Work::Publish, Request::Replace(Box::new(o)))),
+        }
+    }
+
+    /// When a block that waits has something to ask.
+    pub(crate) fn next_work_at(&self, block: &Block) -> Option<Instant> {
+        let pausing = block.retry.not_before;
+        if block.read_wanted && block.standing != Standing::Returning {
+            return if self.owner.node_uid.is_empty() { None } else { pausing };
+        }
+        match &block.standing {
+            Standing::Returning => pausing,
+            Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => pausing,
+            Standing::Disputed(_) => None,
+            Standing::Owned => block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at))),
+        }
+    }
+}
+
+fn doing(work: Work) -> &'static str {
+    match work {
+        Work::Read => "reading",
+        Work::Publish => "publishing to",
+        Work::Restore => "creating anew",
+        Work::Return => "giving back",
+    }
+}
+
+/// Whether an object is a later version, where both versions are numbers; otherwise it is taken for one.
+fn is_newer(new: &IpamBlock, old: Option<&IpamBlock>) -> bool {
+    let version = |o: &IpamBlock| o.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+    match (version(new), old.and_then(version)) {
+        (Some(new), Some(old)) => new > old,
+        (Some(_) | None, _) => true,
+    }
+}
