@@ -3,6 +3,7 @@
 //! Each kind has one watch ([`watch`]) whose result is also saved on disk ([`last_good`]), so that a restart without
 //! the API server starts from it, marked as not synced. Nothing else in the agent lists or watches.
 
+pub mod blocks;
 pub mod last_good;
 pub mod lease;
 pub mod publish;

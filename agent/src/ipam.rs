@@ -3,11 +3,19 @@
 //! The task owns the machine. It feeds it asks, releases, snapshots and answers of the API server, and carries out
 //! what comes back: answers to askers, and requests, which `cluster::blocks` performs one attempt at a time.
 
+mod inputs;
+mod keeper;
+mod task;
+
 use std::sync::Arc;
 
-use caracal_ipam::{Allocation, BlockState, Handle, IpamReport, Refusal, Want};
+use caracal_ipam::{Allocation, BlockState, Handle, IpamReport, Refusal, Settings, Want};
 use ipnetwork::IpNetwork;
+use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::attachments::{Journal, Recovered};
+use crate::cluster::Cluster;
 
 /// Asks, releases and questions that may wait; more make their askers wait in turn.
 const QUEUE: usize = 1024;
@@ -45,7 +53,40 @@ pub struct Ipam {
     blocks: OwnBlocks,
 }
 
+/// What the allocator is made of.
+pub struct Start<'a> {
+    /// Node name.
+    pub node: String,
+    /// The way to the API server.
+    pub client: Client,
+    /// Snapshots of pools, `IPAMConfig`, own blocks and the own Node.
+    pub cluster: Cluster,
+    /// The journal, for the blocks that allocation goes on from after a restart.
+    pub journal: Journal,
+    /// What the journal held at this start.
+    pub recovered: &'a Recovered,
+}
+
 impl Ipam {
+    /// Starts the allocator's task on the current runtime. It ends when every clone of the handle is gone.
+    pub fn start(start: Start<'_>) -> Self {
+        Self::start_with(start, Settings { seed: rand::random(), ..Settings::default() })
+    }
+
+    /// Starts the allocator with other times and bounds.
+    pub fn start_with(start: Start<'_>, settings: Settings) -> Self {
+        let node: Arc<str> = start.node.as_str().into();
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (told, blocks) = watch::channel(Arc::default());
+        tokio::spawn(task::Task::new(start, settings, told).run(queue));
+        Self { node, commands, blocks }
+    }
+
+    /// Resolves when the allocator's task has ended.
+    pub async fn stopped(&self) {
+        self.commands.closed().await;
+    }
+
     /// Grants one address in each wanted family, or none. Waits for a block to be claimed where that is needed. The
     /// addresses are the caller's from now on: it keeps them in the journal, or gives them back.
     ///

@@ -160,7 +160,12 @@ impl Block {
     }
 
     /// Gives an ordinal to a holder, whether it is free or rests; `None` if it is in use or outside.
-    pub(crate) fn grant(&mut self, ordinal: u32, handle: &Handle, attributes: &Attributes) -> Option<Allocation> {
+    pub(crate) fn grant(
+        &mut self,
+        ordinal: u32,
+        handle: &Handle,
+        attributes: &Attributes,
+    ) -> Option<Allocation> {
         if self.used.contains_key(&ordinal) {
             return None;
         }
@@ -172,7 +177,8 @@ impl Block {
         let uid = self.uid().to_owned();
         self.empty_since = None;
         self.touched = true;
-        let used = Used { handle: handle.clone(), sequence, uid: uid.clone(), attributes: attributes.clone() };
+        let used =
+            Used { handle: handle.clone(), sequence, uid: uid.clone(), attributes: attributes.clone() };
         self.used.insert(ordinal, used);
         Some(Allocation {
             address,
@@ -316,12 +322,8 @@ impl Block {
                 AllocationKind::Tunnel => Purpose::Tunnel,
                 AllocationKind::Held => return Some((ordinal, None)),
             };
-            let attributes = Attributes {
-                kind,
-                namespace: record.namespace,
-                pod: record.pod,
-                ..Attributes::default()
-            };
+            let attributes =
+                Attributes { kind, namespace: record.namespace, pod: record.pod, ..Attributes::default() };
             let handle = Handle(record.handle);
             Some((ordinal, Some(Used { handle, sequence: record.sequence, uid: uid.clone(), attributes })))
         };

@@ -318,7 +318,9 @@ impl Ipam {
                 self.not_ours(now, claim, "an object that is no block of this name");
             }
             Ok(Reply::Deleted | Reply::Names(_)) => claim.step = Step::Create(None),
-            Err(StoreError::Exists) if claim.uncertain || claim.only.is_some() => claim.step = Step::Read(None),
+            Err(StoreError::Exists) if claim.uncertain || claim.only.is_some() => {
+                claim.step = Step::Read(None)
+            }
             Err(StoreError::Exists) => {
                 claim.tries += 1;
                 self.not_ours(now, claim, "another node");
@@ -401,6 +403,10 @@ impl Ipam {
         if self.blocks.contains_key(&name) {
             self.found(now, &name, object);
             return true;
+        }
+        if self.judge(&object.spec.owner) != Ownership::Ours {
+            // The Node was replaced while the request was under way: the block is the former one's.
+            return false;
         }
         self.adopt(now, object, Standing::Owned)
     }

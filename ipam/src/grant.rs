@@ -88,8 +88,12 @@ impl Ipam {
             waited: now.monotonic.saturating_duration_since(waiting.since),
             cause: cause.unwrap_or_else(|| {
                 let unknown = self.owner.node_uid.is_empty();
-                if unknown { "its own Node object was not seen yet" } else { "the API server has not answered" }
-                    .to_owned()
+                if unknown {
+                    "its own Node object was not seen yet"
+                } else {
+                    "the API server has not answered"
+                }
+                .to_owned()
             }),
         }
     }
@@ -164,7 +168,8 @@ impl Ipam {
         let fitting = self.fitting_pools(pools, want, family)?;
         let mut best: Option<(usize, usize, &str, u32)> = None;
         for block in self.blocks.values().filter(|b| b.is_owned() && b.family() == family) {
-            let Some(rank) = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid()) else {
+            let Some(rank) = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid())
+            else {
                 continue;
             };
             let Some(ordinal) = block.next_free(|a| !pools.is_reserved(a)) else { continue };
@@ -226,8 +231,7 @@ impl Ipam {
             if let Some((why, _)) = self.closed.get(&pool.name) {
                 return Err(not_served(format!("of its pool {}: {why}", pool.name)));
             }
-            let need =
-                Need { family: Family::of(address), pools: vec![pool.name.clone()], only: Some(cidr) };
+            let need = Need { family: Family::of(address), pools: vec![pool.name.clone()], only: Some(cidr) };
             return Ok(Choice::Claim(need));
         };
         match &block.standing {
@@ -238,8 +242,7 @@ impl Ipam {
                 return Err(Refusal::AddressTaken { address, block: name, holder });
             }
         }
-        let ordinal =
-            cidr.ordinal(address).ok_or_else(|| not_served("it lies in no block".to_owned()))?;
+        let ordinal = cidr.ordinal(address).ok_or_else(|| not_served("it lies in no block".to_owned()))?;
         match block.used.get(&ordinal) {
             Some(used) => {
                 Err(Refusal::AddressTaken { address, block: name, holder: used.handle.to_string() })
@@ -312,8 +315,13 @@ impl Ipam {
 /// The families of an ask, IPv4 first, each with the address requested in it.
 fn families(want: &Want) -> Result<Vec<(Family, Option<IpAddr>)>, &'static str> {
     let texts = [&want.handle.0, &want.attributes.namespace, &want.attributes.pod];
-    if want.handle.0.is_empty() || want.handle.0.len() > LONGEST_HANDLE || texts.iter().any(|t| t.contains('/')) {
-        return Err("handle, namespace and pod must be names without '/', and the handle at most 253 bytes long");
+    if want.handle.0.is_empty()
+        || want.handle.0.len() > LONGEST_HANDLE
+        || texts.iter().any(|t| t.contains('/'))
+    {
+        return Err(
+            "handle, namespace and pod must be names without '/', and the handle at most 253 bytes long",
+        );
     }
     let mut families = Vec::new();
     for family in [Family::V4, Family::V6] {

@@ -24,7 +24,6 @@ mod verify;
 mod walk;
 mod want;
 
-
 pub use machine::Ipam;
 pub use pool::{Pool, PoolUnfit, Pools};
 pub use recover::{Held, JournalTrust, Recovery};

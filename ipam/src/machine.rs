@@ -119,10 +119,14 @@ impl Ipam {
         asks.chain(claims).chain(blocks).chain(spares).chain(verify).min()
     }
 
-    /// The blocks as the journal should keep them: those that this node owns for certain.
-    pub fn owned_objects(&self) -> impl Iterator<Item = IpamBlock> + '_ {
-        let owned = self.blocks.values().filter(|b| b.is_owned());
-        owned.filter_map(|b| b.to_publish(&self.owner))
+    /// Name and resource version of the blocks that this node owns for certain: those that the journal should keep.
+    pub fn owned_versions(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.blocks.values().filter(|b| b.is_owned()).map(|b| (b.name.as_str(), b.resource_version()))
+    }
+
+    /// A block as the journal should keep it, if this node owns it for certain.
+    pub fn owned_object(&self, name: &str) -> Option<IpamBlock> {
+        self.blocks.get(name).filter(|b| b.is_owned()).and_then(|b| b.to_publish(&self.owner))
     }
 
     /// The owner as it is written into blocks; its Node UID is empty until the Node was seen once.

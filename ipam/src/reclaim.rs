@@ -51,10 +51,10 @@ impl Ipam {
         if pool.closed().is_some() || pool.rejects_node(labels).is_some() || pool.uid != block.pool_uid() {
             return false;
         }
-        let others = || {
-            self.blocks.values().filter(|b| b.is_owned() && b.pool == block.pool && b.name != block.name)
-        };
-        let (free, size) = others().fold((0, 0), |(f, s), b| (f + b.free() as u64, s + u64::from(b.cidr.size())));
+        let others =
+            || self.blocks.values().filter(|b| b.is_owned() && b.pool == block.pool && b.name != block.name);
+        let (free, size) =
+            others().fold((0, 0), |(f, s), b| (f + b.free() as u64, s + u64::from(b.cidr.size())));
         let enough = if fill_below(pool, 80) { free * 2 >= size } else { free > 0 };
         size == 0 || !enough
     }

@@ -298,7 +298,9 @@ impl Ipam {
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
             Standing::Disputed(_) => None,
-            Standing::Owned => self.publication(now, name).map(|o| (Work::Publish, Request::Replace(Box::new(o)))),
+            Standing::Owned => {
+                self.publication(now, name).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
+            }
         }
     }
 

@@ -128,7 +128,9 @@ impl Store {
             (Some(_) | None, _) => false,
         };
         let machine_id = place.machine_id.clone().or(found.machine_id).unwrap_or_else(token);
-        let claim_token = found.claim_token.clone().unwrap_or_else(token);
+        // Records that cannot be read are lost, and with them the proof that what lies under the old token is all known.
+        let old_token = found.claim_token.clone().filter(|_| found.unreadable.is_empty());
+        let claim_token = old_token.unwrap_or_else(token);
         let (attachments, ended) = after_boot(rebooted, found.attachments);
         let set = |key, value: &str| Write::Meta { key, value: value.to_owned() };
         let mut writes =

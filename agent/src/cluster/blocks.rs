@@ -1,0 +1,156 @@
+//! Performs what the allocator asks of the API server, one bounded attempt at a time.
+//!
+//! Repeats and pauses are the pure machine's. Here every answer is turned into what the machine can reason about:
+//! above all whether the request certainly had no effect, or may have had one.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_api::IpamBlock;
+use caracal_ipam::{Reply, Request, StoreError};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
+use kube::core::Status;
+use kube::{Api, Client};
+
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Names in one page of a list.
+const PAGE: u32 = 500;
+
+/// The blocks at the API server.
+#[derive(Clone)]
+pub struct Blocks {
+    blocks: Api<IpamBlock>,
+    nodes: Api<Node>,
+}
+
+impl Blocks {
+    /// Through this client.
+    pub fn new(client: &Client) -> Self {
+        Self { blocks: Api::all(client.clone()), nodes: Api::all(client.clone()) }
+    }
+
+    /// Performs one request, once.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what is known about its effect.
+    pub async fn perform(&self, request: Request) -> Result<Reply, StoreError> {
+        match request {
+            Request::Create(block) => {
+                let created = bounded(self.blocks.create(&PostParams::default(), &block)).await;
+                // A create of a name cannot fail because the name is missing: the kind is.
+                created.map(shown).map_err(|e| if e == StoreError::Gone { not_installed() } else { e })
+            }
+            Request::Replace(block) => {
+                let name = block.metadata.name.clone().unwrap_or_default();
+                bounded(self.blocks.replace(&name, &PostParams::default(), &block)).await.map(shown)
+            }
+            Request::Read(name) => bounded(self.blocks.get(&name)).await.map(shown),
+            Request::Delete { name, uid, resource_version } => {
+                let preconditions =
+                    Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
+                let params = DeleteParams::default().preconditions(preconditions);
+                bounded(self.blocks.delete(&name, &params)).await.map(|_| Reply::Deleted)
+            }
+            Request::ListNames => self.names().await.map(Reply::Names),
+        }
+    }
+
+    /// Whether a Node is gone for certain: the API server itself says that there is none.
+    pub async fn node_is_gone(&self, name: &str) -> bool {
+        matches!(bounded(self.nodes.get(name)).await, Err(StoreError::Gone))
+    }
+
+    async fn names(&self) -> Result<BTreeSet<String>, StoreError> {
+        let mut names = BTreeSet::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let list = bounded(self.blocks.list_metadata(&page)).await?;
+            names.extend(list.items.into_iter().filter_map(|o| o.metadata.name));
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(names),
+            }
+        }
+    }
+}
+
+fn shown(block: IpamBlock) -> Reply {
+    Reply::Block(Arc::new(block))
+}
+
+fn not_installed() -> StoreError {
+    StoreError::Invalid("the API server does not know IPAMBlocks: install caracal's CRDs".to_owned())
+}
+
+async fn bounded<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(meaning(&status)),
+        Ok(Err(other)) => Err(StoreError::Unreachable(chain(&other))),
+        Err(_) => Err(StoreError::Unreachable(format!("no answer within {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// What an answer with an error says about the request.
+fn meaning(status: &Status) -> StoreError {
+    let text = || format!("{} {}: {}", status.code, status.reason, status.message);
+    match status.code {
+        401 => StoreError::Unauthorized(text()),
+        403 => StoreError::Forbidden(text()),
+        // A missing object is named; without a name it is the kind that is missing.
+        404 if status.details.as_ref().is_some_and(|d| !d.name.is_empty()) => StoreError::Gone,
+        404 => not_installed(),
+        409 if status.reason == "AlreadyExists" => StoreError::Exists,
+        409 => StoreError::Conflict,
+        400 | 405 | 406 | 413 | 415 | 422 => StoreError::Invalid(text()),
+        _ => StoreError::Unreachable(text()),
+    }
+}
+
+/// An error with everything that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::response::StatusDetails;
+
+    use super::*;
+
+    fn status(code: u16, reason: &str, name: &str) -> Status {
+        let details = StatusDetails { name: name.to_owned(), ..StatusDetails::default() };
+        Status { code, reason: reason.to_owned(), details: Some(details), ..Status::default() }
+    }
+
+    #[test]
+    fn both_conflicts_are_told_apart_and_a_missing_kind_is_no_missing_block() {
+        assert_eq!(meaning(&status(409, "AlreadyExists", "b")), StoreError::Exists);
+        assert_eq!(meaning(&status(409, "Conflict", "b")), StoreError::Conflict);
+        assert_eq!(meaning(&status(404, "NotFound", "b")), StoreError::Gone);
+        assert!(matches!(meaning(&status(404, "NotFound", "")), StoreError::Invalid(_)));
+        assert!(matches!(meaning(&status(422, "Invalid", "b")), StoreError::Invalid(_)));
+        assert!(matches!(meaning(&status(401, "Unauthorized", "")), StoreError::Unauthorized(_)));
+        assert!(matches!(meaning(&status(403, "Forbidden", "b")), StoreError::Forbidden(_)));
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_about_the_request_may_have_had_an_effect() {
+        for code in [410, 429, 500, 503, 504] {
+            assert!(matches!(meaning(&status(code, "", "b")), StoreError::Unreachable(_)), "{code}");
+        }
+    }
+}
