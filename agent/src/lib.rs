@@ -3,6 +3,7 @@
 //! Owners learn from each other through snapshots and bounded queues; what should be is computed by the pure
 //! functions of [`desired`]; the kernel and the BGP speaker are then made to match. See `docs/ARCHITECTURE.md`.
 
+pub mod admin;
 pub mod attachments;
 pub mod cluster;
 pub mod controller;

@@ -6,9 +6,11 @@
 //! * [`peer`] is the machine of one peer with both its connections, time being an argument;
 //! * [`rib`] and [`policy`] decide which path of a prefix is best and who is told;
 //! * [`net`] holds the sockets: it listens, dials, reads, writes and drives the machines;
-//! * [`speaker`] puts them together behind one [`speaker::Handle`].
+//! * [`speaker`] puts them together behind one [`speaker::Handle`];
+//! * [`grpc`] answers administrators over that handle.
 
 pub mod config;
+pub mod grpc;
 pub mod net;
 pub mod peer;
 pub mod policy;

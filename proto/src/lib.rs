@@ -4,6 +4,9 @@
 //! crate is built. Resources travel as JSON documents, never as messages, so that a new field of a kind does not
 //! change the contract.
 
+/// Timestamps and durations, in the version that the contract's code uses.
+pub use prost_types;
+
 /// Version 1 of the contract.
 #[allow(
     missing_docs,

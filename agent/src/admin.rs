@@ -1,0 +1,92 @@
+//! What administrators ask this node: gRPC services on a unix socket that is root's alone.
+//!
+//! The services read what the owners tell of themselves (speaker, allocator, journal, snapshots) and own nothing. The
+//! contract is `proto/caracal/v1`; `caracalctl` is its usual client, and reflection lets any gRPC tool speak it.
+
+mod auth;
+mod ipam;
+mod listen;
+mod node;
+mod resources;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use caracal_bgp::grpc::Bgp;
+use caracal_bgp::speaker::Handle;
+use caracal_proto::FILE_DESCRIPTOR_SET;
+use caracal_proto::v1::bgp_service_server::BgpServiceServer;
+use caracal_proto::v1::ipam_service_server::IpamServiceServer;
+use caracal_proto::v1::node_service_server::NodeServiceServer;
+use caracal_proto::v1::resource_service_server::ResourceServiceServer;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::InterceptorLayer;
+use tonic::transport::Server;
+
+pub use listen::{ListenError, bind};
+
+use crate::attachments::Journal;
+use crate::cluster::Cluster;
+use crate::ipam::Ipam;
+
+/// Whom the services ask.
+#[derive(Clone)]
+pub struct AdminContext {
+    /// Name of the Kubernetes Node.
+    pub node: String,
+    /// When the agent started.
+    pub started: SystemTime,
+    /// The speaker, once it runs: the socket is served before the node's addresses are known.
+    pub speaker: watch::Receiver<Option<Handle>>,
+    /// The allocator.
+    pub ipam: Ipam,
+    /// The attachments.
+    pub journal: Journal,
+    /// What the API server said last.
+    pub cluster: Cluster,
+    /// The node's conditions, as they are published.
+    pub conditions: watch::Receiver<Arc<Vec<Condition>>>,
+}
+
+/// Why serving ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The services cannot be described to clients: a mistake in the contract's build.
+    #[error("serving administrators: the contract's description cannot be read: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The server failed.
+    #[error("serving administrators: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Answers administrators until the process ends.
+///
+/// # Errors
+/// [`ServeError`]; it does not return otherwise.
+pub async fn serve(listener: UnixListener, context: AdminContext) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<NodeServiceServer<node::Node>>().await;
+    reporter.set_serving::<BgpServiceServer<Bgp>>().await;
+    reporter.set_serving::<IpamServiceServer<ipam::IpamUse>>().await;
+    reporter.set_serving::<ResourceServiceServer<resources::Resources>>().await;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Server::builder()
+        .layer(InterceptorLayer::new(auth::only_root))
+        .add_service(health)
+        .add_service(described().build_v1()?)
+        .add_service(described().build_v1alpha()?)
+        .add_service(NodeServiceServer::new(node::Node::new(context.clone())))
+        .add_service(Bgp::new(context.speaker.clone()).into_server())
+        .add_service(IpamServiceServer::new(ipam::IpamUse::new(context.clone())))
+        .add_service(ResourceServiceServer::new(resources::Resources::new(context.cluster)))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! `BgpService` over a speaker's [`Handle`], written once for every program that runs a speaker.
+//!
+//! The speaker may come later than the service: an agent answers on its socket before it knows the address it would
+//! run BGP on. Until then requests are refused in words.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use caracal_proto::prost_types::Timestamp;
+use caracal_proto::v1::bgp_service_server::{BgpService, BgpServiceServer};
+use caracal_proto::v1::{
+    self, ListPeersRequest, ListPeersResponse, ListRoutesRequest, ListRoutesResponse, RefreshPeerRequest,
+    RefreshPeerResponse, ResetPeerRequest, ResetPeerResponse,
+};
+use futures::Stream;
+use ipnetwork::IpNetwork;
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::config::{Families, Family, PeerKey, PeerOrigin};
+use crate::rib::Source;
+use crate::speaker::{ControlError, Handle, PeerStatus, RouteQuery, RouteStatus, Stopped};
+
+/// How many routes one piece of an answer carries.
+const PIECE: usize = 1000;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct Bgp {
+    speaker: watch::Receiver<Option<Handle>>,
+}
+
+impl Bgp {
+    /// A service over the speaker that the channel holds now or later.
+    pub fn new(speaker: watch::Receiver<Option<Handle>>) -> Self {
+        Self { speaker }
+    }
+
+    /// As a server for [`tonic`].
+    pub fn into_server(self) -> BgpServiceServer<Self> {
+        BgpServiceServer::new(self)
+    }
+
+    fn handle(&self) -> Result<Handle, Status> {
+        self.speaker.borrow().clone().ok_or_else(|| {
+            Status::failed_precondition(
+                "the BGP speaker is not running yet: the node has no address for BGP so far; see the node's status",
+            )
+        })
+    }
+}
+
+/// The peer that people mean by an address or a name.
+async fn find(handle: &Handle, wanted: &str) -> Result<PeerKey, Status> {
+    let peers = handle.peers().await.map_err(stopped)?;
+    let address: Option<IpAddr> = wanted.parse().ok();
+    let meant = |peer: &&PeerStatus| match address {
+        Some(address) => peer.key.address() == address,
+        None => peer.name == wanted,
+    };
+    let found: Vec<PeerKey> = peers.iter().filter(meant).map(|peer| peer.key).collect();
+    match found.as_slice() {
+        [only] => Ok(*only),
+        [] => {
+            let known: Vec<String> = peers.iter().map(|p| format!("{} ({})", p.key, p.name)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Err(Status::not_found(format!("there is no BGP peer '{wanted}'; the peers are: {known}")))
+        }
+        several => {
+            let keys: Vec<String> = several.iter().map(PeerKey::to_string).collect();
+            Err(Status::invalid_argument(format!(
+                "'{wanted}' is the name of {} BGP peers: say which by its address: {}",
+                keys.len(),
+                keys.join(", ")
+            )))
+        }
+    }
+}
+
+fn stopped(error: Stopped) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+fn refused(error: &ControlError) -> Status {
+    match error {
+        ControlError::UnknownPeer(_) => Status::not_found(error.to_string()),
+        ControlError::NotEstablished(_) => Status::failed_precondition(error.to_string()),
+        ControlError::Stopped(_) => Status::unavailable(error.to_string()),
+    }
+}
+
+#[tonic::async_trait]
+impl BgpService for Bgp {
+    async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
+        let mut peers = self.handle()?.peers().await.map_err(stopped)?;
+        peers.sort_by_key(|peer| peer.key);
+        Ok(Response::new(ListPeersResponse { peers: peers.into_iter().map(peer).collect() }))
+    }
+
+    type ListRoutesStream = Pin<Box<dyn Stream<Item = Result<ListRoutesResponse, Status>> + Send>>;
+
+    async fn list_routes(
+        &self,
+        request: Request<ListRoutesRequest>,
+    ) -> Result<Response<Self::ListRoutesStream>, Status> {
+        let handle = self.handle()?;
+        let request = request.into_inner();
+        let family = match request.family() {
+            v1::Family::Unspecified => None,
+            v1::Family::Ipv4Unicast => Some(Family::Ipv4Unicast),
+            v1::Family::Ipv6Unicast => Some(Family::Ipv6Unicast),
+        };
+        let prefix = request.prefix.as_deref().map(prefix).transpose()?;
+        let peer = match request.peer {
+            Some(wanted) => Some(find(&handle, &wanted).await?),
+            None => None,
+        };
+        let found = handle.routes(RouteQuery { prefix, family, peer }).await.map_err(stopped)?;
+        let mut routes = found.into_iter().map(route);
+        let pieces = std::iter::from_fn(move || {
+            let routes: Vec<v1::Route> = routes.by_ref().take(PIECE).collect();
+            (!routes.is_empty()).then_some(Ok(ListRoutesResponse { routes }))
+        });
+        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
+    }
+
+    async fn reset_peer(
+        &self,
+        request: Request<ResetPeerRequest>,
+    ) -> Result<Response<ResetPeerResponse>, Status> {
+        let handle = self.handle()?;
+        let key = find(&handle, &request.into_inner().peer).await?;
+        handle.reset(&key).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(ResetPeerResponse { key: key.to_string() }))
+    }
+
+    async fn refresh_peer(
+        &self,
+        request: Request<RefreshPeerRequest>,
+    ) -> Result<Response<RefreshPeerResponse>, Status> {
+        let handle = self.handle()?;
+        let key = find(&handle, &request.into_inner().peer).await?;
+        handle.refresh(&key).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(RefreshPeerResponse { key: key.to_string() }))
+    }
+}
+
+/// Reads a prefix, which must not have host bits: a typing error would else be answered with an empty list.
+fn prefix(text: &str) -> Result<IpNetwork, Status> {
+    let wrong = |why: String| Status::invalid_argument(format!("the prefix '{text}' {why}"));
+    if !text.contains('/') {
+        return Err(wrong("has no length: write for example 10.244.1.0/26".to_owned()));
+    }
+    let network: IpNetwork = text
+        .parse()
+        .map_err(|_| wrong("is not a network in CIDR form: write for example 10.244.1.0/26".to_owned()))?;
+    if network.ip() != network.network() {
+        let masked = format!("{}/{}", network.network(), network.prefix());
+        return Err(wrong(format!("has bits set beyond its length: did you mean {masked}?")));
+    }
+    Ok(network)
+}
+
+fn family(family: Family) -> v1::Family {
+    match family {
+        Family::Ipv4Unicast => v1::Family::Ipv4Unicast,
+        Family::Ipv6Unicast => v1::Family::Ipv6Unicast,
+    }
+}
+
+fn state(words: &str) -> v1::SessionState {
+    match words {
+        "Idle" => v1::SessionState::Idle,
+        "Connect" => v1::SessionState::Connect,
+        "Active" => v1::SessionState::Active,
+        "OpenSent" => v1::SessionState::OpenSent,
+        "OpenConfirm" => v1::SessionState::OpenConfirm,
+        "Established" => v1::SessionState::Established,
+        _ => v1::SessionState::Unspecified,
+    }
+}
+
+fn peer(status: PeerStatus) -> v1::Peer {
+    let origin = match status.origin {
+        PeerOrigin::Mesh => v1::PeerOrigin::Mesh,
+        PeerOrigin::Configured => v1::PeerOrigin::Configured,
+    };
+    let counts = Families::dual().iter().map(|of| {
+        let counts = status.counts(of);
+        v1::FamilyCounts {
+            family: family(of).into(),
+            received: counts.received,
+            accepted: counts.accepted,
+            announced: counts.announced,
+        }
+    });
+    v1::Peer {
+        key: status.key.to_string(),
+        origin: origin.into(),
+        remote_as: status.remote_as.0,
+        local_as: status.local_as.0,
+        state: state(status.state).into(),
+        since: Some(Timestamp::from(status.since)),
+        router_id: status.router_id.map(|id| id.to_string()),
+        families: status.families.iter().map(|of| family(of).into()).collect(),
+        counts: counts.collect(),
+        hold_time_seconds: status.hold_time.seconds().into(),
+        transitions: status.transitions,
+        messages_received: status.messages_in,
+        messages_sent: status.messages_out,
+        name: status.name,
+        last_error: status.last_error,
+    }
+}
+
+fn route(status: RouteStatus) -> v1::Route {
+    let source = match status.source {
+        Source::Local => v1::RouteSource::Local,
+        Source::Ebgp => v1::RouteSource::Ebgp,
+        Source::Ibgp => v1::RouteSource::Ibgp,
+    };
+    v1::Route {
+        prefix: status.prefix.to_string(),
+        next_hop: status.next_hop.map(|address| address.to_string()),
+        peer: status.peer.map(|key| key.to_string()),
+        source: source.into(),
+        as_path: status.as_path,
+        origin: status.origin.to_ascii_lowercase(),
+        local_pref: status.local_pref,
+        med: status.med,
+        communities: status.communities,
+        best: status.best,
+        standing: status.standing.to_owned(),
+        why_not: status.why_not,
+        age: caracal_proto::prost_types::Duration::try_from(status.age).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_with_a_typing_error_is_refused_with_what_was_meant() {
+        assert_eq!(prefix("10.244.1.0/26").unwrap().to_string(), "10.244.1.0/26");
+        let said = |text| prefix(text).unwrap_err().message().to_owned();
+        assert!(said("10.244.1.1/26").contains("did you mean 10.244.1.0/26?"));
+        assert!(said("10.244.1.0").contains("has no length"));
+        assert!(said("pods/26").contains("not a network"));
+    }
+}
