@@ -14,6 +14,7 @@ use crate::table::{Cell, Table, Tone};
 #[derive(Debug, Serialize)]
 pub(crate) struct Ipam {
     node: String,
+    fence: Option<Trouble>,
     pools: Vec<Pool>,
     blocks: Vec<Block>,
     #[serde(skip)]
@@ -36,8 +37,16 @@ struct Pool {
     not_allocatable_because: Option<String>,
 }
 
+/// Why addresses are not given out.
+#[derive(Debug, Serialize)]
+struct Trouble {
+    code: String,
+    message: String,
+}
+
 /// One block of this node, as `-o json` prints it.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Block {
     name: String,
     cidr: String,
@@ -48,6 +57,18 @@ struct Block {
     used: u32,
     free: u32,
     held: u32,
+    dispute: Option<Trouble>,
+    last_error: Option<String>,
+    allocations: Vec<Allocation>,
+}
+
+/// One address in use, as `-o json` prints it.
+#[derive(Debug, Serialize)]
+struct Allocation {
+    address: String,
+    handle: String,
+    namespace: String,
+    pod: String,
 }
 
 /// Asks for them.
@@ -57,6 +78,7 @@ pub(crate) async fn ask(channel: Channel, with_blocks: bool) -> Result<Ipam, Fai
         client.show(ShowRequest {}).await.map_err(Failure::agent("showing pools and blocks"))?.into_inner();
     Ok(Ipam {
         node: answer.node,
+        fence: answer.fence.map(Trouble::from),
         pools: answer.pools.into_iter().map(Pool::from).collect(),
         blocks: answer.blocks.into_iter().map(Block::from).collect(),
         with_blocks,
@@ -80,6 +102,23 @@ impl From<v1::PoolUse> for Pool {
     }
 }
 
+impl From<v1::Trouble> for Trouble {
+    fn from(trouble: v1::Trouble) -> Self {
+        Self { code: trouble.code, message: trouble.message }
+    }
+}
+
+impl From<v1::Allocation> for Allocation {
+    fn from(allocation: v1::Allocation) -> Self {
+        Self {
+            address: allocation.address,
+            handle: allocation.handle,
+            namespace: allocation.namespace,
+            pod: allocation.pod,
+        }
+    }
+}
+
 impl From<v1::BlockUse> for Block {
     fn from(block: v1::BlockUse) -> Self {
         Self {
@@ -92,6 +131,9 @@ impl From<v1::BlockUse> for Block {
             used: block.used,
             free: block.free,
             held: block.held,
+            dispute: block.dispute.map(Trouble::from),
+            last_error: block.last_error,
+            allocations: block.allocations.into_iter().map(Allocation::from).collect(),
         }
     }
 }
@@ -151,7 +193,11 @@ impl Ipam {
             (&block.owner).into(),
         ];
         if wide {
-            cells.extend(["".into(), "".into(), "".into(), (&block.state).into()]);
+            let state = match &block.dispute {
+                Some(dispute) => Cell::toned(format!("{}: {}", block.state, dispute.message), Tone::Bad),
+                None => (&block.state).into(),
+            };
+            cells.extend(["".into(), "".into(), "".into(), state]);
         }
         cells
     }
@@ -179,10 +225,16 @@ impl Answer for Ipam {
         for block in self.blocks.iter().filter(shown).filter(orphan) {
             table.row(Self::block_row(block, wide));
         }
-        if table.is_empty() {
-            return vec![Section::Text("There are no pools.".to_owned())];
+        let mut sections = Vec::new();
+        if let Some(Trouble { code, message }) = &self.fence {
+            sections.push(Section::Text(format!("{} gives out no addresses: {message} ({code})", self.node)));
         }
-        vec![Section::Table(table)]
+        sections.push(if table.is_empty() {
+            Section::Text("There are no pools.".to_owned())
+        } else {
+            Section::Table(table)
+        });
+        sections
     }
 
     fn names(&self) -> Vec<String> {
