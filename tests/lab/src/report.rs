@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use ipnetwork::IpNetwork;
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::cluster::Cluster;
 use crate::lab::Lab;
@@ -39,26 +39,43 @@ pub struct NodeLine {
 }
 
 /// A BGP peer as `caracalctl bgp peers -o json` tells it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// Its name.
     pub name: String,
     /// Its address.
-    pub address: String,
+    pub key: String,
     /// Its AS number.
-    pub remote_as: String,
+    #[serde(rename = "remoteAS")]
+    pub remote_as: u32,
     /// The session's state.
     pub state: String,
-    /// Accepted routes, by family.
-    pub accepted: String,
+    /// Routes that were let in.
+    pub accepted: Accepted,
     /// What last went wrong.
+    #[serde(default)]
     pub last_error: Option<String>,
+}
+
+/// Routes by family.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Accepted {
+    /// IPv4.
+    pub ipv4: u64,
+    /// IPv6.
+    pub ipv6: u64,
+}
+
+#[derive(Deserialize)]
+struct Peers {
+    peers: Vec<Peer>,
 }
 
 impl Peer {
     /// Whether routes are exchanged.
     pub fn is_established(&self) -> bool {
-        self.state.eq_ignore_ascii_case("established")
+        self.state == "Established"
     }
 
     /// One clause for messages.
@@ -84,32 +101,8 @@ pub struct Block {
 /// The peers of one node.
 pub async fn peers(node: &Node) -> anyhow::Result<Vec<Peer>> {
     let json = node.ctl(&["bgp", "peers"]).await?;
-    let list = json.get("peers").unwrap_or(&json).as_array();
-    let list = list.with_context(|| format!("`caracalctl bgp peers -o json` gave no list: {json}"))?;
-    Ok(list.iter().map(read_peer).collect())
-}
-
-fn read_peer(json: &Value) -> Peer {
-    let text = |field: &str| match json.get(field) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Null) | None => String::new(),
-        Some(other) => other.to_string(),
-    };
-    let counts = json.get("counts").and_then(Value::as_array).cloned().unwrap_or_default();
-    let accepted: Vec<String> = counts
-        .iter()
-        .map(|one| {
-            one.get("accepted").map_or_else(|| "?".into(), |n| n.as_str().map_or(n.to_string(), Into::into))
-        })
-        .collect();
-    Peer {
-        name: text("name"),
-        address: text("key"),
-        remote_as: text("remoteAs"),
-        state: text("state"),
-        accepted: accepted.join(" + "),
-        last_error: Some(text("lastError")).filter(|error| !error.is_empty()),
-    }
+    let found: Peers = serde_json::from_value(json).context("reading `caracalctl bgp peers -o json`")?;
+    Ok(found.peers)
 }
 
 /// The blocks, sorted.
@@ -184,20 +177,25 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn peer(state: &str, error: Option<&str>) -> Peer {
+        let json = json!({
+            "key": "172.30.0.12", "name": "n2", "origin": "Mesh", "remoteAS": 64512, "state": state,
+            "accepted": {"ipv4": 1, "ipv6": 2}, "lastError": error
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
     #[test]
-    fn a_peer_is_read() {
-        let peer = read_peer(&json!({
-            "key": "172.30.0.12", "name": "n2", "remoteAs": 64512, "state": "Established",
-            "counts": [{"family": "ipv4", "accepted": "1"}, {"family": "ipv6", "accepted": 2}]
-        }));
+    fn an_established_peer_is_read() {
+        let peer = peer("Established", None);
         assert!(peer.is_established());
-        assert_eq!((peer.remote_as.as_str(), peer.accepted.as_str()), ("64512", "1 + 2"));
+        assert_eq!((peer.remote_as, peer.accepted.ipv4, peer.accepted.ipv6), (64512, 1, 2));
         assert_eq!(peer.in_short(), "n2 Established");
     }
 
     #[test]
     fn a_peer_that_is_down_tells_why() {
-        let peer = read_peer(&json!({"name": "n2", "state": "Active", "lastError": "connection refused"}));
+        let peer = peer("Active", Some("connection refused"));
         assert!(!peer.is_established());
         assert_eq!(peer.in_short(), "n2 Active (connection refused)");
     }

@@ -21,7 +21,7 @@ pub use inside::Sandbox;
 pub use name::{Found, find};
 
 /// Tells the inner process that it is one, and where things are.
-pub(crate) const MARK: &str = "CARACAL_LAB_SANDBOX";
+pub const MARK: &str = "CARACAL_LAB_SANDBOX";
 
 /// The private folder of everything a lab keeps, on a tmpfs.
 pub(crate) const STATE: &str = "/run/lab";

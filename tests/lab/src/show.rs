@@ -61,6 +61,18 @@ impl Progress for Steps {
     }
 }
 
+/// Says nothing: for tests, whose errors tell enough.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn begin(&self, _what: &str) {}
+
+    fn done(&self) {}
+
+    fn failed(&self) {}
+}
+
 /// Writes to the terminal, without colours where it is none.
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();

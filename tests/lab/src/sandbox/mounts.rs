@@ -20,10 +20,7 @@ pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError
     // Opened first: they may lie below a folder that is covered next.
     let programs = open_folder(&product.programs)?;
     let crds = open_folder(&product.crds)?;
-    // First private from the host, then shared between the sandbox and its nodes, so that a pod's namespace mounted
-    // later is seen by agents that run already.
     change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
-    change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     fresh("proc", Path::new("/proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)?;
     fresh("tmpfs", Path::new("/run"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
     let state = Path::new(STATE);
@@ -42,6 +39,9 @@ pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError
     let inside = (state.join("bin"), state.join("crds"));
     bind_opened(&programs, &inside.0)?;
     bind_opened(&crds, &inside.1)?;
+    // Private from the host, but shared between the sandbox and its nodes, so that a pod's namespace mounted later is
+    // seen by agents that run already. Last, or what covers a folder would spread to what was bound from it.
+    change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
     Ok(inside)
 }
 

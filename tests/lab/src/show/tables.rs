@@ -49,8 +49,9 @@ fn nodes(report: &Report) -> Table {
 fn peers(report: &Report) -> Table {
     let mut table = table(&["node", "peer", "address", "AS", "state", "routes accepted"]);
     for (node, peer) in &report.peers {
-        let row = [node, &peer.name, &peer.address, &peer.remote_as, &peer.state, &peer.accepted];
-        table.add_row(row.map(String::as_str));
+        let accepted = format!("{} v4, {} v6", peer.accepted.ipv4, peer.accepted.ipv6);
+        let asn = peer.remote_as.to_string();
+        table.add_row([node, &peer.name, &peer.key, &asn, &peer.state, &accepted].map(String::as_str));
     }
     table
 }
@@ -107,7 +108,7 @@ fn matrix(report: &Report) -> Table {
 mod tests {
     use super::*;
     use crate::probe::{Cell, Target};
-    use crate::report::{Block, NodeLine, Peer};
+    use crate::report::{Accepted, Block, NodeLine, Peer};
 
     fn report(pods: usize) -> Report {
         let cell = |from: usize, to: usize, v6: bool| Cell {
@@ -129,10 +130,10 @@ mod tests {
                 "n1".into(),
                 Peer {
                     name: "n2".into(),
-                    address: "172.30.0.12".into(),
-                    remote_as: "64512".into(),
+                    key: "172.30.0.12".into(),
+                    remote_as: 64512,
                     state: "Established".into(),
-                    accepted: "1 + 1".into(),
+                    accepted: Accepted { ipv4: 1, ipv6: 1 },
                     last_error: None,
                 },
             )],
