@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use caracal_api::block_cidr::masked;
 use caracal_bgp::Config;
@@ -34,6 +35,16 @@ pub struct Peering {
     pub problems: watch::Sender<Arc<Vec<Problem>>>,
 }
 
+/// Time until a refused configuration is offered again: an address may not be there yet, or a port busy for a moment.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What the speaker made of a configuration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Taken,
+    Refused,
+}
+
 impl Peering {
     /// Keeps the speaker until it stops.
     pub async fn run(mut self) {
@@ -44,8 +55,10 @@ impl Peering {
             {
                 return;
             }
+            let refused = self.refused;
             let cluster = &mut self.cluster;
             let changed = tokio::select! {
+                () = tokio::time::sleep(RETRY), if refused => Ok(()),
                 changed = cluster.ip_pools.changed() => changed,
                 changed = cluster.bgp_peers.changed() => changed,
                 changed = cluster.network_nodes.changed() => changed,
@@ -76,7 +89,7 @@ impl Peering {
         policies(&ranges, &announced, &blocks, &subnets)
     }
 
-    async fn configure(&mut self, configured: &mut Option<Config>) -> Result<(), Stopped> {
+    async fn configure(&mut self, configured: &mut Option<Config>) -> Offer {
         let policies = self.policies();
         let (wanted, problems) = config(&Inputs {
             facts: &self.facts.borrow_and_update().clone(),
@@ -93,17 +106,20 @@ impl Peering {
             }
             news
         });
-        let Some(wanted) = wanted.filter(|w| configured.as_ref() != Some(w)) else { return Ok(()) };
+        let Some(wanted) = wanted.filter(|w| configured.as_ref() != Some(w)) else { return Offer::Taken };
         match self.speaker.configure(wanted.clone()).await {
             Ok(steps) => {
                 for (peer, step) in steps {
                     info!(%peer, ?step, "peer configuration changed");
                 }
                 *configured = Some(wanted);
+                Offer::Taken
             }
-            Err(error) => error!(%error, "the speaker refuses its configuration; the last good one goes on"),
+            Err(error) => {
+                error!(%error, "the speaker refuses its configuration; the last good one goes on");
+                Offer::Refused
+            }
         }
-        Ok(())
     }
 
     async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {

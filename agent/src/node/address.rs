@@ -47,7 +47,7 @@ pub fn choose(node: &Node, links: &[Address]) -> NodeAddresses {
         .collect();
     let named = |v4: bool| {
         let mut wanted = internal.iter().filter(|ip| ip.is_ipv4() == v4);
-        wanted.find_map(|ip| links.iter().find(|link| link.network.ip() == *ip)).map(found)
+        wanted.find_map(|ip| links.iter().find(|l| l.network.ip() == *ip && !l.tentative)).map(found)
     };
     let (v4, v6) = (named(true), named(false));
     let lacking = |v4: bool| internal.iter().all(|ip| ip.is_ipv4() != v4);
@@ -120,5 +120,12 @@ mod tests {
     fn a_listed_address_that_is_not_there_yet_is_waited_for() {
         let links = [link("eth0", "172.30.0.11/24"), link("eth0", "fd00:30::99/64")];
         assert_eq!(chosen(&["172.30.0.11", "fd00:30::11"], &links), "172.30.0.11/24 eth0, -");
+        let unproven = Address { tentative: true, ..link("eth0", "fd00:30::11/64") };
+        let links = [link("eth0", "172.30.0.11/24"), unproven];
+        let found = chosen(&["172.30.0.11", "fd00:30::11"], &links);
+        assert_eq!(
+            found, "172.30.0.11/24 eth0, -",
+            "nothing can be bound to it before it is known to be unique"
+        );
     }
 }
