@@ -1,0 +1,98 @@
+//! What container runtimes ask of this node: attach a pod, detach it, look after it.
+//!
+//! The plugin passes each call over a unix socket ([`server`]), one task carries it out ([`request`]), and the parts are
+//! always taken in the same order: addresses from the allocator, the record into the journal, the devices made, the host's
+//! routes acknowledged by the kernel, and only then the answer. DEL goes the same way back. Nothing here asks the API server.
+//!
+//! An agent that is killed at any point leaves at most a record without a finished device, and [`recover`] undoes that at the
+//! next start. A device of ours is finished when it is up, which is the last thing done to it.
+
+mod add;
+mod addresses;
+mod check;
+mod del;
+mod gc;
+mod locks;
+mod records;
+mod recover;
+mod request;
+pub mod server;
+mod status;
+mod wiring;
+
+use std::sync::Arc;
+
+use caracal_api::IpPool;
+use caracal_cni::name::{self, Alias};
+use caracal_linux::kernel::Kernel;
+use caracal_linux::netlink;
+use caracal_linux::object::link::{BadIfName, IfName};
+use tokio::sync::watch;
+
+use crate::attachments::{Attachment, AttachmentKey, Journal};
+use crate::cluster::snapshot::SnapshotReceiver;
+use crate::ipam::Ipam;
+
+pub use recover::recover;
+
+use locks::Locks;
+use records::Records;
+use wiring::Wiring;
+
+/// Those who own what a call needs.
+#[derive(Clone, Debug)]
+pub struct Owners {
+    /// This node's name.
+    pub node: Arc<str>,
+    /// MTU for pods, in bytes.
+    pub mtu: watch::Receiver<u32>,
+    /// The pools, to know which families pods get.
+    pub pools: SnapshotReceiver<IpPool>,
+    /// The allocator.
+    pub ipam: Ipam,
+    /// The journal.
+    pub journal: Journal,
+    /// The kernel's routes and neighbours.
+    pub kernel: Kernel,
+}
+
+/// Everything that the tasks of calls share.
+#[derive(Debug)]
+pub struct CniContext {
+    node: Arc<str>,
+    mtu: watch::Receiver<u32>,
+    pools: SnapshotReceiver<IpPool>,
+    ipam: Ipam,
+    kernel: Kernel,
+    records: Records,
+    wiring: Wiring,
+    locks: Locks,
+}
+
+impl CniContext {
+    /// Prepares to serve, in the namespace of the calling thread. `attachments` are those that the journal held at the start.
+    ///
+    /// # Errors
+    /// When no netlink socket can be opened.
+    pub fn new(owners: Owners, attachments: Vec<Attachment>) -> Result<Self, netlink::Error> {
+        Ok(Self {
+            node: owners.node,
+            mtu: owners.mtu,
+            pools: owners.pools,
+            ipam: owners.ipam,
+            kernel: owners.kernel,
+            records: Records::new(owners.journal, attachments),
+            wiring: Wiring::open()?,
+            locks: Locks::default(),
+        })
+    }
+}
+
+/// The attachment as its device's alias names it.
+fn alias_of(key: &AttachmentKey) -> Result<Alias, BadIfName> {
+    let interface = IfName::new(&key.interface)?;
+    Ok(Alias { network: key.network.clone(), container: key.container.clone(), interface })
+}
+
+/// How the devices of pods begin.
+pub const HOST_PREFIX: &str = name::HOST_PREFIX;

@@ -1,0 +1,162 @@
+//! ADD: addresses, record, devices, routes, answer: in this order, and all undone if any of it fails.
+//!
+//! The record is on disk before the first device is made, so that whatever an agent killed half way leaves behind has a
+//! record that leads to it. Nothing is answered before the kernel has acknowledged the host's routes.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use caracal_cni::config::NetworkConfig;
+use caracal_cni::environment::Target;
+use caracal_cni::name::{Alias, host_interface};
+use caracal_cni::result::{Interface, Ip, Route, Success};
+use caracal_cni::{Code, Error};
+use caracal_linux::namespace::Namespace;
+use caracal_linux::object::link::Mac;
+use ipnetwork::IpNetwork;
+use tracing::warn;
+
+use super::wiring::{Inside, WiringError};
+use super::{CniContext, addresses, del, request};
+use crate::attachments::{Address, Attachment, AttachmentKey, Phase, PodRef};
+use crate::desired::pod::{Facts, PodNetwork, everywhere, gateway, pod, pod_mac};
+
+/// The longest alias that the kernel keeps, in bytes.
+const LONGEST_ALIAS: usize = 255;
+
+/// Attaches a container.
+pub(super) async fn add(
+    context: &Arc<CniContext>,
+    config: &NetworkConfig,
+    target: &Target,
+    netns: Namespace,
+) -> Result<Success, Error> {
+    let key = request::key(config, target);
+    let alias = alias(&key, target)?;
+    let mac = mac(config, &alias)?;
+    let host = host_interface(target);
+    let locks = (context.locks.lock(key.to_string()).await, context.locks.lock(host.to_string()).await);
+    if context.records.get(&key).is_some() {
+        let msg = format!("container {} is attached to {} as {} already", key.container, key.network, key.interface);
+        return Err(Error::new(Code::Exists, msg));
+    }
+    let inside = context.wiring.enter(netns, &target.interface).await.map_err(|e| failed(target, &e))?;
+    for other in context.records.others_on(host.as_str(), &key) {
+        // The pod's last sandbox: its own DEL comes later and frees its addresses, but its routes must not lead to this one.
+        del::withdraw(context, &other).await;
+    }
+
+    let pools = Arc::clone(&context.pools.borrow());
+    let want = addresses::wanted(&key, target, config, &pools)?;
+    let attributes = want.attributes.clone();
+    let granted = context.ipam.allocate(want).await.map_err(|refusal| {
+        let code = if refusal.is_passing() { Code::TryAgainLater } else { Code::NoAddress };
+        Error::new(code, refusal.to_string()).with_details(refusal.code())
+    })?;
+    let mtu = config.mtu.unwrap_or_else(|| *context.mtu.borrow());
+    let facts = Facts { alias, host, mtu, mac, addresses: granted.iter().map(|a| a.address).collect() };
+    let record = Attachment {
+        key,
+        pod: target.args.pod.as_ref().map(|pod| PodRef {
+            namespace: pod.namespace.clone(),
+            name: pod.name.clone(),
+            uid: pod.uid.clone().unwrap_or_default(),
+        }),
+        netns: target.netns.clone().unwrap_or_else(PathBuf::new),
+        host: host.to_string(),
+        addresses: granted.into_iter().map(Address::Own).collect(),
+        attributes,
+        phase: Phase::Adding,
+        mtu,
+    };
+    let network = Arc::new(pod(&facts));
+    if let Err(error) = attach(context, &record, &network, &inside, target).await {
+        if let Err(left) = del::undo(context, &record).await {
+            warn!(key = %record.key, error = %left, "undoing a failed ADD: what is left goes with DEL or at the next start");
+        }
+        return Err(error);
+    }
+    // Whether the record says so decides nothing after a crash, so the answer need not wait for it; DEL does.
+    let (context, ready) = (Arc::clone(context), Attachment { phase: Phase::Ready, ..record });
+    tokio::spawn(async move {
+        if let Err(error) = context.records.put(ready).await {
+            warn!(%error, "marking an attachment as ready");
+        }
+        drop(locks);
+    });
+    Ok(result(config, target, &facts, &network))
+}
+
+async fn attach(
+    context: &Arc<CniContext>,
+    record: &Attachment,
+    network: &Arc<PodNetwork>,
+    inside: &Inside,
+    target: &Target,
+) -> Result<(), Error> {
+    let kept = context.records.put(record.clone()).await;
+    kept.map_err(|error| Error::new(Code::Io, format!("keeping the record of attachment {}: {error}", record.key)))?;
+    context.wiring.attach(network, inside).await.map_err(|error| failed(target, &error))?;
+    context.kernel.settle(network.wanted()).await.map_err(|error| {
+        let msg = format!("setting the host's routes to container {}: {error}", target.container);
+        Error::new(Code::Wiring, msg)
+    })
+}
+
+fn alias(key: &AttachmentKey, target: &Target) -> Result<Alias, Error> {
+    let alias =
+        Alias { network: key.network.clone(), container: key.container.clone(), interface: target.interface };
+    let length = alias.to_string().len();
+    if length > LONGEST_ALIAS {
+        let msg = format!(
+            "the names of network and container are too long together: {length} bytes as the alias of a device, which \
+             takes {LONGEST_ALIAS}"
+        );
+        return Err(Error::new(Code::InvalidEnvironment, msg));
+    }
+    Ok(alias)
+}
+
+fn mac(config: &NetworkConfig, alias: &Alias) -> Result<Mac, Error> {
+    let Some(text) = config.runtime.mac.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(pod_mac(alias));
+    };
+    text.parse().map_err(|error| Error::new(Code::InvalidConfiguration, format!("runtimeConfig.mac: {error}")))
+}
+
+fn failed(target: &Target, error: &WiringError) -> Error {
+    let code = match error {
+        WiringError::Exists(_) => Code::Exists,
+        WiringError::NodeItself(_) | WiringError::Namespace(_) => Code::InvalidNamespace,
+        WiringError::Netlink(_) | WiringError::Sysctl(_) | WiringError::Interrupted(_) => Code::Wiring,
+    };
+    let whose = match &target.args.pod {
+        Some(pod) => format!("pod {pod} (container {})", target.container),
+        None => format!("container {}", target.container),
+    };
+    Error::new(code, format!("wiring {whose}: {error}"))
+}
+
+fn result(config: &NetworkConfig, target: &Target, facts: &Facts, network: &PodNetwork) -> Success {
+    let sandbox = target.netns.as_ref().map(|path| path.display().to_string());
+    let interface = |end: &crate::desired::pod::End, sandbox| Interface {
+        name: end.device.to_string(),
+        mac: Some(end.mac.to_string()),
+        mtu: Some(end.mtu),
+        sandbox,
+    };
+    let ip = |address: &IpAddr| Ip {
+        address: IpNetwork::from(*address),
+        gateway: Some(gateway(address)),
+        interface: Some(1),
+    };
+    let default = |address: &IpAddr| Route { dst: everywhere(*address), gw: Some(gateway(address)) };
+    let success = Success {
+        interfaces: vec![interface(&network.host, None), interface(&network.pod, sandbox)],
+        ips: facts.addresses.iter().map(ip).collect(),
+        routes: facts.addresses.iter().map(default).collect(),
+        dns: config.dns.clone(),
+    };
+    success.after(config.previous.clone())
+}
