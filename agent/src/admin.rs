@@ -9,7 +9,6 @@ mod listen;
 mod node;
 mod resources;
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use caracal_bgp::grpc::Bgp;
@@ -19,7 +18,6 @@ use caracal_proto::v1::bgp_service_server::BgpServiceServer;
 use caracal_proto::v1::ipam_service_server::IpamServiceServer;
 use caracal_proto::v1::node_service_server::NodeServiceServer;
 use caracal_proto::v1::resource_service_server::ResourceServiceServer;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -31,6 +29,7 @@ pub use listen::{ListenError, bind};
 use crate::attachments::Journal;
 use crate::cluster::Cluster;
 use crate::ipam::Ipam;
+use crate::status::Reading;
 
 /// Whom the services ask.
 #[derive(Clone)]
@@ -39,16 +38,16 @@ pub struct AdminContext {
     pub node: String,
     /// When the agent started.
     pub started: SystemTime,
-    /// The speaker, once it runs: the socket is served before the node's addresses are known.
-    pub speaker: watch::Receiver<Option<Handle>>,
+    /// The speaker.
+    pub speaker: Handle,
     /// The allocator.
     pub ipam: Ipam,
     /// The attachments.
     pub journal: Journal,
     /// What the API server said last.
     pub cluster: Cluster,
-    /// The node's conditions, as they are published.
-    pub conditions: watch::Receiver<Arc<Vec<Condition>>>,
+    /// How the node fares.
+    pub readings: watch::Receiver<Reading>,
 }
 
 /// Why serving ended.

@@ -1,7 +1,4 @@
 //! `BgpService` over a speaker's [`Handle`], written once for every program that runs a speaker.
-//!
-//! The speaker may come later than the service: an agent answers on its socket before it knows the address it would
-//! run BGP on. Until then requests are refused in words.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,7 +11,6 @@ use caracal_proto::v1::{
 };
 use futures::Stream;
 use ipnetwork::IpNetwork;
-use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Families, Family, PeerKey, PeerOrigin};
@@ -27,26 +23,18 @@ const PIECE: usize = 1000;
 /// The service.
 #[derive(Clone, Debug)]
 pub struct Bgp {
-    speaker: watch::Receiver<Option<Handle>>,
+    speaker: Handle,
 }
 
 impl Bgp {
-    /// A service over the speaker that the channel holds now or later.
-    pub fn new(speaker: watch::Receiver<Option<Handle>>) -> Self {
+    /// A service over this speaker.
+    pub fn new(speaker: Handle) -> Self {
         Self { speaker }
     }
 
     /// As a server for [`tonic`].
     pub fn into_server(self) -> BgpServiceServer<Self> {
         BgpServiceServer::new(self)
-    }
-
-    fn handle(&self) -> Result<Handle, Status> {
-        self.speaker.borrow().clone().ok_or_else(|| {
-            Status::failed_precondition(
-                "the BGP speaker is not running yet: the node has no address for BGP so far; see the node's status",
-            )
-        })
     }
 }
 
@@ -92,7 +80,7 @@ fn refused(error: &ControlError) -> Status {
 #[tonic::async_trait]
 impl BgpService for Bgp {
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
-        let mut peers = self.handle()?.peers().await.map_err(stopped)?;
+        let mut peers = self.speaker.peers().await.map_err(stopped)?;
         peers.sort_by_key(|peer| peer.key);
         Ok(Response::new(ListPeersResponse { peers: peers.into_iter().map(peer).collect() }))
     }
@@ -103,7 +91,6 @@ impl BgpService for Bgp {
         &self,
         request: Request<ListRoutesRequest>,
     ) -> Result<Response<Self::ListRoutesStream>, Status> {
-        let handle = self.handle()?;
         let request = request.into_inner();
         let family = match request.family() {
             v1::Family::Unspecified => None,
@@ -112,10 +99,10 @@ impl BgpService for Bgp {
         };
         let prefix = request.prefix.as_deref().map(prefix).transpose()?;
         let peer = match request.peer {
-            Some(wanted) => Some(find(&handle, &wanted).await?),
+            Some(wanted) => Some(find(&self.speaker, &wanted).await?),
             None => None,
         };
-        let found = handle.routes(RouteQuery { prefix, family, peer }).await.map_err(stopped)?;
+        let found = self.speaker.routes(RouteQuery { prefix, family, peer }).await.map_err(stopped)?;
         let mut routes = found.into_iter().map(route);
         let pieces = std::iter::from_fn(move || {
             let routes: Vec<v1::Route> = routes.by_ref().take(PIECE).collect();
@@ -128,9 +115,8 @@ impl BgpService for Bgp {
         &self,
         request: Request<ResetPeerRequest>,
     ) -> Result<Response<ResetPeerResponse>, Status> {
-        let handle = self.handle()?;
-        let key = find(&handle, &request.into_inner().peer).await?;
-        handle.reset(&key).await.map_err(|error| refused(&error))?;
+        let key = find(&self.speaker, &request.into_inner().peer).await?;
+        self.speaker.reset(&key).await.map_err(|error| refused(&error))?;
         Ok(Response::new(ResetPeerResponse { key: key.to_string() }))
     }
 
@@ -138,9 +124,8 @@ impl BgpService for Bgp {
         &self,
         request: Request<RefreshPeerRequest>,
     ) -> Result<Response<RefreshPeerResponse>, Status> {
-        let handle = self.handle()?;
-        let key = find(&handle, &request.into_inner().peer).await?;
-        handle.refresh(&key).await.map_err(|error| refused(&error))?;
+        let key = find(&self.speaker, &request.into_inner().peer).await?;
+        self.speaker.refresh(&key).await.map_err(|error| refused(&error))?;
         Ok(Response::new(RefreshPeerResponse { key: key.to_string() }))
     }
 }

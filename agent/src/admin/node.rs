@@ -34,7 +34,8 @@ impl NodeService for Node {
         let spec = own.as_ref().map(|node| &node.spec);
         let mut blocks: Vec<_> = context.ipam.own_blocks().borrow().iter().map(|block| block.cidr).collect();
         blocks.sort_unstable();
-        let mut conditions: Vec<v1::Condition> = context.conditions.borrow().iter().map(condition).collect();
+        let mut conditions: Vec<v1::Condition> =
+            context.readings.borrow().conditions.iter().map(condition).collect();
         conditions.sort_by(|a, b| a.r#type.cmp(&b.r#type));
         Ok(Response::new(GetStatusResponse {
             node: context.node.clone(),
