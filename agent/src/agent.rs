@@ -12,6 +12,7 @@ use std::future::Future;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use caracal_bgp::speaker::Handle;
@@ -20,7 +21,7 @@ use caracal_linux::kernel::{self, Kernel};
 use kube::Api;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::admin::{self, AdminContext};
 use crate::attachments::Journal;
@@ -33,7 +34,7 @@ use crate::kernel::{blackholes, sweep};
 use crate::node::{forwarding, network_node};
 use crate::peering::Peering;
 use crate::settings::AgentSettings;
-use crate::status::StatusSources;
+use crate::status::{self, Reading, StatusSources};
 use crate::telemetry::{self, health, http};
 use crate::{derived, ipam};
 
@@ -65,21 +66,23 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
         node: settings.node_name.clone(),
         client: client.clone(),
         cluster: cluster.clone(),
-        facts: facts.clone(),
         journal: journal.clone(),
         recovered: &recovered,
     });
     parts.add("blackholes", blackholes::keep(kernel.clone(), ipam.own_blocks(), protocol));
-    let cni_context = CniContext {
+    let owners = cni::Owners {
+        node: settings.node_name.as_str().into(),
+        mtu: derived::pod_mtu(&cluster, &facts, &kernel),
+        pools: cluster.ip_pools.clone(),
         ipam: ipam.clone(),
         journal: journal.clone(),
         kernel: kernel.clone(),
-        cluster: cluster.clone(),
-        facts: facts.clone(),
     };
-    cni::recover(&cni_context, &recovered).await;
-    let cni_listener = cni::listen(&settings.cni_socket())?;
-    parts.add("cni", cni::serve(cni_listener, Arc::new(cni_context)));
+    let cni_context = Arc::new(CniContext::new(owners, recovered.attachments)?);
+    let found = cni::recover(&cni_context).await?;
+    info!(living = found.living, freed = found.freed, "attachments of the run before");
+    let cni_listener = cni::server::bind(&settings.cni_socket())?;
+    parts.add("cni", ended(cni::server::serve(cni_listener, cni_context)));
 
     let speaker = Handle::start(empty_config(&settings.node_name, &speaker_settings.borrow()))
         .context("starting the BGP speaker")?;
@@ -115,13 +118,26 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     };
     parts.add("routes", writer.run());
     parts.add("sweep", sweep::release_when_due(kernel.clone(), speaker.clone(), cluster.clone(), ends));
-    parts.add("network node", network_node::keep(Api::all(client.clone()), facts.clone(), speaker_settings));
-    let name = settings.node_name.clone();
-    parts.add("status", publish::keep(Api::all(client), name, sources.clone()));
+    let stored = cluster.network_nodes.clone();
+    let network_nodes = Api::all(client.clone());
+    parts.add("network node", network_node::keep(network_nodes, facts.clone(), speaker_settings, stored));
+    let (reading, readings) = watch::channel(Reading::default());
+    parts.add("status", status::keep(sources.clone(), reading));
+    let statuses = Api::all(client);
+    parts.add("publishing", publish::keep(statuses, settings.node_name.clone(), readings.clone()));
     parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone()));
-    parts.add("metrics", ended(http::serve(metrics, sources.clone())));
-    let admin_listener = admin::listen(&settings.admin_socket())?;
-    parts.add("admin", ended(admin::serve(admin_listener, AdminContext::new(settings.node_name.clone(), sources))));
+    parts.add("metrics", ended(http::serve(metrics, sources)));
+    let admin_context = AdminContext {
+        node: settings.node_name.clone(),
+        started: SystemTime::now(),
+        speaker,
+        ipam,
+        journal: journal.clone(),
+        cluster,
+        readings,
+    };
+    let admin_listener = admin::bind(&settings.admin_socket())?;
+    parts.add("admin", ended(admin::serve(admin_listener, admin_context)));
     info!(node = settings.node_name, "the agent is up");
 
     tokio::select! {
@@ -157,9 +173,9 @@ impl Parts {
 }
 
 /// A part that ends only by an error: the error is logged.
-async fn ended(part: impl Future<Output = anyhow::Result<()>>) {
+async fn ended<E: Into<anyhow::Error>>(part: impl Future<Output = Result<(), E>>) {
     if let Err(error) = part.await {
-        warn!("{error:#}");
+        error!("{:#}", error.into());
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod announcements;
 pub mod encapsulation;
+pub mod mtu;
 pub mod peers;
 pub mod policies;
 pub mod routes;

@@ -125,7 +125,9 @@ impl Peering {
     async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {
         let wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
         let gone = announced.difference(&wanted).map(|prefix| Origination::Withdraw { prefix: *prefix });
-        let new = wanted.difference(announced).map(|prefix| Origination::Announce { prefix: *prefix, communities: Vec::new() });
+        let new = wanted
+            .difference(announced)
+            .map(|prefix| Origination::Announce { prefix: *prefix, communities: Vec::new() });
         let changes: Vec<Origination> = gone.chain(new).collect();
         if !changes.is_empty() {
             info!(prefixes = ?wanted, "announcing");

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use caracal_api::conditions::Verdict;
+use caracal_api::conditions::{self, Verdict};
 use caracal_bgp::speaker::Handle;
 use caracal_linux::kernel::Kernel;
 use ipnetwork::IpNetwork;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 use crate::attachments::Journal;
@@ -62,6 +66,43 @@ pub struct PeerSummary {
     pub name: String,
     /// Whether the session stands.
     pub established: bool,
+}
+
+/// The newest reading, and its conditions with the times of their last change.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The reading.
+    pub status: Status,
+    /// Its conditions.
+    pub conditions: Arc<Vec<Condition>>,
+}
+
+/// Mean time between readings while nothing happens.
+const PERIOD: Duration = Duration::from_secs(10);
+/// Events closer together than this make one reading.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// Reads again and again: after each change of a session, of the node or of its configuration, and now and then.
+/// Runs until the agent ends.
+pub async fn keep(sources: StatusSources, told: watch::Sender<Reading>) {
+    let mut events = sources.speaker.events();
+    let (mut facts, mut problems) = (sources.facts.clone(), sources.problems.clone());
+    let mut conditions = Vec::new();
+    loop {
+        let status = sources.read().await;
+        for verdict in &status.conditions {
+            conditions::set(&mut conditions, verdict, None, Timestamp::now());
+        }
+        told.send_replace(Reading { status, conditions: Arc::new(conditions.clone()) });
+        tokio::select! {
+            event = events.recv() => if matches!(event, Err(RecvError::Closed)) { return },
+            changed = facts.changed() => if changed.is_err() { return },
+            changed = problems.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+        tokio::time::sleep(SETTLE).await;
+        while events.try_recv().is_ok() {}
+    }
 }
 
 /// Type of the condition that says whether the node can take pods.
@@ -139,7 +180,14 @@ impl StatusSources {
                 format!("{} of the best routes not installed, such as {prefix}: {why}", not_installed.len());
             return no("RoutesProgrammed", why.code(), message);
         }
-        yes("RoutesProgrammed", "OK")
+        let refusals = self.kernel.refusals();
+        let refused = refusals.borrow();
+        match refused.first.first() {
+            Some(first) => {
+                no("RoutesProgrammed", &first.code(), format!("{} refused, such as: {first}", refused.total))
+            }
+            None => yes("RoutesProgrammed", "OK"),
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub mod reason;
 mod table;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use adj_out::{Audience, Bundle, GroupBatch};
 pub use consumers::{BestBatch, Consumer, MoreOrLess};
 pub use destination::DestId;

@@ -52,7 +52,7 @@ pub struct Handle {
 impl Handle {
     /// Starts a speaker on the present tokio runtime: binds the listeners, starts the RIB's thread, opens the peers.
     pub fn start(config: Config) -> Result<Handle, StartError> {
-        config.validate().map_err(StartError::Config)?;
+        config.validate()?;
         let config = Arc::new(config);
         let (rib, commands) = mpsc::channel(QUEUE);
         let (events, _) = broadcast::channel(EVENTS);

@@ -132,9 +132,9 @@ impl<V: Value> Entry<V> {
         self.trouble.as_ref().map_or(Hold::Free, |trouble| trouble.hold)
     }
 
-    /// Lets a refused key be tried again, unless it is contended: that ends with time alone.
+    /// Lets a refused key be tried again, unless it is left to another hand: that ends with time alone.
     fn free(&mut self) {
-        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| !trouble.contended()) {
+        if let Some(trouble) = self.trouble.as_mut().filter(|trouble| !trouble.resting()) {
             trouble.hold = Hold::Free;
         }
     }
@@ -235,8 +235,9 @@ impl<K: Key, V: Value> Table<K, V> {
         let trouble = entry.trouble.get_or_insert_default();
         if let Some(until) = trouble.disturbed(now) {
             self.retries.insert((until, key.clone()));
-            self.refused.insert(key.clone());
-            self.generation += 1;
+            if trouble.refusal.is_some() && self.refused.insert(key.clone()) {
+                self.generation += 1;
+            }
         }
     }
 
@@ -410,9 +411,10 @@ impl<K: Key, V: Value> Table<K, V> {
         if entry.flight.is_some() || self.dirty.contains(key) {
             return Standing::Pending;
         }
-        match entry.trouble.as_ref().and_then(|trouble| trouble.refusal.as_ref()) {
-            Some(refusal) => Standing::Refused(refusal),
-            None => Standing::Settled,
+        match entry.trouble.as_ref().map(|trouble| (&trouble.refusal, trouble.hold)) {
+            Some((Some(refusal), _)) => Standing::Refused(refusal),
+            Some((None, Hold::Until(_))) => Standing::Pending,
+            Some((None, Hold::Free | Hold::Change)) | None => Standing::Settled,
         }
     }
 

@@ -2,44 +2,46 @@
 
 use std::time::Duration;
 
-use caracal_api::conditions;
 use caracal_api::{NetworkNodeStatus, NetworkNodeStatusSpec, NetworkNodeStatusStatus};
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rand::Rng;
 use serde_json::json;
+use tokio::sync::watch;
 use tracing::debug;
 
-use crate::status::{Status, StatusSources};
+use crate::status::Reading;
 
-/// Mean time between looks.
-const PERIOD: Duration = Duration::from_secs(10);
+/// Least time between two writes, and time until a failed one is tried again; both jittered.
+const PAUSE: Duration = Duration::from_secs(5);
 
-/// Publishes until the agent ends. Without the API server it tries again at the next look.
-pub async fn keep(api: Api<NetworkNodeStatus>, node_name: String, sources: StatusSources) {
+/// Publishes until the agent ends. Without the API server it tries again.
+pub async fn keep(api: Api<NetworkNodeStatus>, node_name: String, mut readings: watch::Receiver<Reading>) {
     let mut published: Option<NetworkNodeStatusStatus> = None;
     loop {
-        let status = sources.read().await;
-        let before = published.clone().unwrap_or_default();
-        let wanted = merged(before, &status);
+        let wanted = content(&readings.borrow_and_update());
+        let mut failed = false;
         if published.as_ref() != Some(&wanted) {
             match write(&api, &node_name, &wanted).await {
-                Ok(stored) => published = Some(stored),
-                Err(error) => debug!(%error, "the status cannot be published now"),
+                Ok(()) => published = Some(wanted),
+                Err(error) => {
+                    debug!(%error, "the status cannot be published now");
+                    failed = true;
+                }
             }
         }
-        tokio::time::sleep(PERIOD.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+        tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+        if !failed && readings.changed().await.is_err() {
+            return;
+        }
     }
 }
 
-/// The new status over the one before, whose times of change stay where nothing changed.
-fn merged(mut before: NetworkNodeStatusStatus, status: &Status) -> NetworkNodeStatusStatus {
-    for verdict in &status.conditions {
-        conditions::set(&mut before.conditions, verdict, None, Timestamp::now());
-    }
+/// What a reading says of the node.
+fn content(reading: &Reading) -> NetworkNodeStatusStatus {
+    let status = &reading.status;
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     NetworkNodeStatusStatus {
-        conditions: before.conditions,
+        conditions: reading.conditions.to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         peers_configured: count(status.peers.len()),
         peers_established: count(status.peers.iter().filter(|p| p.established).count()),
@@ -52,7 +54,7 @@ async fn write(
     api: &Api<NetworkNodeStatus>,
     name: &str,
     wanted: &NetworkNodeStatusStatus,
-) -> Result<NetworkNodeStatusStatus, kube::Error> {
+) -> Result<(), kube::Error> {
     if api.get_opt(name).await?.is_none() {
         let object = NetworkNodeStatus::new(name, NetworkNodeStatusSpec {});
         match api.create(&PostParams::default(), &object).await {
@@ -62,21 +64,5 @@ async fn write(
     }
     let patch = Patch::Merge(json!({"status": wanted}));
     api.patch_status(name, &PatchParams::default(), &patch).await?;
-    Ok(wanted.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use caracal_api::conditions::Verdict;
-
-    #[test]
-    fn an_unchanged_status_is_not_written_again() {
-        let verdict =
-            Verdict { type_: "Ready", status: Some(true), reason: "OK".into(), message: String::new() };
-        let status = Status { conditions: vec![verdict], attachments: 2, ..Status::default() };
-        let first = merged(NetworkNodeStatusStatus::default(), &status);
-        assert_eq!(first.attachments, 2);
-        assert_eq!(merged(first.clone(), &status), first);
-    }
+    Ok(())
 }

@@ -7,9 +7,11 @@ use caracal_api::{NetworkNode, NetworkNodeSpec};
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 use rand::Rng;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{FactsReceiver, NodeFacts};
+use crate::cluster::SnapshotReceiver;
 use crate::desired::speaker::SpeakerSettings;
 
 /// Pauses between attempts to write, before jitter.
@@ -31,20 +33,27 @@ pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings) -> NetworkNodeSpec 
     }
 }
 
-/// Keeps the object as it should be. Runs until the agent ends; without the API server it tries again.
+/// Keeps the object as it should be: after every change of what it says, and after somebody else changed or deleted it.
+/// Runs until the agent ends; without the API server it tries again.
 pub async fn keep(
     api: Api<NetworkNode>,
     mut facts: FactsReceiver,
-    mut settings: tokio::sync::watch::Receiver<Arc<SpeakerSettings>>,
+    mut settings: watch::Receiver<Arc<SpeakerSettings>>,
+    mut stored: SnapshotReceiver<NetworkNode>,
 ) {
     loop {
         let wanted = {
-            let facts = facts.borrow_and_update();
-            let settings = settings.borrow_and_update();
+            let (facts, settings) = (facts.borrow_and_update(), settings.borrow_and_update());
             facts.uid.is_some().then(|| (facts.name.clone(), wanted(&facts, &settings)))
         };
+        let as_wanted = {
+            let stored = stored.borrow_and_update();
+            wanted.as_ref().is_none_or(|(name, spec)| {
+                stored.synced && stored.get(name).is_some_and(|node| same(&node.spec, spec))
+            })
+        };
         let mut failed = false;
-        if let Some((name, spec)) = wanted
+        if let Some((name, spec)) = wanted.filter(|_| !as_wanted)
             && let Err(error) = write(&api, &name, spec).await
         {
             warn!(%error, "this node's NetworkNode cannot be written; trying again");
@@ -54,9 +63,15 @@ pub async fn keep(
         tokio::select! {
             changed = facts.changed() => if changed.is_err() { return },
             changed = settings.changed() => if changed.is_err() { return },
+            changed = stored.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(pause), if failed => {}
         }
     }
+}
+
+/// Whether what is stored says what is wanted, as far as this file decides it.
+fn same(stored: &NetworkNodeSpec, wanted: &NetworkNodeSpec) -> bool {
+    *stored == NetworkNodeSpec { tunnels: stored.tunnels.clone(), ..wanted.clone() }
 }
 
 async fn write(api: &Api<NetworkNode>, name: &str, spec: NetworkNodeSpec) -> Result<(), kube::Error> {
@@ -70,9 +85,24 @@ async fn write(api: &Api<NetworkNode>, name: &str, spec: NetworkNodeSpec) -> Res
         info!(name, "told the others of this node");
         return Ok(());
     };
-    if stored.spec != spec {
+    if !same(&stored.spec, &spec) {
+        let spec = NetworkNodeSpec { tunnels: stored.spec.tunnels.clone(), ..spec };
         api.replace(name, &parameters, &NetworkNode { spec, ..stored }).await?;
         info!(name, "told the others what changed of this node");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use caracal_api::network_node::TunnelAddresses;
+
+    #[test]
+    fn tunnel_addresses_are_not_this_files_to_decide() {
+        let wanted = NetworkNodeSpec { as_number: 64512, ..NetworkNodeSpec::default() };
+        let tunnels = TunnelAddresses { ipip: Some("10.244.0.1".into()), ..TunnelAddresses::default() };
+        assert!(same(&NetworkNodeSpec { tunnels, ..wanted.clone() }, &wanted));
+        assert!(!same(&NetworkNodeSpec { as_number: 64513, ..wanted.clone() }, &wanted));
+    }
 }

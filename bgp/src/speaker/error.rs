@@ -1,9 +1,9 @@
 //! What can go wrong when a speaker is started or told something.
 
 use std::io;
-use std::net::SocketAddr;
 
 use crate::config::{ConfigError, PeerKey};
+use crate::net::ListenError;
 
 /// The speaker has stopped: nothing can be asked of it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,20 +15,12 @@ pub struct Stopped;
 pub enum StartError {
     /// The configuration is refused.
     #[error("starting the BGP speaker: {0}")]
-    Config(#[source] ConfigError),
+    Config(#[from] ConfigError),
     /// An address cannot be listened on.
-    #[error(
-        "starting the BGP speaker: cannot listen on {address}: {source}; is another speaker running there?"
-    )]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error("starting the BGP speaker: {0}")]
+    Listen(#[from] ListenError),
     /// The RIB's thread cannot be made.
-    #[error("starting the BGP speaker: cannot make the thread of the RIB: {0}")]
+    #[error("starting the BGP speaker: the system gives no thread for the RIB: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -39,16 +31,8 @@ pub enum ConfigureError {
     #[error("configuring the BGP speaker, which keeps its present configuration: {0}")]
     Config(#[from] ConfigError),
     /// An address cannot be listened on; the present configuration goes on.
-    #[error(
-        "configuring the BGP speaker, which keeps its present configuration: cannot listen on {address}: {source}"
-    )]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error("configuring the BGP speaker, which keeps its present configuration: {0}")]
+    Listen(#[from] ListenError),
     /// The speaker has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -63,6 +47,11 @@ pub enum ControlError {
     /// The session is not up.
     #[error("the session with BGP peer {0} is not established, so there is nothing to refresh")]
     NotEstablished(PeerKey),
+    /// The peer does not know how.
+    #[error(
+        "BGP peer {0} does not offer route refresh (RFC 2918): reset the session to get its routes again"
+    )]
+    RefreshNotSupported(PeerKey),
     /// The speaker has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),

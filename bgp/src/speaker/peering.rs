@@ -1,16 +1,26 @@
-//! The task that owns the configuration and the sessions.
+//! The task that owns the configuration, the listeners and the sessions.
+//!
+//! It does what a person asks for and nothing in a hurry: timers, dialling and reading are the sessions' own. A new
+//! configuration is carried out by its difference to the present one, in an order that leaves no gap: what cannot be
+//! had (a listener) is tried first, so that a refusal changes nothing; peers that are gone say goodbye; the RIB learns
+//! of the new policies; only then new peers are opened.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::command::Command;
 use super::error::{ConfigureError, ControlError, StartError, Stopped};
-use super::event::SpeakerEvent;
+use super::event::{SpeakerEvent, announce_sessions};
 use super::status::{PeerCounts, PeerStatus};
 use crate::config::diff::{Step, diff};
-use crate::config::{Config, PeerKey};
+use crate::config::{Config, PeerConfig, PeerKey};
+use crate::net::{Directory, ListenError, Listeners, RefreshError, SessionHandle, session};
+use crate::peer::Stop;
+use crate::wire::notification::Cease;
 
 /// How many orders wait.
 const QUEUE: usize = 64;
@@ -18,10 +28,19 @@ const QUEUE: usize = 64;
 /// How sessions are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {
-    /// With a NOTIFICATION Cease of this subcode (RFC 4486): peers drop the routes at once.
-    Cease(u8),
+    /// With a NOTIFICATION Cease (RFC 4486): peers drop the routes at once.
+    Cease(Cease),
     /// By closing the connection without a word, as a crash would.
     Silent,
+}
+
+impl From<Farewell> for Stop {
+    fn from(farewell: Farewell) -> Self {
+        match farewell {
+            Farewell::Cease(cease) => Stop::Cease(cease),
+            Farewell::Silent => Stop::Silent,
+        }
+    }
 }
 
 /// What the task is told.
@@ -71,7 +90,18 @@ pub(super) fn start(
     events: broadcast::Sender<SpeakerEvent>,
 ) -> Result<mpsc::Sender<Order>, StartError> {
     let (orders, receiver) = mpsc::channel(QUEUE);
-    let peering = Peering { config, rib, events };
+    let mut peering = Peering {
+        rib,
+        events,
+        directory: Arc::default(),
+        listeners: BTreeMap::new(),
+        sessions: BTreeMap::new(),
+        config: Arc::clone(&config),
+    };
+    peering.listeners = peering.listen(&config.listen)?;
+    for (key, peer) in &config.peers {
+        peering.open(*key, peer);
+    }
     tokio::spawn(peering.run(receiver));
     Ok(orders)
 }
@@ -79,8 +109,10 @@ pub(super) fn start(
 struct Peering {
     config: Arc<Config>,
     rib: mpsc::Sender<Command>,
-    #[expect(dead_code, reason = "sessions report their end through it")]
     events: broadcast::Sender<SpeakerEvent>,
+    directory: Arc<Directory>,
+    listeners: BTreeMap<SocketAddr, Listeners>,
+    sessions: BTreeMap<PeerKey, SessionHandle>,
 }
 
 impl Peering {
@@ -91,26 +123,101 @@ impl Peering {
                     let steps = self.configure(*config).await;
                     answer(reply, steps);
                 }
-                Order::Peers { counts: _, reply } => answer(reply, Vec::new()),
-                Order::Reset { key, reply } => answer(reply, Err(ControlError::UnknownPeer(key))),
-                Order::Refresh { key, reply } => answer(reply, Err(ControlError::UnknownPeer(key))),
-                Order::Stop { farewell: _, reply } => {
+                Order::Peers { counts, reply } => answer(reply, self.peers(&counts)),
+                Order::Reset { key, reply } => {
+                    let done = self.reset(key).await;
+                    answer(reply, done);
+                }
+                Order::Refresh { key, reply } => {
+                    let done = self.refresh(key).await;
+                    answer(reply, done);
+                }
+                Order::Stop { farewell, reply } => {
+                    self.stop(farewell.into()).await;
                     answer(reply, ());
                     return;
                 }
             }
         }
+        self.stop(Stop::Silent).await;
+    }
+
+    async fn stop(&mut self, how: Stop) {
+        self.listeners.clear();
+        join_all(std::mem::take(&mut self.sessions).into_values().map(|session| session.stop(how))).await;
+    }
+
+    /// Listens on the addresses that are not listened on yet.
+    fn listen(&self, addresses: &[SocketAddr]) -> Result<BTreeMap<SocketAddr, Listeners>, ListenError> {
+        let new = addresses.iter().filter(|address| !self.listeners.contains_key(address));
+        new.map(|address| Ok((*address, Listeners::bind(&[*address], &self.directory)?))).collect()
+    }
+
+    fn open(&mut self, key: PeerKey, peer: &PeerConfig) {
+        let config = Arc::new(peer.clone());
+        let session = session::spawn(key, config, self.config.router_id, self.rib.clone());
+        tokio::spawn(announce_sessions(key, session.watch(), self.events.clone()));
+        self.directory.insert(key.address(), session.incoming());
+        self.sessions.insert(key, session);
     }
 
     async fn configure(&mut self, config: Config) -> Result<Vec<(PeerKey, Step)>, ConfigureError> {
+        let listeners = self.listen(&config.listen)?;
         let config = Arc::new(config);
         let steps = diff(&self.config, &config);
+        self.listeners.extend(listeners);
+        self.listeners.retain(|address, _| config.listen.contains(address));
+        self.close_those_gone(&config).await;
         let (reply, done) = oneshot::channel();
         let command = Command::Configure { config: Arc::clone(&config), reply };
         self.rib.send(command).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)?;
-        self.config = config;
+        let old = std::mem::replace(&mut self.config, config);
+        for (key, peer) in &Arc::clone(&self.config).peers {
+            let Some(session) = self.sessions.get(key) else {
+                self.open(*key, peer);
+                continue;
+            };
+            // What the machine does not need a new session for it takes up on the running one.
+            if old.peers.get(key) != Some(peer) || old.router_id != self.config.router_id {
+                session.configure(Arc::new(peer.clone()), self.config.router_id).await;
+            }
+        }
         Ok(steps)
+    }
+
+    async fn close_those_gone(&mut self, config: &Config) {
+        let gone: Vec<PeerKey> =
+            self.sessions.keys().filter(|key| !config.peers.contains_key(key)).copied().collect();
+        let mut farewells = Vec::new();
+        for key in gone {
+            self.directory.remove(key.address());
+            farewells
+                .extend(self.sessions.remove(&key).map(|one| one.stop(Stop::Cease(Cease::Deconfigured))));
+        }
+        join_all(farewells).await;
+    }
+
+    async fn reset(&self, key: PeerKey) -> Result<(), ControlError> {
+        let session = self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))?;
+        session.reset().await;
+        Ok(())
+    }
+
+    async fn refresh(&self, key: PeerKey) -> Result<(), ControlError> {
+        let session = self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))?;
+        session.refresh().await.map_err(|error| match error {
+            RefreshError::NotEstablished => ControlError::NotEstablished(key),
+            RefreshError::NotSupported => ControlError::RefreshNotSupported(key),
+        })
+    }
+
+    fn peers(&self, counts: &BTreeMap<PeerKey, PeerCounts>) -> Vec<PeerStatus> {
+        let status = |(key, session): (&PeerKey, &SessionHandle)| {
+            let config = self.config.peers.get(key)?;
+            Some(PeerStatus::new(*key, config, session, counts.get(key).copied().unwrap_or_default()))
+        };
+        self.sessions.iter().filter_map(status).collect()
     }
 }
 

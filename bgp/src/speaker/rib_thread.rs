@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::command::Command;
 use super::error::StartError;
-use super::event::SpeakerEvent;
+use super::event::{SpeakerEvent, tell};
 use super::feed::{BestChange, BestPath, BestPaths, FeedBatch, FeedId};
 use super::origination::{self, Origination};
 use super::query;
@@ -241,7 +241,6 @@ impl RibThread {
         let told = |family| profile(&self.config, &peer, &negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
-        self.tell(SpeakerEvent::PeerUp { key });
     }
 
     fn down(&mut self, key: PeerKey) {
@@ -256,10 +255,10 @@ impl RibThread {
         let (slot, now) = (session.slot, Instant::now());
         let set = update.attributes.as_ref();
         if self.v4.update(now, slot, set, &update.ipv4) {
-            self.tell(SpeakerEvent::EndOfRib { key, family: Family::Ipv4Unicast });
+            tell(&self.events, SpeakerEvent::EndOfRib { key, family: Family::Ipv4Unicast });
         }
         if self.v6.update(now, slot, set, &update.ipv6) {
-            self.tell(SpeakerEvent::EndOfRib { key, family: Family::Ipv6Unicast });
+            tell(&self.events, SpeakerEvent::EndOfRib { key, family: Family::Ipv6Unicast });
         }
     }
 
@@ -381,12 +380,6 @@ impl RibThread {
             }),
         }));
         out.end_of_rib.extend(batch.end_of_rib.into_iter().filter_map(|slot| Some((key(slot)?, A::FAMILY))));
-    }
-
-    fn tell(&self, event: SpeakerEvent) {
-        if self.events.send(event).is_err() {
-            tracing::trace!("nobody listens to the speaker's events");
-        }
     }
 }
 

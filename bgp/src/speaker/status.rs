@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
 
-use crate::config::{Asn, Families, Family, HoldTime, PeerKey, PeerOrigin, RouterId};
+use crate::config::{Asn, Families, Family, HoldTime, PeerConfig, PeerKey, PeerOrigin, RouterId};
+use crate::net::SessionHandle;
+use crate::peer::SessionState;
 use crate::rib::Source;
 
 /// How many routes of one family.
@@ -57,7 +59,7 @@ pub struct PeerStatus {
     pub hold_time: HoldTime,
     /// Why the last session ended or could not be made.
     pub last_error: Option<String>,
-    /// How often the session has come up.
+    /// How often the session has come up or gone down.
     pub transitions: u64,
     /// Messages read.
     pub messages_in: u64,
@@ -66,6 +68,35 @@ pub struct PeerStatus {
 }
 
 impl PeerStatus {
+    pub(super) fn new(
+        key: PeerKey,
+        config: &PeerConfig,
+        session: &SessionHandle,
+        counts: PeerCounts,
+    ) -> Self {
+        let status = session.status();
+        let terms = status.negotiated.as_deref();
+        let messages = session.statistics();
+        PeerStatus {
+            key,
+            name: config.name.clone(),
+            origin: config.origin,
+            remote_as: config.remote_as,
+            local_as: config.local_as,
+            state: state_name(status.state),
+            since: status.since,
+            router_id: terms.map(|terms| terms.peer_id),
+            families: terms.map_or(Families::NONE, |terms| terms.families),
+            ipv4: counts.ipv4,
+            ipv6: counts.ipv6,
+            hold_time: terms.map_or(config.hold_time, |terms| terms.hold_time),
+            last_error: status.last_error.as_ref().map(ToString::to_string),
+            transitions: status.transitions,
+            messages_in: messages.received.read().total(),
+            messages_out: messages.sent.read().total(),
+        }
+    }
+
     /// The counts of a family.
     pub fn counts(&self, family: Family) -> FamilyCounts {
         match family {
@@ -77,6 +108,17 @@ impl PeerStatus {
     /// Whether the session is up.
     pub fn is_established(&self) -> bool {
         self.state == "Established"
+    }
+}
+
+fn state_name(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Idle => "Idle",
+        SessionState::Connect => "Connect",
+        SessionState::Active => "Active",
+        SessionState::OpenSent => "OpenSent",
+        SessionState::OpenConfirm => "OpenConfirm",
+        SessionState::Established => "Established",
     }
 }
 

@@ -8,6 +8,11 @@ use crate::table::Refusal;
 pub(super) const CONTENDED_AFTER: usize = 5;
 /// … within this time are a contest.
 pub(super) const CONTENDED_WITHIN: Duration = Duration::from_secs(10);
+/// Changes this close to each other count as one: `ip route flush` deletes what comes back until nothing does, which is no
+/// contest.
+pub(super) const BURST: Duration = Duration::from_millis(250);
+/// How long a key rests when it is spoilt again within a burst, at first; doubled each time. It lets such a loop end.
+const REST: Duration = Duration::from_millis(50);
 /// How long a contended key is left alone at first; doubled each time.
 pub(super) const CONTENDED_PAUSE: Duration = Duration::from_secs(10);
 const CONTENDED_PAUSE_MOST: Duration = Duration::from_secs(300);
@@ -33,20 +38,30 @@ pub(super) struct Trouble {
     pub(super) refusal: Option<Refusal>,
     pub(super) hold: Hold,
     refusals: u32,
+    /// When each burst of changes by another hand began.
     disturbances: Vec<Instant>,
+    /// How many more there were in the last burst.
+    repeats: u32,
     contests: u32,
     last_contest: Option<Instant>,
 }
 
 impl Trouble {
-    /// Whether the key is being left to another hand.
-    pub(super) fn contended(&self) -> bool {
-        matches!(self.refusal, Some(Refusal::Contended { .. })) && self.hold != Hold::Free
+    /// Whether the key is being left to another hand, for a moment or for longer: only time ends that.
+    pub(super) fn resting(&self) -> bool {
+        matches!(self.refusal, None | Some(Refusal::Contended { .. })) && matches!(self.hold, Hold::Until(_))
     }
 
-    /// Another hand spoilt the key. If that makes a contest, says until when to leave it alone.
+    /// Another hand spoilt the key. Says until when to leave it alone, and puts a contest on record.
     pub(super) fn disturbed(&mut self, now: Instant) -> Option<Instant> {
         self.disturbances.retain(|at| now.saturating_duration_since(*at) < CONTENDED_WITHIN);
+        if self.disturbances.last().is_some_and(|at| now.saturating_duration_since(*at) < BURST) {
+            let until = now + pause(REST, self.repeats, BURST);
+            self.repeats = self.repeats.saturating_add(1);
+            self.hold = Hold::Until(until);
+            return Some(until);
+        }
+        self.repeats = 0;
         self.disturbances.push(now);
         if self.disturbances.len() < CONTENDED_AFTER {
             return None;
@@ -107,14 +122,30 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_counts_once_and_rests_for_longer_each_time() {
+        let start = Instant::now();
+        let mut trouble = Trouble::default();
+        assert_eq!(trouble.disturbed(start), None);
+        let rests: Vec<u128> =
+            (0..4).map(|_| trouble.disturbed(start).unwrap().duration_since(start).as_millis()).collect();
+        assert_eq!(rests, [50, 100, 200, 250]);
+        assert!(trouble.resting() && trouble.refusal.is_none());
+        assert_eq!(trouble.disturbances.len(), 1);
+    }
+
+    #[test]
     fn contests_that_follow_each_other_pause_for_longer() {
         let mut now = Instant::now();
         let mut trouble = Trouble::default();
         let mut pauses = Vec::new();
         for _ in 0..3 {
-            let until = (0..CONTENDED_AFTER).filter_map(|_| trouble.disturbed(now)).last().unwrap();
-            pauses.push(until.duration_since(now).as_secs());
-            now = until;
+            let mut until = None;
+            for _ in 0..CONTENDED_AFTER {
+                now += BURST;
+                until = trouble.disturbed(now);
+            }
+            pauses.push(until.unwrap().duration_since(now).as_secs());
+            now = until.unwrap();
         }
         assert_eq!(pauses, [10, 20, 40]);
     }

@@ -149,11 +149,12 @@ fn what_waits_for_a_link_is_tried_when_the_link_is_there() {
 
 #[test]
 fn a_key_that_another_hand_changes_five_times_is_left_alone_and_taken_up_later() {
-    let start = Instant::now();
+    let mut start = Instant::now();
     let mut table = Keys::new(Sweep::Released);
     table.want(1, Some(10));
     table.saw(start, 1, Some(10), Owner::Ours);
     for round in 1..=5 {
+        start += hold::BURST;
         assert_eq!(plan(&mut table, start), [], "round {round}");
         table.saw(start, 1, None, Owner::Ours);
         if round < 5 {
@@ -170,11 +171,29 @@ fn a_key_that_another_hand_changes_five_times_is_left_alone_and_taken_up_later()
 }
 
 #[test]
-fn withdrawing_ends_a_contest() {
+fn a_loop_that_removes_what_comes_back_is_given_a_moment_to_end() {
     let start = Instant::now();
     let mut table = Keys::new(Sweep::Released);
     table.want(1, Some(10));
+    plan(&mut table, start);
+    table.done(start, &1, Ok(()));
+    table.saw(start, 1, None, Owner::Ours);
+    assert_eq!(plan(&mut table, start), [Op::Create(1, 10)], "the first time it is repaired at once");
+    table.done(start, &1, Ok(()));
+    table.saw(start, 1, None, Owner::Ours);
+    assert_eq!(plan(&mut table, start), []);
+    assert_eq!(table.standing(&1), Standing::Pending);
+    assert_eq!(table.refused(), 0);
+    assert_eq!(plan(&mut table, start + Duration::from_millis(50)), [Op::Create(1, 10)]);
+}
+
+#[test]
+fn withdrawing_ends_a_contest() {
+    let mut start = Instant::now();
+    let mut table = Keys::new(Sweep::Released);
+    table.want(1, Some(10));
     for _ in 0..5 {
+        start += hold::BURST;
         table.saw(start, 1, Some(10), Owner::Ours);
         table.saw(start, 1, Some(11), Owner::Ours);
     }

@@ -1,0 +1,198 @@
+//! What must hold whatever happens, in whatever order.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::rib::decision::{Rank, eliminate};
+
+/// A path of one peer, few values of each kind so that ties are common.
+#[derive(Clone, Debug)]
+struct Offer {
+    peer: u8,
+    local_pref: Option<u32>,
+    asns: Vec<u32>,
+    med: Option<u32>,
+    hop: u8,
+}
+
+fn offer() -> impl Strategy<Value = Offer> {
+    let local_pref = prop::option::of(99u32..102);
+    let asns = prop::collection::vec(1u32..4, 0..3);
+    (1u8..7, local_pref, asns, prop::option::of(0u32..3), 1u8..4)
+        .prop_map(|(peer, local_pref, asns, med, hop)| Offer { peer, local_pref, asns, med, hop })
+}
+
+fn source(peer: u8) -> Source {
+    if peer % 2 == 0 { Source::Ibgp } else { Source::Ebgp }
+}
+
+impl World {
+    fn offer(&mut self, text: &str, offer: &Offer) {
+        let set = AttributeSet { local_pref: offer.local_pref, med: offer.med, ..path(&offer.asns) };
+        self.announce_by(offer.peer, text, &set, IpAddr::from([192, 0, 3, offer.hop]));
+    }
+}
+
+/// What happens in a random life of a RIB.
+#[derive(Clone, Debug)]
+enum Happening {
+    Offer(u8, Offer),
+    Withdraw(u8, u8),
+    Down(u8),
+    Up(u8),
+    Work,
+    Pull,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => (0u8..6, offer()).prop_map(|(third, offer)| Happening::Offer(third, offer)),
+        3 => (0u8..6, 1u8..7).prop_map(|(third, peer)| Happening::Withdraw(third, peer)),
+        1 => (1u8..7).prop_map(Happening::Down),
+        1 => (1u8..7).prop_map(Happening::Up),
+        2 => Just(Happening::Work),
+        2 => Just(Happening::Pull),
+    ]
+}
+
+fn rank(med: u32, router_id: u32, metric: u32, key: &PeerKey) -> Rank<'_> {
+    Rank {
+        local: false,
+        local_pref: 100,
+        as_path_length: 1,
+        origin: 0,
+        neighbour_as: Some(7),
+        med,
+        external: true,
+        metric,
+        router_id,
+        cluster_list_length: 0,
+        peer: Some(key),
+        path_id: 0,
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_best_path_does_not_depend_on_the_order_of_arrival(
+        offers in prop::collection::vec(offer(), 1..8),
+        seed in any::<prop::sample::Index>(),
+    ) {
+        const P: &str = "10.1.0.0/24";
+        // One offer a peer, so that the set of paths is the same in every order.
+        let by_peer: BTreeMap<u8, Offer> = offers.into_iter().map(|offer| (offer.peer, offer)).collect();
+        let mut offers: Vec<Offer> = by_peer.into_values().collect();
+        let selected = |offers: &[Offer]| {
+            let mut world = World::new();
+            (1..7).for_each(|n| world.up(n, source(n)));
+            offers.iter().for_each(|offer| world.offer(P, offer));
+            world.explain(P).paths.iter().map(|path| (path.peer, path.standing)).filter(|(_, standing)| {
+                matches!(standing, PathStanding::Best | PathStanding::Multipath(_))
+            }).collect::<Vec<_>>()
+        };
+        let forward = selected(&offers);
+        let turn = seed.index(offers.len());
+        offers.rotate_left(turn);
+        prop_assert_eq!(&selected(&offers), &forward);
+        offers.reverse();
+        prop_assert_eq!(&selected(&offers), &forward);
+    }
+
+    #[test]
+    fn within_one_neighbour_as_the_order_is_total_and_its_least_is_chosen(
+        values in prop::collection::vec((0u32..3, 0u32..4, 0u32..3, 0u8..8), 1..7),
+    ) {
+        let keys: Vec<PeerKey> = values.iter().map(|v| PeerKey::from(IpAddr::from([192, 0, 2, v.3]))).collect();
+        let ranks: Vec<Rank<'_>> =
+            values.iter().zip(&keys).map(|(v, key)| rank(v.0, v.1, v.2, key)).collect();
+        for a in &ranks {
+            for b in &ranks {
+                prop_assert_eq!(a.compare(b).0, b.compare(a).0.reverse());
+                for c in &ranks {
+                    if a.compare(b).0.is_le() && b.compare(c).0.is_le() {
+                        prop_assert!(a.compare(c).0.is_le());
+                    }
+                }
+            }
+        }
+        let verdicts = eliminate(&ranks);
+        let chosen = ranks.iter().zip(&verdicts).find(|(_, verdict)| verdict.is_none()).map(|(rank, _)| rank);
+        let least = ranks.iter().min_by(|a, b| a.compare(b).0);
+        prop_assert_eq!(chosen.map(|rank| rank.compare(least.unwrap()).0), Some(std::cmp::Ordering::Equal));
+    }
+
+    /// The strongest statement: a listener that hears every bundle, and a follower of best paths, believe exactly what
+    /// the table says, and when every session is over nothing is left at all.
+    #[test]
+    fn who_follows_believes_what_the_table_says_and_nothing_survives_its_session(
+        happenings in prop::collection::vec(happening(), 1..60),
+    ) {
+        let mut world = World::new();
+        let mut up = [false; 7];
+        let group = world.rib.open_group(profile(Some(Asn(65001))));
+        let feed = world.rib.open_best();
+        let mut listeners: Vec<Listener> = [1, 2, 200].map(Listener::new).into();
+        for slot in [1, 2, 200] {
+            world.rib.join(group, PeerSlot(slot));
+        }
+        let mut installed: BTreeMap<Ipv4Prefix, Vec<PeerSlot>> = BTreeMap::new();
+        let text = |third: u8| format!("10.1.{third}.0/24");
+        let finale = [Happening::Work, Happening::Pull];
+        for happening in happenings.into_iter().chain(finale) {
+            match happening {
+                Happening::Offer(third, offer) => world.offer(&text(third), &offer),
+                Happening::Withdraw(third, peer) => world.withdraw(peer, &text(third)),
+                Happening::Down(n) => {
+                    world.down(n);
+                    up[usize::from(n)] = false;
+                    world.settle();
+                }
+                Happening::Up(n) if !up[usize::from(n)] => {
+                    world.up(n, source(n));
+                    up[usize::from(n)] = true;
+                }
+                Happening::Up(_) => {}
+                Happening::Work => world.settle(),
+                Happening::Pull => {
+                    let bundles = world.pull(group);
+                    listeners.iter_mut().for_each(|listener| listener.hear(&bundles));
+                    while world.rib.has_news(feed) {
+                        let mut batch = BestBatch::default();
+                        world.rib.pull_best(feed, 2, &mut batch);
+                        for (prefix, paths) in batch.changes {
+                            if paths.is_empty() {
+                                prop_assert!(installed.remove(&prefix).is_some(), "told gone without being told");
+                            } else {
+                                installed.insert(prefix, paths.iter().map(|path| path.peer).collect());
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let mut best: BTreeMap<Ipv4Prefix, Vec<PeerSlot>> = BTreeMap::new();
+        for third in 0..6 {
+            let used: Vec<PeerSlot> = world.explain(&text(third)).paths.iter().filter(|path| {
+                matches!(path.standing, PathStanding::Best | PathStanding::Multipath(_))
+            }).map(|path| path.peer).collect();
+            if !used.is_empty() {
+                best.insert(prefix(&text(third)), used);
+            }
+        }
+        prop_assert_eq!(&installed, &best);
+        for listener in &listeners {
+            let due: Vec<String> = best.iter().filter(|(_, used)| used[0] != PeerSlot(listener.slot))
+                .map(|(prefix, _)| prefix.to_string()).collect();
+            prop_assert_eq!(listener.knows(), due, "listener {}", listener.slot);
+            prop_assert_eq!(world.rib.announced(group, PeerSlot(listener.slot)) as usize, listener.routes.len());
+        }
+        (1..7).for_each(|n| world.down(n));
+        world.settle();
+        world.pull(group);
+        let mut batch = BestBatch::default();
+        world.rib.pull_best(feed, 99, &mut batch);
+        prop_assert!(world.rib.is_empty());
+        prop_assert_eq!(world.rib.attribute_sets(), 0);
+        prop_assert!(world.rib.next_hops.is_empty());
+    }
+}
