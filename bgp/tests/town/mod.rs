@@ -38,6 +38,10 @@ pub(crate) fn network(text: &str) -> IpNetwork {
     text.parse().unwrap()
 }
 
+fn own_next_hops(n: u8) -> (Ipv4Addr, Ipv6Addr) {
+    (Ipv4Addr::new(192, 0, 2, n), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into()))
+}
+
 /// Waits, but not for ever.
 pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("the deadline has passed")
@@ -99,27 +103,25 @@ impl Town {
         PeerKey::from(IpAddr::V4(self.address(n)))
     }
 
-    /// The next hop of what speaker `n` announces.
+    /// The next hop of IPv4 routes of speaker `n`. A loopback address would be no valid one.
     pub(crate) fn v4(&self, n: u8) -> IpAddr {
-        IpAddr::V4(self.address(n))
+        IpAddr::V4(own_next_hops(n).0)
     }
 
+    /// The next hop of IPv6 routes of speaker `n`.
     pub(crate) fn v6(&self, n: u8) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::new(0xfd00, self.number.into(), 0, 0, 0, 0, 0, n.into()))
+        IpAddr::V6(own_next_hops(n).1)
     }
 
     fn peer_config(&self, n: u8, other: u8) -> PeerConfig {
-        let own_v6 = match self.v6(n) {
-            IpAddr::V6(address) => Some(address),
-            IpAddr::V4(_) => None,
-        };
+        let (v4, v6) = own_next_hops(n);
         PeerConfig {
             name: format!("node-{other}"),
             origin: PeerOrigin::Mesh,
-            remote: SocketAddr::new(self.v4(other), self.port()),
+            remote: SocketAddr::from((self.address(other), self.port())),
             remote_as: Asn(64512),
             local_as: Asn(64512),
-            local_address: Some(self.v4(n)),
+            local_address: Some(IpAddr::V4(self.address(n))),
             passive: false,
             hold_time: HoldTime::DEFAULT,
             keepalive: None,
@@ -127,7 +129,7 @@ impl Town {
             families: Families::dual(),
             reflector_client: false,
             next_hop: NextHopMode::Auto,
-            local_next_hops: LocalNextHops { v4: Some(self.address(n)), v6: own_v6 },
+            local_next_hops: LocalNextHops { v4: Some(v4), v6: Some(v6) },
             multihop: None,
             import: Arc::new(Policy::accept_all()),
             export: Arc::new(Policy::accept_all()),
@@ -141,7 +143,7 @@ impl Town {
             local_as: Asn(64512),
             router_id: RouterId::try_from(self.address(n)).unwrap(),
             cluster_id: None,
-            listen: vec![SocketAddr::new(self.v4(n), self.port())],
+            listen: vec![SocketAddr::from((self.address(n), self.port()))],
             peers: others.map(|other| (self.key(other), self.peer_config(n, other))).collect(),
         };
         edit(&mut config);
