@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, bail};
-use caracal_bgp::speaker::Handle;
 use caracal_bgp::Config;
+use caracal_bgp::speaker::Handle;
 use caracal_linux::kernel::{self, Kernel};
 use kube::Api;
 use tokio::sync::{mpsc, watch};
@@ -59,7 +59,8 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     let speaker_settings = derived::speaker_settings(&settings.node_name, &cluster);
     let surroundings = derived::surroundings(&cluster, &facts);
     let devices: Vec<_> = kernel.underlay().borrow().links.values().map(|link| link.name).collect();
-    forwarding::enable(&devices).context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
+    forwarding::enable(&devices)
+        .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
 
     let mut parts = Parts::default();
     let ipam = Ipam::start(ipam::Start {
@@ -182,7 +183,13 @@ async fn ended<E: Into<anyhow::Error>>(part: impl Future<Output = Result<(), E>>
 /// The configuration before the node's addresses are known: no listener, no peer.
 fn empty_config(node_name: &str, settings: &SpeakerSettings) -> Config {
     let router_id = named_router_id(node_name);
-    Config { local_as: settings.local_as, router_id, cluster_id: None, listen: Vec::new(), peers: BTreeMap::new() }
+    Config {
+        local_as: settings.local_as,
+        router_id,
+        cluster_id: None,
+        listen: Vec::new(),
+        peers: BTreeMap::new(),
+    }
 }
 
 fn make_folder(path: &Path, mode: u32) -> anyhow::Result<()> {

@@ -4,6 +4,7 @@ pub mod announcements;
 pub mod encapsulation;
 pub mod mtu;
 pub mod peers;
+pub mod pod;
 pub mod policies;
 pub mod routes;
 pub mod speaker;

@@ -4,8 +4,10 @@
 //! functions of [`desired`]; the kernel and the BGP speaker are then made to match. See `docs/ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod agent;
 pub mod attachments;
 pub mod cluster;
+pub mod cni;
 pub mod controller;
 pub mod derived;
 pub mod desired;

@@ -51,11 +51,10 @@ impl Peering {
         let mut configured: Option<Config> = None;
         let mut announced = BTreeSet::new();
         loop {
-            if self.configure(&mut configured).await.is_err() || self.announce(&mut announced).await.is_err()
-            {
+            let refused = self.configure(&mut configured).await == Offer::Refused;
+            if self.announce(&mut announced).await.is_err() {
                 return;
             }
-            let refused = self.refused;
             let cluster = &mut self.cluster;
             let changed = tokio::select! {
                 () = tokio::time::sleep(RETRY), if refused => Ok(()),

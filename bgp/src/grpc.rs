@@ -72,7 +72,9 @@ fn stopped(error: Stopped) -> Status {
 fn refused(error: &ControlError) -> Status {
     match error {
         ControlError::UnknownPeer(_) => Status::not_found(error.to_string()),
-        ControlError::NotEstablished(_) => Status::failed_precondition(error.to_string()),
+        ControlError::NotEstablished(_) | ControlError::RefreshNotSupported(_) => {
+            Status::failed_precondition(error.to_string())
+        }
         ControlError::Stopped(_) => Status::unavailable(error.to_string()),
     }
 }

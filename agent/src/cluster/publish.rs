@@ -29,7 +29,8 @@ pub async fn keep(api: Api<NetworkNodeStatus>, node_name: String, mut readings: 
                 }
             }
         }
-        tokio::time::sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+        let pause = PAUSE.mul_f64(rand::rng().random_range(0.5..1.5));
+        tokio::time::sleep(pause).await;
         if !failed && readings.changed().await.is_err() {
             return;
         }

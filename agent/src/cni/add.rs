@@ -38,7 +38,10 @@ pub(super) async fn add(
     let host = host_interface(target);
     let locks = (context.locks.lock(key.to_string()).await, context.locks.lock(host.to_string()).await);
     if context.records.get(&key).is_some() {
-        let msg = format!("container {} is attached to {} as {} already", key.container, key.network, key.interface);
+        let msg = format!(
+            "container {} is attached to {} as {} already",
+            key.container, key.network, key.interface
+        );
         return Err(Error::new(Code::Exists, msg));
     }
     let inside = context.wiring.enter(netns, &target.interface).await.map_err(|e| failed(target, &e))?;
@@ -96,7 +99,9 @@ async fn attach(
     target: &Target,
 ) -> Result<(), Error> {
     let kept = context.records.put(record.clone()).await;
-    kept.map_err(|error| Error::new(Code::Io, format!("keeping the record of attachment {}: {error}", record.key)))?;
+    kept.map_err(|error| {
+        Error::new(Code::Io, format!("keeping the record of attachment {}: {error}", record.key))
+    })?;
     context.wiring.attach(network, inside).await.map_err(|error| failed(target, &error))?;
     context.kernel.settle(network.wanted()).await.map_err(|error| {
         let msg = format!("setting the host's routes to container {}: {error}", target.container);
@@ -122,7 +127,8 @@ fn mac(config: &NetworkConfig, alias: &Alias) -> Result<Mac, Error> {
     let Some(text) = config.runtime.mac.as_deref().filter(|text| !text.is_empty()) else {
         return Ok(pod_mac(alias));
     };
-    text.parse().map_err(|error| Error::new(Code::InvalidConfiguration, format!("runtimeConfig.mac: {error}")))
+    text.parse()
+        .map_err(|error| Error::new(Code::InvalidConfiguration, format!("runtimeConfig.mac: {error}")))
 }
 
 fn failed(target: &Target, error: &WiringError) -> Error {

@@ -100,7 +100,10 @@ fn address(from: &str, text: &str) -> Result<IpAddr, Error> {
 }
 
 /// The list that an annotation holds as JSON.
-fn annotation(annotations: Option<&BTreeMap<String, String>>, name: &str) -> Result<Option<Vec<String>>, Error> {
+fn annotation(
+    annotations: Option<&BTreeMap<String, String>>,
+    name: &str,
+) -> Result<Option<Vec<String>>, Error> {
     let Some(annotations) = annotations else { return Ok(None) };
     let found = PREFIXES.iter().find_map(|prefix| {
         let key = format!("{prefix}/{name}");
@@ -137,8 +140,7 @@ mod tests {
         let environment: Environment =
             [("CNI_CONTAINERID", "c"), ("CNI_IFNAME", "eth0"), ("CNI_ARGS", args)].into_iter().collect();
         let target = environment.target(Command::Add).unwrap();
-        let key =
-            AttachmentKey { network: "net".into(), container: "c".into(), interface: "eth0".into() };
+        let key = AttachmentKey { network: "net".into(), container: "c".into(), interface: "eth0".into() };
         wanted(&key, &target, &config, pools)
     }
 
@@ -200,7 +202,8 @@ mod tests {
     fn pools_of_the_pods_annotation_come_before_the_configured_ones() {
         let ipam = json!({"ipv4_pools": ["configured"], "ipv6_pools": ["six"]});
         let annotations = json!({"caracal.dev/ipv4pools": "[\"asked\"]"});
-        let extra = json!({"ipam": ipam, "runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}});
+        let extra =
+            json!({"ipam": ipam, "runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}});
         assert_eq!(want(extra, "", &pools(&[])).unwrap().pools.unwrap(), ["asked", "six"]);
         let extra = json!({"ipam": ipam});
         assert_eq!(want(extra, "", &pools(&[])).unwrap().pools.unwrap(), ["configured", "six"]);

@@ -25,11 +25,15 @@ pub(super) async fn check(
     let key = request::key(config, target);
     let _attachment = context.locks.lock(key.to_string()).await;
     let Some(record) = context.records.get(&key) else {
-        let msg = format!("container {} is not attached to {} as {}", key.container, key.network, key.interface);
+        let msg =
+            format!("container {} is not attached to {} as {}", key.container, key.network, key.interface);
         return Err(Error::new(Code::UnknownContainer, msg));
     };
     let failed = |why: String| {
-        Error::new(Code::CheckFailed, format!("checking container {} in {}: {why}", key.container, key.network))
+        Error::new(
+            Code::CheckFailed,
+            format!("checking container {} in {}: {why}", key.container, key.network),
+        )
     };
     let network = del::network(&record).map_err(|error| failed(error.to_string()))?;
     let mut missing = promised(config, &network);
@@ -59,7 +63,8 @@ async fn compare(
     if host.is_some() && alias.as_deref() != Some(network.alias.as_str()) {
         let found = alias.unwrap_or_default();
         let device = network.host.device;
-        missing.push(format!("device {device} on the host belongs to `{found}` and not to {}", network.alias));
+        missing
+            .push(format!("device {device} on the host belongs to `{found}` and not to {}", network.alias));
     }
     look(&network.host, host, "on the host", context.wiring.client(), &mut missing).await?;
     Ok(missing)
@@ -100,7 +105,10 @@ async fn look(
         let hops = route.hops();
         let there = routes.iter().any(|(seen, found)| {
             seen.destination == key.destination
-                && found.hops().iter().any(|hop| hops.iter().any(|w| w.via == hop.via && w.device == hop.device))
+                && found
+                    .hops()
+                    .iter()
+                    .any(|hop| hops.iter().any(|w| w.via == hop.via && w.device == hop.device))
         });
         if !there {
             missing.push(format!("route {} dev {device} {place} is gone", key.destination));

@@ -38,7 +38,10 @@ pub(super) async fn del(context: &CniContext, config: &NetworkConfig, target: &T
     let host = record.as_ref().map_or_else(|| named.to_string(), |record| record.host.clone());
     let _device = context.locks.lock(host).await;
     let failed = |error: UndoError| {
-        Error::new(Code::Wiring, format!("detaching container {} from {}: {error}", key.container, key.network))
+        Error::new(
+            Code::Wiring,
+            format!("detaching container {} from {}: {error}", key.container, key.network),
+        )
     };
     match record {
         Some(record) => undo(context, &record).await.map_err(failed),

@@ -30,13 +30,18 @@ pub struct Outcome {
 /// When the kernel cannot be asked: nothing is freed then.
 pub async fn recover(context: &CniContext) -> Result<Outcome, netlink::Error> {
     let client = context.wiring.client();
-    let links: HashMap<String, (bool, Option<String>)> =
-        client.links().await?.into_iter().map(|link| (link.name.to_string(), (link.up, link.alias))).collect();
+    let links: HashMap<String, (bool, Option<String>)> = client
+        .links()
+        .await?
+        .into_iter()
+        .map(|link| (link.name.to_string(), (link.up, link.alias)))
+        .collect();
     let neighbours = client.neighbours().await?;
     let (mut wanted, mut outcome) = (Vec::new(), Outcome::default());
     for record in context.records.all() {
         let alias = alias_of(&record.key).ok().map(|alias| alias.to_string());
-        let lives = matches!(links.get(&record.host), Some((true, found)) if found.is_some() && *found == alias);
+        let lives =
+            matches!(links.get(&record.host), Some((true, found)) if found.is_some() && *found == alias);
         match del::network(&record) {
             Ok(network) if lives => {
                 wanted.extend(network.wanted().into_iter().map(|wanted| keep_mac(wanted, &neighbours)));

@@ -71,7 +71,8 @@ pub(super) fn key(config: &NetworkConfig, target: &Target) -> AttachmentKey {
 fn namespace(target: &Target, passed: Option<OwnedFd>) -> Result<Namespace, Error> {
     let invalid = |why: String| {
         let path = target.netns.as_deref().unwrap_or(std::path::Path::new("")).display();
-        let msg = format!("the network namespace {path} of container {} cannot be used: {why}", target.container);
+        let msg =
+            format!("the network namespace {path} of container {} cannot be used: {why}", target.container);
         Error::new(Code::InvalidNamespace, msg)
     };
     let passed = passed.ok_or_else(|| invalid("the plugin passed no descriptor of it".to_owned()))?;

@@ -99,7 +99,8 @@ pub struct PodNetwork {
 impl PodNetwork {
     /// What the kernel thread is to keep on the host.
     pub fn wanted(&self) -> Vec<Wanted> {
-        let neighbours = self.host.neighbours.iter().map(|(key, value)| Wanted::Neighbour(*key, Some(*value)));
+        let neighbours =
+            self.host.neighbours.iter().map(|(key, value)| Wanted::Neighbour(*key, Some(*value)));
         let routes = self.host.routes.iter().map(|(key, value)| Wanted::Route(*key, Some(value.clone())));
         neighbours.chain(routes).collect()
     }
@@ -125,7 +126,8 @@ pub fn pod_mac(alias: &Alias) -> Mac {
 
 /// Both ends of an attachment.
 pub fn pod(facts: &Facts) -> PodNetwork {
-    let host_route = |address: &IpAddr| (RouteKey::main(IpNetwork::from(*address)), Route::direct(facts.host));
+    let host_route =
+        |address: &IpAddr| (RouteKey::main(IpNetwork::from(*address)), Route::direct(facts.host));
     let neighbour = |device, address, mac| (NeighbourKey { device, address }, Neighbour { mac });
     let has_v6 = facts.addresses.iter().any(IpAddr::is_ipv6);
     let host = End {
@@ -134,7 +136,11 @@ pub fn pod(facts: &Facts) -> PodNetwork {
         mtu: facts.mtu,
         sysctls: host_sysctls(facts.host, has_v6),
         addresses: if has_v6 { vec![LINK_LOCAL] } else { Vec::new() },
-        neighbours: facts.addresses.iter().map(|address| neighbour(facts.host, *address, facts.mac)).collect(),
+        neighbours: facts
+            .addresses
+            .iter()
+            .map(|address| neighbour(facts.host, *address, facts.mac))
+            .collect(),
         routes: facts.addresses.iter().map(host_route).collect(),
     };
     let device = facts.alias.interface;
@@ -240,7 +246,10 @@ mod tests {
         assert_eq!(inside, ["10.244.0.5/32", "fd00:244::5/128"]);
         assert_eq!(
             lines(&network.pod.neighbours, mac),
-            ["169.254.1.1 dev eth0 ee:ee:ee:ee:ee:ee", "fe80::ecee:eeff:feee:eeee dev eth0 ee:ee:ee:ee:ee:ee"]
+            [
+                "169.254.1.1 dev eth0 ee:ee:ee:ee:ee:ee",
+                "fe80::ecee:eeff:feee:eeee dev eth0 ee:ee:ee:ee:ee:ee"
+            ]
         );
         let device = IfName::new("eth0").unwrap();
         let wanted = [
@@ -254,7 +263,10 @@ mod tests {
         let mac_of_pod = lines(&network.host.neighbours, mac);
         assert_eq!(
             mac_of_pod,
-            ["10.244.0.5 dev cali0123456789a 02:00:00:00:00:01", "fd00:244::5 dev cali0123456789a 02:00:00:00:00:01"]
+            [
+                "10.244.0.5 dev cali0123456789a 02:00:00:00:00:01",
+                "fd00:244::5 dev cali0123456789a 02:00:00:00:00:01"
+            ]
         );
         assert!(network.host.routes.iter().all(|(key, route)| {
             *route == Route::direct(network.host.device) && [32, 128].contains(&key.destination.prefix())

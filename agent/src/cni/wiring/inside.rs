@@ -45,8 +45,7 @@ impl Inside {
     /// Settings, up, addresses, neighbours, routes: in this order each finds what it stands on.
     pub(super) async fn configure(&self, wanted: &Arc<PodNetwork>) -> Result<(), WiringError> {
         let (namespace, settings) = (self.namespace.clone(), Arc::clone(wanted));
-        let written =
-            tokio::task::spawn_blocking(move || namespace.run(|| write(&settings.pod.sysctls)));
+        let written = tokio::task::spawn_blocking(move || namespace.run(|| write(&settings.pod.sysctls)));
         written.await???;
         let up = LinkChange { up: Some(true), ..LinkChange::default() };
         let pod = &wanted.pod;
