@@ -5,6 +5,7 @@
 //! [`kernel::Kernel`] owns what must stay as wanted on the host side: it is told what is wanted, watches what is there, and
 //! repairs the difference. Both speak in the values of [`object`]; netlink's own types never leave this package.
 
+pub mod features;
 pub mod kernel;
 pub mod namespace;
 pub mod netlink;

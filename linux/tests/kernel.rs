@@ -28,11 +28,11 @@ fn settings(namespace: &Namespace) -> Settings {
 }
 
 fn start(namespace: &Namespace) -> Kernel {
-    Kernel::start(settings(namespace)).unwrap()
+    Kernel::start(settings(namespace)).expect("starting the kernel thread")
 }
 
 fn key(destination: &str) -> RouteKey {
-    RouteKey::main(destination.parse().unwrap())
+    RouteKey::main(destination.parse().expect("a prefix"))
 }
 
 fn route(destination: &str, route: Route) -> Wanted {
@@ -48,7 +48,7 @@ fn blackhole(destination: &str) -> Wanted {
 }
 
 fn neighbour(name: &str, address: &str) -> Wanted {
-    let key = NeighbourKey { device: device(name), address: address.parse().unwrap() };
+    let key = NeighbourKey { device: device(name), address: address.parse().expect("an address") };
     Wanted::Neighbour(key, Some(Neighbour { mac: MAC }))
 }
 

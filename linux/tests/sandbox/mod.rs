@@ -35,7 +35,7 @@ pub(crate) fn try_ip(namespace: &Namespace, arguments: &str) -> (bool, String) {
 }
 
 pub(crate) fn device(name: &str) -> IfName {
-    IfName::new(name).unwrap()
+    IfName::new(name).expect("a device name")
 }
 
 /// Waits until this holds, looking again every few milliseconds.

@@ -146,15 +146,6 @@ impl Client {
         self.change(doing, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
-    /// Sends a link message of any kind: for probes of what the kernel knows.
-    pub(crate) async fn create_any(
-        &self,
-        doing: impl Fn() -> String,
-        message: LinkMessage,
-    ) -> Result<(), Error> {
-        self.change(doing, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
-    }
-
     /// Changes a link, all at once.
     pub async fn change_link(&self, name: &IfName, change: &LinkChange<'_>) -> Result<(), Error> {
         let doing = || format!("changing device {name}");
