@@ -235,7 +235,8 @@ impl<K: Key, V: Value> Table<K, V> {
         let trouble = entry.trouble.get_or_insert_default();
         if let Some(until) = trouble.disturbed(now) {
             self.retries.insert((until, key.clone()));
-            if trouble.refusal.is_some() && self.refused.insert(key.clone()) {
+            if trouble.refusal.is_some() {
+                self.refused.insert(key.clone());
                 self.generation += 1;
             }
         }

@@ -3,6 +3,8 @@
 //! Not every test file uses all of it.
 #![allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
 
+pub(crate) mod wants;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
