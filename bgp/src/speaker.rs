@@ -20,6 +20,9 @@ mod status;
 mod tables;
 mod terms;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};

@@ -37,8 +37,10 @@ pub struct Request<P> {
 #[derive(Debug)]
 pub enum Ask<P> {
     /// Answer when there is something: changes, if the budget is not zero, or members that come and go. Takes the place
-    /// of a pull that has not been answered.
+    /// of a pull that has not been answered, which then never is.
     Pull {
+        /// Tells one pull from another; comes back with the answer.
+        ticket: u64,
         /// How many destinations at most.
         budget: usize,
     },
@@ -65,6 +67,8 @@ pub enum Ask<P> {
 pub enum Reply<P> {
     /// To a pull.
     Pulled {
+        /// Which pull is answered.
+        ticket: u64,
         /// Who came and went before the changes were decided.
         membership: Vec<Membership<P>>,
         /// The changes.
@@ -145,7 +149,9 @@ struct Group<P> {
     stays: u64,
     /// The first feed of the group is complete: End-of-RIB may be said.
     fed: bool,
-    pulls: usize,
+    /// The last pull, and the last one that was answered: equal when none is under way.
+    asked: u64,
+    answered: u64,
     /// The budget of the last pull.
     budget: usize,
     catching_up: bool,
@@ -189,7 +195,8 @@ impl<P: Prefix> Group<P> {
             ring: Ring::default(),
             stays: 0,
             fed: false,
-            pulls: 0,
+            asked: 0,
+            answered: 0,
             budget: 0,
             catching_up: false,
             permits: FuturesUnordered::new(),
@@ -202,10 +209,10 @@ impl<P: Prefix> Group<P> {
         let mut asks = Vec::new();
         let head = self.ring.head();
         let wanted = if self.members.values().any(|member| member.is_idle(head)) { BATCH } else { 0 };
-        if self.pulls == 0 || (self.pulls == 1 && wanted > self.budget) {
-            self.pulls += 1;
+        if self.answered == self.asked || (self.budget == 0 && wanted > 0) {
+            self.asked += 1;
             self.budget = wanted;
-            asks.push(Ask::Pull { budget: wanted });
+            asks.push(Ask::Pull { ticket: self.asked, budget: wanted });
         }
         if !self.catching_up {
             let next = self.members.values_mut().filter(|member| member.can_take()).find_map(catch_up);
@@ -217,8 +224,8 @@ impl<P: Prefix> Group<P> {
 
     fn take(&mut self, reply: Reply<P>) {
         match reply {
-            Reply::Pulled { membership, batch, drained } => {
-                self.pulls -= 1;
+            Reply::Pulled { ticket, membership, batch, drained } => {
+                self.answered = ticket;
                 membership.into_iter().for_each(|change| self.change(change));
                 for bundle in batch.bundles {
                     self.publish(encode(&self.profile, bundle));

@@ -24,8 +24,8 @@ use crate::wire::update::Routes;
 struct Link<P> {
     profile: EgressProfile,
     replies: mpsc::Sender<Reply<P>>,
-    /// The budget of a pull that waits for something to answer.
-    wanted: Option<usize>,
+    /// The ticket and the budget of a pull that waits for something to answer.
+    wanted: Option<(u64, usize)>,
     /// Who came and went since the last answer.
     membership: Vec<Membership<P>>,
 }
@@ -202,8 +202,13 @@ impl<A: Lane> Tables<A> {
         let Some(link) = self.links.remove(&group) else { return };
         self.groups.remove(&link.profile);
         self.rib.close_consumer(group);
-        let goodbye =
-            Reply::Pulled { membership: link.membership, batch: GroupBatch::default(), drained: false };
+        let ticket = link.wanted.map_or(0, |(ticket, _)| ticket);
+        let goodbye = Reply::Pulled {
+            ticket,
+            membership: link.membership,
+            batch: GroupBatch::default(),
+            drained: false,
+        };
         if link.replies.try_send(goodbye).is_err() {
             tracing::debug!(?group, "a group that closes had already ended");
         }
@@ -220,8 +225,8 @@ impl<A: Lane> Tables<A> {
         let Request { group, ask } = request;
         let Some(link) = self.links.get_mut(&group) else { return };
         let reply = match ask {
-            Ask::Pull { budget } => {
-                link.wanted = Some(budget);
+            Ask::Pull { ticket, budget } => {
+                link.wanted = Some((ticket, budget));
                 return;
             }
             Ask::CatchUp { slot, prefixes } => {
@@ -241,7 +246,7 @@ impl<A: Lane> Tables<A> {
     /// Answers the groups whose pull has something to be answered with; true when one may have more at once.
     pub(super) fn serve(&mut self) {
         for (&group, link) in &mut self.links {
-            let Some(budget) = link.wanted else { continue };
+            let Some((ticket, budget)) = link.wanted else { continue };
             if link.membership.is_empty() && (budget == 0 || !self.rib.has_news(group)) {
                 continue;
             }
@@ -256,7 +261,7 @@ impl<A: Lane> Tables<A> {
                 continue;
             }
             link.wanted = None;
-            if link.replies.try_send(Reply::Pulled { membership, batch, drained }).is_err() {
+            if link.replies.try_send(Reply::Pulled { ticket, membership, batch, drained }).is_err() {
                 tracing::error!(?group, "an update group has ended: its peers are told nothing any more");
             }
         }
