@@ -57,7 +57,9 @@ fn finish(app: &App, resource: &Resource, object: &Object) -> Result<(), ApiErro
     let dependents = app.store.dependents(object::uid(&object.value));
     if finalizers.contains(&ORPHAN) {
         dependents.iter().for_each(|place| cut_loose(app, place, object::uid(&object.value)));
-        return release(app, resource, object, |value| drop_finalizer(value, ORPHAN));
+        if app.store.dependents(object::uid(&object.value)).is_empty() {
+            return release(app, resource, object, |value| drop_finalizer(value, ORPHAN));
+        }
     }
     if finalizers.contains(&FOREGROUND) {
         dependents.iter().for_each(|place| delete(app, place));

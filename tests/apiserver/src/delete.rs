@@ -15,6 +15,7 @@ use crate::resource::Resource;
 use crate::selector::Selector;
 use crate::status::ApiError;
 use crate::store::{Key, Object, WriteError};
+use crate::strategy;
 
 /// Dependents go first, then the object.
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
@@ -155,7 +156,7 @@ pub(crate) fn delete_one(
         let grace = marked.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
         let held = !object::finalizers(&marked).is_empty()
             || grace.unwrap_or_default() > 0
-            || marked.pointer("/spec/finalizers").is_some();
+            || strategy::held_by_spec(resource, &marked);
         if options.dry_run.iter().any(|all| all == "All") || held && marked == current.value {
             return Ok(Deleted { object: current, gone: !held });
         }

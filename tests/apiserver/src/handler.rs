@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
 use hyper::http::request::Parts;
@@ -112,13 +112,25 @@ fn injected(code: u16, retry_after: Option<u32>) -> ApiError {
     error
 }
 
-async fn collect(app: &App, body: Incoming) -> Result<Bytes, ApiError> {
+/// The whole body. One that is too large is read to its end, within reason: a client that is cut off while it
+/// sends does not see the answer.
+async fn collect(app: &App, mut body: Incoming) -> Result<Bytes, ApiError> {
+    const PATIENCE: usize = 64 << 20;
     let limit = app.options.body_limit;
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(limit)),
-        Err(error) => Err(ApiError::bad_request(format!("cannot read the body of the request: {error}"))),
+    let (mut bytes, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            ApiError::bad_request(format!("cannot read the body of the request: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length <= limit {
+            bytes.extend_from_slice(&data);
+        } else if length > PATIENCE {
+            break;
+        }
     }
+    if length > limit { Err(ApiError::too_large(limit)) } else { Ok(bytes.freeze()) }
 }
 
 async fn dispatch(app: &Arc<App>, parts: &Parts, query: Query, body: Bytes) -> Result<Reply, ApiError> {

@@ -46,6 +46,10 @@ impl Patch {
             "application/strategic-merge-patch+json" if !resource.custom => {
                 Err(ApiError::bad_request("a strategic merge patch must be an object"))
             }
+            "application/apply-patch+yaml" => Err(ApiError::unsupported_media_type(
+                "application/apply-patch+yaml: this server does not do server-side apply, use a merge patch",
+                ACCEPTED,
+            )),
             other => Err(ApiError::unsupported_media_type(other, ACCEPTED)),
         }
     }

@@ -44,7 +44,10 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value) {
             fill(object, "spec", json!({"type": "ClusterIP", "sessionAffinity": "None"}));
             set_field(object, "status", Some(json!({"loadBalancer": {}})));
         }
-        ("", "secrets") => fill_root(object, json!({"type": "Opaque"})),
+        ("", "secrets") => {
+            encode_secret(object);
+            fill_root(object, json!({"type": "Opaque"}));
+        }
         (EXTENSIONS, CRDS) => {
             crd::complete(object);
             crd::set_established(object);
@@ -54,6 +57,24 @@ pub(crate) fn prepare_create(resource: &Resource, object: &mut Value) {
             set_meta(object, "finalizers", Some(finalizers));
         }
         _ => {}
+    }
+}
+
+/// Whether a finalizer in the spec, which only namespaces have, still holds the object.
+pub(crate) fn held_by_spec(resource: &Resource, object: &Value) -> bool {
+    resource.is("", "namespaces") && object.pointer("/spec/finalizers").is_some()
+}
+
+/// `stringData` is written in plain text and kept, like all data of a Secret, in base64.
+fn encode_secret(secret: &mut Value) {
+    use base64::Engine as _;
+    let Some(plain) = secret.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
+    for (key, text) in plain.as_object().into_iter().flatten() {
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text.as_str().unwrap_or_default());
+        if !secret["data"].is_object() {
+            secret["data"] = json!({});
+        }
+        secret["data"][key.as_str()] = encoded.into();
     }
 }
 
@@ -82,6 +103,9 @@ pub(crate) fn prepare_update(resource: &Resource, part: Part, old: &Value, new: 
             }
             if resource.is("", "pods") {
                 fill(new, "spec", pod_defaults());
+            }
+            if resource.is("", "secrets") {
+                encode_secret(new);
             }
             if resource.is("", "namespaces") {
                 set_field(new, "spec", old.get("spec").cloned());

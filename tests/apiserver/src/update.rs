@@ -92,7 +92,7 @@ fn write(call: &Call<'_>, current: &Object, new: Value) -> Result<Arc<Object>, W
     let done = object::is_terminating(&new)
         && object::finalizers(&new).is_empty()
         && grace == 0
-        && new.pointer("/spec/finalizers").is_none();
+        && !strategy::held_by_spec(resource, &new);
     if !done {
         return store.replace(&resource.bucket, current.revision, new, resource.shape);
     }

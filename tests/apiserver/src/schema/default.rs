@@ -4,30 +4,23 @@ use serde_json::Value;
 
 use super::{Additional, Schema};
 
-/// Fills in what is missing, from the outside in: a default may itself want filling.
+/// Fills in what is missing, from the outside in: a default may itself want filling. A null that the schema
+/// does not allow counts as absent.
 pub(super) fn apply(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(map) => {
+            map.retain(|name, value| {
+                let strict = schema.field(name).is_some_and(|known| !known.nullable && !accepts_all(known));
+                !(strict && value.is_null())
+            });
             for (name, property) in &schema.properties {
-                // A null that the schema does not allow counts as absent where a default stands.
-                if property.default.is_some()
-                    && !property.nullable
-                    && map.get(name).is_some_and(Value::is_null)
-                {
-                    map.remove(name);
-                }
                 if let Some(default) = property.default.as_ref().filter(|_| !map.contains_key(name)) {
                     map.insert(name.clone(), default.clone());
                 }
-                if let Some(field) = map.get_mut(name) {
-                    apply(property, field);
-                }
             }
-            if let Additional::Schema(schema_of_values) = &schema.additional {
-                for (name, field) in map.iter_mut() {
-                    if !schema.properties.contains_key(name) {
-                        apply(schema_of_values, field);
-                    }
+            for (name, field) in map.iter_mut() {
+                if let Some(known) = schema.field(name) {
+                    apply(known, field);
                 }
             }
         }
@@ -38,6 +31,11 @@ pub(super) fn apply(schema: &Schema, value: &mut Value) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// A node without a type keeps whatever it gets.
+fn accepts_all(schema: &Schema) -> bool {
+    schema.kind.is_none() && !schema.int_or_string
 }
 
 pub(super) fn any(schema: &Schema) -> bool {

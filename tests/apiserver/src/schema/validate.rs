@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Additional, Limits, ListKind, Schema, Type, correlated};
+use super::{Limits, ListKind, Schema, Type, correlated};
 use crate::field::{Cause, FieldError, child, item};
 
 /// Validates everything of a whole object but its envelope.
@@ -45,10 +45,7 @@ fn fields(
             continue;
         }
         let Some(known) = schema.field(name) else { continue };
-        let in_map =
-            !schema.properties.contains_key(name) && matches!(schema.additional, Additional::Schema(_));
-        // Fields of a map are written like items, because their names are data.
-        let path = if in_map { item(path, name) } else { child(path, name) };
+        let path = child(path, name);
         walk(known, value, old.and_then(|old| old.get(name)), &path, errors);
     }
 }
