@@ -10,6 +10,7 @@ mod default;
 mod format;
 mod parse;
 mod prune;
+mod references;
 mod structural;
 mod validate;
 

@@ -12,7 +12,7 @@ use kube_cel::{CompiledSchema, ErrorKind, compile_schema, validate_compiled};
 use serde_json::{Map, Value};
 
 use super::validate::type_name;
-use super::{Additional, ListKind, Schema, correlated};
+use super::{Additional, ListKind, Schema, correlated, references};
 use crate::field::{Cause, FieldError, child, item};
 
 /// A rule longer than this is refused: nothing here bounds the cost of evaluating one.
@@ -53,9 +53,15 @@ impl Rules {
         let mut node = Value::Object(map.clone());
         strip_nested(&mut node, true);
         let compiled = compile_schema(&node);
+        let root = path.ends_with("openAPIV3Schema");
+        let schema = Value::Object(map.clone());
         for (index, result) in compiled.validations.iter().enumerate() {
-            if let Err(error) = result {
-                let detail = format!("compilation failed: {error}");
+            let wrong = match result {
+                Ok(rule) => references::check(rule.program.expression(), &schema, root),
+                Err(error) => vec![error.to_string()],
+            };
+            for what in wrong {
+                let detail = format!("compilation failed: {what}");
                 errors.push(FieldError::new(Cause::Invalid, child(&item(&base, index), "rule"), detail));
             }
         }

@@ -39,7 +39,7 @@ struct SprocketStatus {
 
 async fn sprockets(world: &World) -> Api<Sprocket> {
     let crds: Api<CustomResourceDefinition> = Api::all(world.client.clone());
-    let name = Sprocket::crd().name_any();
+    let name = kube::ResourceExt::name_any(&Sprocket::crd());
     // On a server that is not ours the kind may be left from an earlier run.
     match crds.create(&PostParams::default(), &Sprocket::crd()).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}

@@ -225,6 +225,7 @@ async fn a_definition_is_established_and_served_and_bad_ones_are_refused() {
         json!({"type": "object", "properties": {"a": {"type": "array"}}}),
         json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}),
         json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.x =="}]}),
+        json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.undeclared == 1"}]}),
     ] {
         eprintln!("{spec}");
         world.post(crds, &definition(spec)).await.refused(422, "Invalid");
