@@ -24,6 +24,11 @@ pub mod machine;
 pub mod negotiation;
 mod state;
 
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod simulation;
+
 pub use action::{Action, Actions, Farewell, Keep, Reason};
 pub use event::{Endpoints, Event, Loss, Side, Stop};
 pub use machine::Peer;

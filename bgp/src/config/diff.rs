@@ -60,3 +60,80 @@ fn export_differs(before: &PeerConfig, after: &PeerConfig) -> bool {
 fn differs<T: PartialEq>(before: &Arc<T>, after: &Arc<T>) -> bool {
     !Arc::ptr_eq(before, after) && before != after
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::config::{Asn, HoldTime, RouterId};
+    use crate::peer::negotiation::tests::config as peer;
+    use crate::policy::Policy;
+
+    fn key(last: u8) -> PeerKey {
+        PeerKey::Address(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn config(peers: impl IntoIterator<Item = (u8, PeerConfig)>) -> Config {
+        Config {
+            local_as: Asn(1),
+            router_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 1)).unwrap(),
+            cluster_id: None,
+            listen: Vec::new(),
+            peers: peers.into_iter().map(|(last, peer)| (key(last), peer)).collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    fn changed(change: impl FnOnce(&mut PeerConfig)) -> Vec<(PeerKey, Step)> {
+        let mut after = peer(1, 1);
+        change(&mut after);
+        diff(&config([(2, peer(1, 1))]), &config([(2, after)]))
+    }
+
+    #[test]
+    fn an_equal_configuration_needs_nothing() {
+        assert_eq!(changed(|_| ()), []);
+        // Compiled anew, and equal.
+        assert_eq!(changed(|peer| peer.import = Arc::new(Policy::accept_all())), []);
+    }
+
+    #[test]
+    fn peers_come_and_go() {
+        let steps =
+            diff(&config([(2, peer(1, 1)), (3, peer(1, 1))]), &config([(3, peer(1, 1)), (4, peer(1, 1))]));
+        assert_eq!(steps, [(key(2), Step::Close), (key(4), Step::Open)]);
+    }
+
+    #[test]
+    fn policies_never_reset_a_session() {
+        assert_eq!(changed(|peer| peer.import = Arc::new(Policy::reject_all())), [(key(2), Step::Refresh)]);
+        assert_eq!(changed(|peer| peer.export = Arc::new(Policy::reject_all())), [(key(2), Step::Reexport)]);
+        let both = changed(|peer| {
+            peer.import = Arc::new(Policy::reject_all());
+            peer.reflector_client = true;
+        });
+        assert_eq!(both, [(key(2), Step::Refresh), (key(2), Step::Reexport)]);
+    }
+
+    #[test]
+    fn what_stands_in_open_resets_and_says_why() {
+        let hold = changed(|peer| peer.hold_time = HoldTime::NEVER);
+        assert_eq!(hold, [(key(2), Step::Reset("hold time"))]);
+        // A reset announces everything anyway.
+        let both = changed(|peer| {
+            peer.families = crate::config::Families::NONE;
+            peer.export = Arc::new(Policy::reject_all());
+        });
+        assert_eq!(both, [(key(2), Step::Reset("address families"))]);
+        let mut renamed = config([(2, peer(1, 1))]);
+        renamed.router_id = RouterId::try_from(Ipv4Addr::new(10, 0, 0, 9)).unwrap();
+        assert_eq!(diff(&config([(2, peer(1, 1))]), &renamed), [(key(2), Step::Reset("router id"))]);
+    }
+
+    #[test]
+    fn names_and_dialling_change_nothing_for_routes() {
+        assert_eq!(changed(|peer| peer.name = "other".to_owned()), []);
+        assert_eq!(changed(|peer| peer.passive = true), []);
+    }
+}

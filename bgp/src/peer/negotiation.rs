@@ -109,7 +109,7 @@ pub(super) fn negotiate(
 }
 
 #[cfg(test)]
-pub(in crate::peer) mod tests {
+pub(crate) mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
 
@@ -125,7 +125,7 @@ pub(in crate::peer) mod tests {
         Endpoints { local: "192.0.2.1:179".parse().unwrap(), remote: "192.0.2.2:179".parse().unwrap() }
     }
 
-    pub(in crate::peer) fn config(local_as: u32, remote_as: u32) -> PeerConfig {
+    pub(crate) fn config(local_as: u32, remote_as: u32) -> PeerConfig {
         PeerConfig {
             name: "test".to_owned(),
             origin: PeerOrigin::Configured,

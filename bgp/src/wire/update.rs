@@ -4,6 +4,8 @@
 //! Written is always the classic one, for IPv6 the multiprotocol one.
 
 mod encode;
+#[cfg(test)]
+mod vectors;
 
 pub use encode::{TooBig, announce, end_of_rib, withdraw};
 

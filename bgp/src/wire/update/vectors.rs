@@ -1,0 +1,335 @@
+//! Every attribute, right and wrong, from inside and outside the AS, with what it must cost (RFC 7606).
+//!
+//! The prefix 10.1.2.0/24 is announced beside the attribute: it is used, withdrawn, or the session ends.
+
+use super::*;
+use crate::config::{Asn, Families};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Cost {
+    /// Nothing is wrong.
+    Nothing,
+    /// The attribute is dropped.
+    Discard,
+    /// The prefix is withdrawn.
+    Withdraw,
+    /// The session ends with this NOTIFICATION.
+    Reset(u8, u8),
+}
+use Cost::{Discard, Nothing, Reset, Withdraw};
+
+const PREFIX: [u8; 4] = [24, 10, 1, 2];
+const ORIGIN: &[u8] = &[0x40, 1, 1, 0];
+const AS_PATH: &[u8] = &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
+const NEXT_HOP: &[u8] = &[0x40, 3, 4, 192, 0, 2, 1];
+
+pub(super) fn context(external: bool) -> Context {
+    Context {
+        external_peer: external.then_some(Asn(65001)),
+        four_octet: true,
+        families: Families::dual(),
+        max_message: 4096,
+    }
+}
+
+fn body(attributes: &[&[u8]], nlri: &[u8]) -> Vec<u8> {
+    let list = attributes.concat();
+    let mut body = vec![0, 0];
+    body.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
+    body.extend(list);
+    body.extend(nlri);
+    body
+}
+
+fn cost(body: &[u8], context: &Context) -> Cost {
+    let prefix = Ipv4Prefix::new([10, 1, 2, 0].into(), 24).unwrap();
+    match decode(body, context) {
+        Err(error) => {
+            assert_eq!(error.disposition(), Disposition::SessionReset);
+            let (code, subcode) = error.notification().cause.codes();
+            Reset(code, subcode)
+        }
+        Ok(update) if update.ipv4.announced.is_empty() => {
+            assert!(update.ipv4.withdrawn.contains(&prefix), "treat-as-withdraw that forgot to withdraw");
+            assert!(update.attributes.is_none());
+            Withdraw
+        }
+        Ok(update) => {
+            assert_eq!(update.ipv4.announced[0].prefixes, [prefix]);
+            assert!(update.ipv4.withdrawn.is_empty());
+            if update.faults.is_empty() { Nothing } else { Discard }
+        }
+    }
+}
+
+/// What is wrong, the attributes, the cost from outside and from inside the AS.
+type Row = (&'static str, &'static [&'static [u8]], Cost, Cost);
+
+const TABLE: &[Row] = &[
+    ("nothing", &[ORIGIN, AS_PATH, NEXT_HOP], Nothing, Nothing),
+    ("extended length where it is not needed", &[&[0x50, 1, 0, 1, 0], AS_PATH, NEXT_HOP], Nothing, Nothing),
+    // RFC 7606 §7.1
+    ("ORIGIN of two octets", &[&[0x40, 1, 2, 0, 0], AS_PATH, NEXT_HOP], Withdraw, Withdraw),
+    ("ORIGIN undefined", &[&[0x40, 1, 1, 3], AS_PATH, NEXT_HOP], Withdraw, Withdraw),
+    ("ORIGIN with optional flag", &[&[0xc0, 1, 1, 0], AS_PATH, NEXT_HOP], Withdraw, Withdraw),
+    ("ORIGIN missing", &[AS_PATH, NEXT_HOP], Withdraw, Withdraw),
+    ("ORIGIN twice, second wrong", &[ORIGIN, &[0x40, 1, 1, 9], AS_PATH, NEXT_HOP], Discard, Discard),
+    // §7.2
+    ("AS_PATH empty", &[ORIGIN, &[0x40, 2, 0], NEXT_HOP], Withdraw, Nothing),
+    ("AS_PATH missing", &[ORIGIN, NEXT_HOP], Withdraw, Withdraw),
+    ("AS_PATH segment of no AS", &[ORIGIN, &[0x40, 2, 2, 2, 0], NEXT_HOP], Withdraw, Withdraw),
+    (
+        "AS_PATH segment overrun",
+        &[ORIGIN, &[0x40, 2, 6, 2, 2, 0, 0, 0xfd, 0xe9], NEXT_HOP],
+        Withdraw,
+        Withdraw,
+    ),
+    (
+        "AS_PATH one octet left",
+        &[ORIGIN, &[0x40, 2, 7, 2, 1, 0, 0, 0xfd, 0xe9, 2], NEXT_HOP],
+        Withdraw,
+        Withdraw,
+    ),
+    ("AS_PATH confederation", &[ORIGIN, &[0x40, 2, 6, 3, 1, 0, 0, 0xfd, 0xe9], NEXT_HOP], Withdraw, Withdraw),
+    (
+        "AS_PATH with AS 0",
+        &[ORIGIN, &[0x40, 2, 10, 2, 2, 0, 0, 0xfd, 0xe9, 0, 0, 0, 0], NEXT_HOP],
+        Withdraw,
+        Withdraw,
+    ),
+    (
+        "AS_PATH of another first AS",
+        &[ORIGIN, &[0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xea], NEXT_HOP],
+        Withdraw,
+        Nothing,
+    ),
+    // §7.3
+    ("NEXT_HOP of three octets", &[ORIGIN, AS_PATH, &[0x40, 3, 3, 192, 0, 2]], Withdraw, Withdraw),
+    ("NEXT_HOP missing", &[ORIGIN, AS_PATH], Withdraw, Withdraw),
+    ("NEXT_HOP multicast", &[ORIGIN, AS_PATH, &[0x40, 3, 4, 224, 0, 0, 1]], Withdraw, Withdraw),
+    ("NEXT_HOP zero", &[ORIGIN, AS_PATH, &[0x40, 3, 4, 0, 0, 0, 0]], Withdraw, Withdraw),
+    // §7.4
+    ("MED", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 4, 4, 0, 0, 0, 1]], Nothing, Nothing),
+    ("MED of three octets", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 4, 3, 0, 0, 0]], Withdraw, Withdraw),
+    ("MED transitive", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 4, 4, 0, 0, 0, 1]], Withdraw, Withdraw),
+    // §7.5
+    ("LOCAL_PREF", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 5, 4, 0, 0, 0, 1]], Nothing, Nothing),
+    (
+        "LOCAL_PREF of five octets",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 5, 5, 0, 0, 0, 1, 0]],
+        Nothing,
+        Withdraw,
+    ),
+    // §7.6, §7.7
+    ("ATOMIC_AGGREGATE", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 6, 0]], Nothing, Nothing),
+    ("ATOMIC_AGGREGATE of one octet", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 6, 1, 0]], Discard, Discard),
+    ("AGGREGATOR", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 7, 8, 0, 0, 0, 1, 1, 1, 1, 1]], Nothing, Nothing),
+    (
+        "AGGREGATOR of two-octet form",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 7, 6, 0, 1, 1, 1, 1, 1]],
+        Discard,
+        Discard,
+    ),
+    (
+        "AGGREGATOR of AS 0",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 7, 8, 0, 0, 0, 0, 1, 1, 1, 1]],
+        Discard,
+        Discard,
+    ),
+    (
+        "AGGREGATOR well-known",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 7, 6, 0, 1, 1, 1, 1, 1]],
+        Withdraw,
+        Withdraw,
+    ),
+    // §7.8 and RFC 4360, RFC 8092
+    ("COMMUNITIES", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 8, 4, 0, 1, 0, 2]], Nothing, Nothing),
+    ("COMMUNITIES partial", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xe0, 8, 4, 0, 1, 0, 2]], Nothing, Nothing),
+    ("COMMUNITIES empty", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 8, 0]], Withdraw, Withdraw),
+    (
+        "COMMUNITIES of five octets",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 8, 5, 0, 1, 0, 2, 0]],
+        Withdraw,
+        Withdraw,
+    ),
+    (
+        "EXTENDED of seven octets",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 16, 7, 0, 1, 0, 2, 0, 0, 0]],
+        Withdraw,
+        Withdraw,
+    ),
+    ("EXTENDED", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 16, 8, 0, 1, 0, 2, 0, 0, 0, 0]], Nothing, Nothing),
+    (
+        "LARGE of eleven",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 32, 11, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]],
+        Withdraw,
+        Withdraw,
+    ),
+    (
+        "LARGE",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 32, 12, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]],
+        Nothing,
+        Nothing,
+    ),
+    // §7.9, §7.10
+    ("ORIGINATOR_ID", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 9, 4, 1, 1, 1, 1]], Nothing, Nothing),
+    (
+        "ORIGINATOR_ID of three octets",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 9, 3, 1, 1, 1]],
+        Nothing,
+        Withdraw,
+    ),
+    ("CLUSTER_LIST", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 10, 4, 1, 1, 1, 1]], Nothing, Nothing),
+    (
+        "CLUSTER_LIST of six octets",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 10, 6, 1, 1, 1, 1, 1, 1]],
+        Nothing,
+        Withdraw,
+    ),
+    // §7.11, §5.3
+    ("MP_REACH of nothing", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 14, 0]], Reset(3, 9), Reset(3, 9)),
+    (
+        "MP_REACH with a next hop of 24",
+        &[
+            ORIGIN,
+            AS_PATH,
+            NEXT_HOP,
+            &[
+                0x80, 14, 29, 0, 2, 1, 24, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19,
+                20, 21, 22, 23, 24, 0,
+            ],
+        ],
+        Reset(3, 9),
+        Reset(3, 9),
+    ),
+    (
+        "MP_REACH of a family nobody speaks",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 14, 5, 0x40, 4, 70, 0, 0]],
+        Nothing,
+        Nothing,
+    ),
+    (
+        "MP_UNREACH with a prefix of 129 bits",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 15, 4, 0, 2, 1, 129]],
+        Reset(3, 10),
+        Reset(3, 10),
+    ),
+    (
+        "MP_UNREACH twice",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 15, 3, 0, 2, 1], &[0x80, 15, 3, 0, 2, 1]],
+        Reset(3, 9),
+        Reset(3, 9),
+    ),
+    // Unknown ones
+    ("unknown, optional, transitive", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 99, 2, 1, 2]], Nothing, Nothing),
+    (
+        "unknown, optional, not transitive",
+        &[ORIGIN, AS_PATH, NEXT_HOP, &[0x80, 99, 2, 1, 2]],
+        Nothing,
+        Nothing,
+    ),
+    ("unknown, well-known", &[ORIGIN, AS_PATH, NEXT_HOP, &[0x40, 99, 2, 1, 2]], Withdraw, Withdraw),
+    ("entropy label of June 2023", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 28, 1, 1]], Nothing, Nothing),
+    ("prefix-SID of May 2025", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xe0, 40, 4, 0, 0, 0, 0]], Nothing, Nothing),
+    // §4: the list ends inside an attribute
+    ("list ends in a value", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 8, 8, 0, 1, 0, 2]], Withdraw, Withdraw),
+    ("list ends in a head", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xc0, 8]], Withdraw, Withdraw),
+    ("list ends in an extended length", &[ORIGIN, AS_PATH, NEXT_HOP, &[0xd0, 8, 0]], Withdraw, Withdraw),
+];
+
+#[test]
+fn every_fault_costs_what_rfc_7606_says() {
+    for (what, attributes, outside, inside) in TABLE {
+        let body = body(attributes, &PREFIX);
+        assert_eq!(cost(&body, &context(true)), *outside, "{what}, from outside");
+        assert_eq!(cost(&body, &context(false)), *inside, "{what}, from inside");
+    }
+}
+
+#[test]
+fn a_fault_beside_no_prefix_at_all_ends_the_session() {
+    // RFC 7606 §5.2.
+    let body = body(&[&[0x40, 1, 1, 3], AS_PATH], &[]);
+    assert_eq!(decode(&body, &context(false)).unwrap_err().fault, Fault::NoPrefixes);
+}
+
+#[test]
+fn what_cannot_be_located_ends_the_session() {
+    for (body, expected) in [
+        (vec![0, 5, 0, 0], (3, 1)),
+        (vec![0, 0, 0, 9, 1], (3, 1)),
+        (vec![0, 0, 0], (3, 1)),
+        (vec![0, 2, 33, 1, 0, 0], (3, 10)),
+        (vec![0, 2, 24, 1, 0, 0], (3, 10)),
+        (body(&[ORIGIN, AS_PATH, NEXT_HOP], &[33, 1, 2, 3, 4, 5]), (3, 10)),
+        (body(&[ORIGIN, AS_PATH, NEXT_HOP], &[24, 1]), (3, 10)),
+    ] {
+        let error = decode(&body, &context(false)).unwrap_err();
+        assert_eq!(error.notification().cause.codes(), expected, "{body:?}");
+    }
+}
+
+#[test]
+fn what_comes_from_outside_and_is_for_inside_is_dropped() {
+    let list: &[&[u8]] = &[
+        ORIGIN,
+        AS_PATH,
+        NEXT_HOP,
+        &[0x40, 5, 4, 0, 0, 0, 1],
+        &[0x80, 9, 4, 1, 1, 1, 1],
+        &[0x80, 10, 4, 1, 1, 1, 1],
+        &[0xc0, 28, 1, 1],
+    ];
+    let outside = decode(&body(list, &PREFIX), &context(true)).unwrap().attributes.unwrap();
+    assert_eq!((outside.local_pref, outside.originator_id, outside.cluster_list.len()), (None, None, 0));
+    assert!(outside.unknown.is_empty());
+    let inside = decode(&body(list, &PREFIX), &context(false)).unwrap().attributes.unwrap();
+    assert_eq!((inside.local_pref, inside.cluster_list.len(), inside.unknown.len()), (Some(1), 1, 1));
+}
+
+#[test]
+fn the_end_of_rib_is_known_in_both_forms() {
+    let v4 = decode(&[0, 0, 0, 0], &context(false)).unwrap();
+    assert!(v4.ipv4.end_of_rib && v4.ipv6.is_empty());
+    let v6 = decode(&body(&[&[0x80, 15, 3, 0, 2, 1]], &[]), &context(false)).unwrap();
+    assert!(v6.ipv6.end_of_rib && v6.ipv4.is_empty());
+}
+
+#[test]
+fn ipv6_next_hops_of_both_lengths_are_read() {
+    let reach = |next_hop: &[u8]| {
+        let mut value = vec![0, 2, 1, u8::try_from(next_hop.len()).unwrap()];
+        value.extend(next_hop);
+        value.extend([0, 64, 0xfd, 0, 0, 1, 0, 0, 0, 0]);
+        let mut attribute = vec![0x80, 14, u8::try_from(value.len()).unwrap()];
+        attribute.extend(value);
+        // A legacy next hop of zeros beside it says nothing.
+        let list = body(&[ORIGIN, AS_PATH, &[0x40, 3, 4, 0, 0, 0, 0], &attribute], &[]);
+        let update = decode(&list, &context(false)).unwrap();
+        assert!(update.faults.is_empty(), "{:?}", update.faults);
+        update.ipv6.announced[0].next_hop
+    };
+    let global: std::net::Ipv6Addr = "fd00::1".parse().unwrap();
+    let local: std::net::Ipv6Addr = "fe80::1".parse().unwrap();
+    assert_eq!(reach(&global.octets()), NextHop { address: global.into(), link_local: None });
+    let both = [global.octets(), local.octets()].concat();
+    assert_eq!(reach(&both), NextHop { address: global.into(), link_local: Some(local) });
+    let twice = [local.octets(), local.octets()].concat();
+    assert_eq!(reach(&twice), NextHop { address: local.into(), link_local: None });
+    let only = [[0; 16], local.octets()].concat();
+    assert_eq!(reach(&only), NextHop { address: local.into(), link_local: None });
+}
+
+#[test]
+fn a_two_octet_peer_passes_great_numbers_in_as4_path() {
+    let narrow = Context { four_octet: false, ..context(false) };
+    // 65001 23456 {…}: the last two hops are known in full.
+    let path: &[u8] = &[0x40, 2, 8, 2, 3, 0xfd, 0xe9, 0x5b, 0xa0, 0x5b, 0xa0];
+    let as4: &[u8] = &[0xc0, 17, 10, 2, 2, 0, 1, 0, 0, 0, 2, 0, 0];
+    let update = decode(&body(&[ORIGIN, path, NEXT_HOP, as4], &PREFIX), &narrow).unwrap();
+    assert_eq!(update.attributes.unwrap().as_path.to_string(), "65001 65536 131072");
+    // Longer than the path itself: not to be trusted.
+    let long: &[u8] = &[0xc0, 17, 18, 2, 4, 0, 1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0];
+    let update = decode(&body(&[ORIGIN, path, NEXT_HOP, long], &PREFIX), &narrow).unwrap();
+    assert_eq!(update.attributes.unwrap().as_path.to_string(), "65001 23456 23456");
+}

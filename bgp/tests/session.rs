@@ -1,0 +1,252 @@
+//! Sessions over real TCP on loopback: both ends dial, and meet.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use caracal_bgp::net::session::spawn;
+use caracal_bgp::net::{Directory, Listeners, Report, ReportEvent, SessionHandle};
+use caracal_bgp::peer::{SessionState, Stop};
+use caracal_bgp::policy::Policy;
+use caracal_bgp::wire::attribute::{AsPath, AttributeSet, NextHop};
+use caracal_bgp::wire::nlri::Ipv4Prefix;
+use caracal_bgp::wire::notification::Cease;
+use caracal_bgp::wire::update;
+use caracal_bgp::{
+    Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// Nothing here may take longer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct End {
+    address: Ipv4Addr,
+    port: u16,
+    directory: Arc<Directory>,
+    _listeners: Listeners,
+}
+
+impl End {
+    fn new(address: Ipv4Addr) -> End {
+        let directory = Arc::new(Directory::default());
+        let listeners = Listeners::bind(&[SocketAddr::from((address, 0))], &directory).unwrap();
+        let port = listeners.addresses()[0].port();
+        End { address, port, directory, _listeners: listeners }
+    }
+
+    fn config(&self, other: &End) -> PeerConfig {
+        PeerConfig {
+            name: other.address.to_string(),
+            origin: PeerOrigin::Configured,
+            remote: SocketAddr::from((other.address, other.port)),
+            remote_as: Asn(64512),
+            local_as: Asn(64512),
+            local_address: Some(IpAddr::from(self.address)),
+            passive: false,
+            hold_time: HoldTime::try_from(9).unwrap(),
+            keepalive: None,
+            connect_retry: Duration::from_millis(200),
+            families: Families::dual(),
+            reflector_client: false,
+            next_hop: NextHopMode::Auto,
+            local_next_hops: LocalNextHops::default(),
+            multihop: None,
+            import: Arc::new(Policy::accept_all()),
+            export: Arc::new(Policy::accept_all()),
+        }
+    }
+
+    fn open(&self, config: PeerConfig) -> Speaker {
+        let key = PeerKey::Address(config.remote.ip());
+        let (to_rib, reports) = mpsc::channel::<Report>(4);
+        let id = RouterId::try_from(self.address).unwrap();
+        let session = spawn(key, Arc::new(config), id, to_rib);
+        self.directory.insert(key.address(), session.incoming());
+        Speaker { session, reports }
+    }
+}
+
+struct Speaker {
+    session: SessionHandle,
+    reports: mpsc::Receiver<Report>,
+}
+
+impl Speaker {
+    async fn report(&mut self) -> ReportEvent {
+        timeout(LIMIT, self.reports.recv()).await.expect("a report in time").expect("a session").event
+    }
+
+    /// Waits until the session is up and stays so; what came up may have been the loser of a collision.
+    async fn established(&mut self) -> mpsc::Sender<bytes::Bytes> {
+        loop {
+            if let ReportEvent::Up { writer, .. } = self.report().await {
+                return writer;
+            }
+        }
+    }
+
+    async fn state(&self, wanted: SessionState) {
+        let mut watch = self.session.watch();
+        let reached = watch.wait_for(|status| status.state == wanted);
+        timeout(LIMIT, reached).await.expect("the state in time").unwrap();
+    }
+}
+
+fn ends(round: u8) -> (End, End) {
+    (End::new(Ipv4Addr::new(127, 71, round, 1)), End::new(Ipv4Addr::new(127, 71, round, 2)))
+}
+
+fn message(third: u8, next_hop: Ipv4Addr) -> bytes::Bytes {
+    let mut out = BytesMut::new();
+    let set = AttributeSet { as_path: AsPath::default(), local_pref: Some(100), ..AttributeSet::default() };
+    let context = caracal_bgp::wire::Context {
+        external_peer: None,
+        four_octet: true,
+        families: Families::dual(),
+        max_message: 4096,
+    };
+    let prefix = Ipv4Prefix::new(Ipv4Addr::new(10, 1, third, 0), 24).unwrap();
+    update::announce(&set, &NextHop::from(IpAddr::from(next_hop)), &[prefix], &context, &mut out).unwrap();
+    out.freeze()
+}
+
+/// Until the peers hold one and the same connection: a route written by one arrives at the other.
+async fn exchange(from: &mut Speaker, writer: mpsc::Sender<bytes::Bytes>, to: &mut Speaker, third: u8) {
+    let mut writer = writer;
+    let words = message(third, Ipv4Addr::new(192, 0, 2, 1));
+    // A failure means that a collision took this connection: the next one is reported.
+    let mut sent = writer.send(words.clone()).await.is_ok();
+    loop {
+        tokio::select! {
+            report = to.report() => if let ReportEvent::Update(update) = report {
+                let prefix = update.ipv4.announced[0].prefixes[0];
+                assert!(sent);
+                assert_eq!(prefix, Ipv4Prefix::new(Ipv4Addr::new(10, 1, third, 0), 24).unwrap());
+                return;
+            },
+            // A collision took the connection that was up first.
+            report = from.report() => if let ReportEvent::Up { writer: next, .. } = report {
+                writer = next;
+                sent |= writer.send(words.clone()).await.is_ok();
+            },
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_speakers_that_dial_at_once_meet_in_every_round() {
+    for round in 0..60 {
+        let (a, b) = ends(round);
+        let (mut left, mut right) = (a.open(a.config(&b)), b.open(b.config(&a)));
+        let to_right = left.established().await;
+        let to_left = right.established().await;
+        exchange(&mut left, to_right, &mut right, 1).await;
+        drop(to_left);
+        left.state(SessionState::Established).await;
+        right.state(SessionState::Established).await;
+        tokio::join!(
+            left.session.stop(Stop::Cease(Cease::Shutdown)),
+            right.session.stop(Stop::Cease(Cease::Shutdown))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_whose_connection_is_torn_comes_back() {
+    let (a, b) = ends(200);
+    let (mut left, mut right) = (a.open(a.config(&b)), b.open(b.config(&a)));
+    left.established().await;
+    right.established().await;
+    left.state(SessionState::Established).await;
+    // The other end dies without a word and is started again.
+    right.session.stop(Stop::Silent).await;
+    loop {
+        if let ReportEvent::Down(_) = left.report().await {
+            break;
+        }
+    }
+    let Speaker { session, reports } = b.open(b.config(&a));
+    right = Speaker { session, reports };
+    let to_right = left.established().await;
+    right.established().await;
+    exchange(&mut left, to_right, &mut right, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_passive_peer_is_reached_by_the_one_that_dials() {
+    let (a, b) = ends(201);
+    let mut passive = a.config(&b);
+    passive.passive = true;
+    let mut left = a.open(passive);
+    let mut right = b.open(b.config(&a));
+    let to_right = left.established().await;
+    right.established().await;
+    exchange(&mut left, to_right, &mut right, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_rib_queue_stops_reading_and_the_session_stands() {
+    let (a, b) = ends(202);
+    let (mut left, mut right) = (a.open(a.config(&b)), b.open(b.config(&a)));
+    let mut to_right = left.established().await;
+    right.established().await;
+    // Let a collision settle before the flood.
+    exchange(&mut left, to_right.clone(), &mut right, 0).await;
+    if to_right.is_closed() {
+        to_right = left.established().await;
+    }
+    // The right end's queue holds four reports and nobody takes them: far more must wait in TCP and with the writer.
+    let flood = tokio::spawn(async move {
+        let mut sent = 0_u32;
+        let batch: bytes::Bytes =
+            (0..=255).flat_map(|third| message(third, Ipv4Addr::new(192, 0, 2, 1))).collect();
+        while sent < 1000 {
+            if to_right.send(batch.clone()).await.is_err() {
+                break;
+            }
+            sent += 1;
+        }
+        sent
+    });
+    tokio::time::sleep(Duration::from_secs(12)).await; // longer than the hold time: that is the point
+    assert!(!flood.is_finished(), "the queue is bounded");
+    assert_eq!(right.session.status().state, SessionState::Established);
+    assert_eq!(left.session.status().state, SessionState::Established);
+    let mut updates = 0;
+    while updates < 256_000 {
+        match right.report().await {
+            ReportEvent::Update(_) => updates += 1,
+            other => panic!("{other:?} after {updates} updates"),
+        }
+    }
+    assert_eq!(flood.await.unwrap(), 1000);
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_with_cease() {
+    use tokio::io::AsyncReadExt;
+    let (a, _) = ends(203);
+    let mut stream = tokio::net::TcpStream::connect((a.address, a.port)).await.unwrap();
+    let mut words = Vec::new();
+    timeout(LIMIT, stream.read_to_end(&mut words)).await.unwrap().unwrap();
+    assert_eq!(words[18..], [3, 6, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_of_another_as_is_told_and_not_dialled_in_a_loop() {
+    let (a, b) = ends(204);
+    let mut wrong = a.config(&b);
+    wrong.remote_as = Asn(65000);
+    let left = a.open(wrong);
+    let right = b.open(b.config(&a));
+    let mut watch = right.session.watch();
+    let told =
+        watch.wait_for(|status| status.last_error.as_ref().is_some_and(|e| e.to_string().contains("2/2")));
+    timeout(LIMIT, told).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await; // a loop would go round thousands of times
+    let opens = left.session.statistics().received.read().open;
+    assert!(opens < 10, "{opens} OPENs in three seconds");
+}
