@@ -33,7 +33,7 @@ pub enum ReportEvent {
         writer: mpsc::Sender<Bytes>,
     },
     /// The peer announced or withdrew. Faulty announcements have already become withdrawals (RFC 7606).
-    Update(Update),
+    Update(Box<Update>),
     /// The peer wants everything of a family again (RFC 2918).
     Refresh(Family),
     /// The session ended.

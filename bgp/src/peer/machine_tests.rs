@@ -87,7 +87,12 @@ fn words(action: &Action) -> Option<(u8, u8)> {
     match action {
         Action::Close(_, Farewell::Notification(words))
         | Action::Refuse(_, Farewell::Notification(words)) => Some(words.cause.codes()),
-        _ => None,
+        Action::Dial
+        | Action::Send(..)
+        | Action::Close(_, Farewell::Silent)
+        | Action::Refuse(_, Farewell::Silent)
+        | Action::Up(..)
+        | Action::Down(..) => None,
     }
 }
 
@@ -408,7 +413,7 @@ proptest! {
                     bench.tick()
                 }
             };
-            for action in actions.to_vec() {
+            for action in actions.iter().cloned() {
                 match action {
                     Action::Dial => {
                         prop_assert!(!dialing && !there.contains(&Side::Active));

@@ -31,6 +31,7 @@ impl fmt::Display for SessionState {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one a peer, and it is running nearly always")]
 pub(super) enum State {
     Stopped,
     Running(Running),

@@ -39,7 +39,7 @@ impl<C: From<Report>> Session<C> {
                 Ok(update) => {
                     self.on(Event::Received(side, Message::Update(body)));
                     self.note_faults(&update.faults);
-                    self.report(ReportEvent::Update(update));
+                    self.report(ReportEvent::Update(Box::new(update)));
                 }
                 Err(error) => self.on(Event::Malformed(side, error)),
             },
