@@ -1,5 +1,7 @@
 //! The codec as a whole: what is written is read again as it was, and no bytes make a decoder panic.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::{Bytes, BytesMut};
