@@ -1,10 +1,11 @@
 //! The CRD manifests, made from the types.
 //!
 //! What the derive writes is finished here: integer formats that API servers do not know are removed (they warn),
-//! and whole-number bounds are written as integers.
+//! whole-number bounds are written as integers, and conditions get the bounds that Kubernetes gives them in its own
+//! definitions (the type they are made from has none).
 
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::{BgpConfiguration, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode, NetworkNodeStatus};
 
@@ -56,9 +57,29 @@ fn finish(value: &mut Value) {
                     map.insert(bound.to_owned(), Value::from(number as i64));
                 }
             }
+            bound_condition(map);
             map.values_mut().for_each(finish);
         }
         Value::Array(items) => items.iter_mut().for_each(finish),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Bounds the fields of `metav1.Condition`, known by its `lastTransitionTime`.
+fn bound_condition(schema: &mut Map<String, Value>) {
+    let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    if !fields.contains_key("lastTransitionTime") {
+        return;
+    }
+    let bounds = [
+        ("type", "maxLength", json!(316)),
+        ("status", "enum", json!(["True", "False", "Unknown"])),
+        ("reason", "maxLength", json!(1024)),
+        ("message", "maxLength", json!(32768)),
+    ];
+    for (field, bound, value) in bounds {
+        if let Some(field) = fields.get_mut(field).and_then(Value::as_object_mut) {
+            field.insert(bound.to_owned(), value);
+        }
     }
 }

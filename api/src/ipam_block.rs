@@ -53,8 +53,11 @@ pub struct IpamBlockSpec {
     pub shared: bool,
     /// Ordinal (decimal, from 0) to allocation, in the compact form of [`AllocationRecord`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 256, "x-kubernetes-map-type" = "atomic"))]
-    #[schemars(inner(length(max = 600)))]
+    #[schemars(extend(
+        "maxProperties" = 256,
+        "x-kubernetes-map-type" = "atomic",
+        "additionalProperties" = {"type": "string", "maxLength": 600}
+    ))]
     pub allocations: BTreeMap<String, String>,
 }
 

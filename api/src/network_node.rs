@@ -54,7 +54,7 @@ pub struct NetworkNodeSpec {
     pub tunnels: TunnelAddresses,
     /// A copy of the Node's labels, so that agents need not watch Nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 256), inner(length(max = 63)))]
+    #[schemars(extend("maxProperties" = 256, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     pub labels: BTreeMap<String, String>,
     /// UID of the Node.
     #[serde(rename = "nodeUID", default)]

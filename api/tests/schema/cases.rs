@@ -1,0 +1,163 @@
+//! The table: resources that are right, wrong, and changed.
+
+use serde_json::{Value, json};
+
+pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
+    vec![
+        ("IPPool", "v4", json!({"cidr": "10.244.0.0/16"})),
+        ("IPPool", "v6", json!({"cidr": "fd00:244::/48", "blockSize": 122, "vxlanMode": "CrossSubnet"})),
+        ("IPPool", "one-block", json!({"cidr": "10.0.0.0/26"})),
+        ("IPPool", "largest-blocks", json!({"cidr": "10.0.0.0/24", "blockSize": 24, "ipipMode": "Always"})),
+        ("IPPool", "smallest-blocks", json!({"cidr": "fd00::/120", "blockSize": 128})),
+        ("IPPool", "uses", json!({"cidr": "10.0.0.0/16", "allowedUses": ["Workload", "Tunnel"]})),
+        ("IPAMConfig", "default", json!({})),
+        ("IPAMConfig", "default", json!({"strictAffinity": false, "maxBlocksPerHost": 4})),
+        ("IPAMBlock", "10-244-0-0-26", block("10.244.0.0/26")),
+        ("BGPConfiguration", "default", json!({"asNumber": 64512, "nodeToNodeMeshEnabled": true})),
+        ("BGPConfiguration", "node.worker-1", json!({"asNumber": 4_294_967_294_u32, "holdTime": 0})),
+        ("BGPPeer", "tor", json!({"peerIP": "192.0.2.1", "asNumber": 65001, "nodeSelector": "rack == 'a'"})),
+        ("BGPPeer", "reflectors", json!({"peerSelector": "has(reflector)", "holdTime": 3})),
+        ("BGPPeer", "one-node", json!({"node": "n1", "peerIP": "[2001:db8::1]:1179", "asNumber": 65001})),
+        ("NetworkNode", "n1", json!({"asNumber": 64512, "ipv4": "172.30.0.11/24", "labels": {"rack": "a"}})),
+        ("NetworkNodeStatus", "n1", json!({})),
+    ]
+}
+
+const CIDR: &str = "cidr must be a network in CIDR form without host bits, such as 10.244.0.0/16";
+const BLOCK_SIZE: &str = "blockSize must be 24 to 32 for IPv4 and 120 to 128 for IPv6";
+const HOLD_TIME: &str = "holdTime is 0 or at least 3 seconds";
+const WHICH_PEER: &str = "name the peer by exactly one of peerIP and peerSelector";
+
+pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> {
+    vec![
+        ("IPPool", "host-bits", json!({"cidr": "10.244.0.1/16"}), CIDR),
+        ("IPPool", "host-bits", json!({"cidr": "fd00:244::1/48"}), CIDR),
+        ("IPPool", "address", json!({"cidr": "10.244.0.0"}), CIDR),
+        ("IPPool", "words", json!({"cidr": "everything"}), CIDR),
+        ("IPPool", "no-cidr", json!({}), ".spec: cidr: Required value"),
+        ("IPPool", "v4-in-v6", json!({"cidr": "fd00:244::/48", "blockSize": 26}), BLOCK_SIZE),
+        ("IPPool", "v6-in-v4", json!({"cidr": "10.0.0.0/16", "blockSize": 122}), BLOCK_SIZE),
+        ("IPPool", "between", json!({"cidr": "10.0.0.0/16", "blockSize": 33}), BLOCK_SIZE),
+        ("IPPool", "between", json!({"cidr": "fd00::/48", "blockSize": 119}), BLOCK_SIZE),
+        ("IPPool", "large", json!({"cidr": "10.0.0.0/16", "blockSize": 23}), "must have minimum 24"),
+        ("IPPool", "large", json!({"cidr": "fd00::/48", "blockSize": 129}), "must have maximum 128"),
+        ("IPPool", "no-block", json!({"cidr": "10.0.0.0/27"}), "the pool is smaller than one block"),
+        ("IPPool", "no-block", json!({"cidr": "fd00::/123"}), "the pool is smaller than one block"),
+        (
+            "IPPool",
+            "no-block",
+            json!({"cidr": "10.0.0.0/28", "blockSize": 24}),
+            "the pool is smaller than one block",
+        ),
+        (
+            "IPPool",
+            "both",
+            json!({"cidr": "10.0.0.0/16", "ipipMode": "Always", "vxlanMode": "CrossSubnet"}),
+            "ipipMode and vxlanMode cannot both be on",
+        ),
+        (
+            "IPPool",
+            "ipip",
+            json!({"cidr": "fd00::/48", "ipipMode": "Always"}),
+            "ipipMode is for IPv4 pools only",
+        ),
+        (
+            "IPPool",
+            "enum",
+            json!({"cidr": "10.0.0.0/16", "ipipMode": "Sometimes"}),
+            "Unsupported value \"Sometimes\"",
+        ),
+        (
+            "IPPool",
+            "case",
+            json!({"cidr": "10.0.0.0/16", "vxlanMode": "always"}),
+            "Unsupported value \"always\"",
+        ),
+        (
+            "IPPool",
+            "use",
+            json!({"cidr": "10.0.0.0/16", "allowedUses": ["Pods"]}),
+            "Unsupported value \"Pods\"",
+        ),
+        ("IPPool", "type", json!({"cidr": "10.0.0.0/16", "disabled": "no"}), "must be of type \"boolean\""),
+        ("IPAMConfig", "mine", json!({}), "the only IPAMConfig is the one named default"),
+        (
+            "IPAMConfig",
+            "default",
+            json!({"strictAffinity": false, "autoAllocateBlocks": false}),
+            "with strictAffinity off, autoAllocateBlocks must be on",
+        ),
+        ("IPAMConfig", "default", json!({"ipCooldownSeconds": 1201}), "must have maximum 1200"),
+        ("IPAMBlock", "b", block("10.244.0.1/26"), "cidr must be a network in CIDR form without host bits"),
+        (
+            "IPAMBlock",
+            "b",
+            with(block("10.244.0.0/26"), "allocations", many()),
+            "must have maxProperties 256",
+        ),
+        (
+            "IPAMBlock",
+            "b",
+            with(block("10.244.0.0/26"), "allocations", json!({"1": "x".repeat(601)})),
+            "must have maxLength 600",
+        ),
+        ("BGPConfiguration", "mine", json!({}), "a BGPConfiguration is named default, or node.<name>"),
+        ("BGPConfiguration", "default", json!({"holdTime": 1}), HOLD_TIME),
+        ("BGPConfiguration", "default", json!({"asNumber": 0}), "must have minimum 1"),
+        (
+            "BGPConfiguration",
+            "default",
+            json!({"asNumber": 4_294_967_295_u32}),
+            "must have maximum 4294967294",
+        ),
+        ("BGPPeer", "p", json!({"asNumber": 65001}), WHICH_PEER),
+        ("BGPPeer", "p", json!({"peerIP": "192.0.2.1", "peerSelector": "all()", "asNumber": 1}), WHICH_PEER),
+        ("BGPPeer", "p", json!({"peerIP": "192.0.2.1"}), "asNumber is required with peerIP"),
+        ("BGPPeer", "p", json!({"peerIP": "192.0.2.1", "asNumber": 0}), "asNumber is required with peerIP"),
+        ("BGPPeer", "p", json!({"peerSelector": "all()", "holdTime": 2}), HOLD_TIME),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerSelector": "all()", "node": "n1", "nodeSelector": "all()"}),
+            "choose nodes by node or by nodeSelector, not both",
+        ),
+        ("BGPPeer", "p", json!({"peerSelector": "all()", "nextHopMode": "Me"}), "Unsupported value \"Me\""),
+    ]
+}
+
+const FIXED: &str = "cidr cannot be changed: make a new pool and delete this one";
+const FIXED_SIZE: &str = "blockSize cannot be changed: make a new pool and delete this one";
+
+type Change = (&'static str, &'static str, Value, Value, Option<&'static str>);
+
+pub(crate) fn changes() -> Vec<Change> {
+    let pool = json!({"cidr": "10.244.0.0/16"});
+    vec![
+        ("IPPool", "p", pool.clone(), with(pool.clone(), "natOutgoing", json!(true)), None),
+        ("IPPool", "p", pool.clone(), with(pool.clone(), "ipipMode", json!("Always")), None),
+        ("IPPool", "p", pool.clone(), json!({"cidr": "10.245.0.0/16"}), Some(FIXED)),
+        ("IPPool", "p", pool.clone(), with(pool.clone(), "blockSize", json!(27)), Some(FIXED_SIZE)),
+        ("IPPool", "p", with(pool.clone(), "blockSize", json!(27)), pool.clone(), Some(FIXED_SIZE)),
+        (
+            "IPAMBlock",
+            "b",
+            block("10.244.0.0/26"),
+            block("10.244.0.64/26"),
+            Some("cidr cannot be changed: the object's name is made from it"),
+        ),
+        ("IPAMBlock", "b", block("10.244.0.0/26"), with(block("10.244.0.0/26"), "shared", json!(true)), None),
+    ]
+}
+
+fn block(cidr: &str) -> Value {
+    json!({"cidr": cidr, "owner": {"kind": "Node", "name": "n1"}, "pool": "p", "poolUID": "u"})
+}
+
+fn with(mut spec: Value, field: &str, value: Value) -> Value {
+    spec[field] = value;
+    spec
+}
+
+fn many() -> Value {
+    (0..257).map(|ordinal| (ordinal.to_string(), json!("h/0///"))).collect::<serde_json::Map<_, _>>().into()
+}
