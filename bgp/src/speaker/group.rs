@@ -138,6 +138,8 @@ impl Lane for V6 {
     }
 }
 
+/// What is awaited for one stay of a member in the group.
+type Awaited<T> = FuturesUnordered<BoxFuture<'static, (PeerSlot, u64, T)>>;
 type Permit = Result<mpsc::OwnedPermit<Bytes>, mpsc::error::SendError<()>>;
 
 /// The state of the task.
@@ -155,8 +157,8 @@ struct Group<P> {
     /// The budget of the last pull.
     budget: usize,
     catching_up: bool,
-    permits: FuturesUnordered<BoxFuture<'static, (PeerSlot, u64, Permit)>>,
-    residues: FuturesUnordered<BoxFuture<'static, (PeerSlot, u64, Option<Residue<P>>)>>,
+    permits: Awaited<Permit>,
+    residues: Awaited<Option<Residue<P>>>,
 }
 
 /// Runs a group until the RIB lets go of it.

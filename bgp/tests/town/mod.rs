@@ -1,5 +1,7 @@
 //! Speakers in one process: speaker `n` of town `t` lives at 127.`t`.0.`n`, all of a town on one port.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests: what it unwraps fails the test")]
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

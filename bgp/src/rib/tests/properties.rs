@@ -23,7 +23,7 @@ fn offer() -> impl Strategy<Value = Offer> {
 }
 
 fn source(peer: u8) -> Source {
-    if peer % 2 == 0 { Source::Ibgp } else { Source::Ebgp }
+    if peer.is_multiple_of(2) { Source::Ibgp } else { Source::Ebgp }
 }
 
 impl World {
