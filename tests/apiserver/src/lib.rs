@@ -11,7 +11,8 @@
 //! What a real cluster does by controllers (owner references, namespaces, CRD clean-up) is in `collect`.
 //!
 //! Departures from a real server: no authentication or authorization yet; server-side apply is refused
-//! (415); `metadata.managedFields` is not recorded; no admission but what the kinds above need; CEL rules
+//! (415), and so are protobuf bodies, which `kubectl create` sends for built-in kinds (`kubectl apply` does
+//! not); `metadata.managedFields` is not recorded; no admission but what the kinds above need; CEL rules
 //! have no cost budget.
 
 mod app;

@@ -12,7 +12,18 @@ use serde_json::{Value, json};
 
 /// Names that are types or bound by macros, not variables of the rule.
 const KNOWN_NAMES: [&str; 13] = [
-    "bool", "bytes", "double", "int", "list", "map", "null_type", "optional", "string", "type", "uint", "duration",
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "optional",
+    "string",
+    "type",
+    "uint",
+    "duration",
     "timestamp",
 ];
 
@@ -51,7 +62,8 @@ impl<'a> Walk<'a> {
             }
             Expr::Call(call) => {
                 let target = call.target.as_deref().and_then(|target| self.visit(target));
-                let arguments: Vec<Option<&Value>> = call.args.iter().map(|argument| self.visit(argument)).collect();
+                let arguments: Vec<Option<&Value>> =
+                    call.args.iter().map(|argument| self.visit(argument)).collect();
                 match call.func_name.as_str() {
                     "_[_]" => element(target.or(arguments.first().copied().flatten())?),
                     _ => None,

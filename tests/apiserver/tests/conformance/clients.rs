@@ -3,9 +3,9 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, conditions, metadata_watcher, wait};
+use kube::runtime::{WatchStreamExt as _, conditions, wait};
 use kube::{Api, CustomResource, CustomResourceExt as _, KubeSchema, ResourceExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -175,7 +175,8 @@ async fn metadata_is_watched_without_the_rest() {
     map.metadata.name = Some("a".to_owned());
     api.create(&PostParams::default(), &map).await.unwrap();
     let config = watcher::Config::default().fields("metadata.name=a");
-    let mut events = metadata_watcher(api, config).applied_objects().boxed();
+    let light: Api<PartialObjectMeta<ConfigMap>> = Api::namespaced(world.client.clone(), &namespace);
+    let mut events = watcher::watcher(light, config).applied_objects().boxed();
     let seen = tokio::time::timeout(PATIENCE, events.try_next()).await.unwrap().unwrap().unwrap();
     assert_eq!(seen.name_any(), "a");
 }

@@ -17,8 +17,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// The server under test.
 pub(crate) struct World {
     pub(crate) client: Client,
-    /// `None` if the server is not ours.
-    pub(crate) server: Option<Server>,
+    /// Keeps the server up as long as the case runs; `None` if it is not ours.
+    _server: Option<Server>,
 }
 
 /// What a server answered.
@@ -80,7 +80,7 @@ impl World {
                 .expect("no provider was installed before");
         });
         let named = std::env::var("CARACAL_CONFORMANCE_URL").ok();
-        let (config, server) = match named.as_deref() {
+        let (mut config, server) = match named.as_deref() {
             Some("kubeconfig") => (kube::Config::infer().await.unwrap(), None),
             Some(url) => (kube::Config::new(url.parse().unwrap()), None),
             None => {
@@ -88,7 +88,9 @@ impl World {
                 (kube::Config::new(server.url().parse().unwrap()), Some(server))
             }
         };
-        Self { client: Client::try_from(config).unwrap(), server }
+        // Refusals are what the cases look at.
+        config.default_retry = false;
+        Self { client: Client::try_from(config).unwrap(), _server: server }
     }
 
     pub(crate) fn ask<'a>(&'a self, method: &'a str, path: impl Into<String>) -> Ask<'a> {
