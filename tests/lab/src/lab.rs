@@ -40,7 +40,7 @@ pub struct Lab {
 
 /// A step that failed, and the logs of the parts concerned.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{step}: failed")]
+#[error("the step `{step}` failed")]
 pub struct StepFailed {
     /// What was being done.
     pub step: String,

@@ -97,7 +97,8 @@ pub(crate) fn change(target: &Path, flags: MsFlags) -> Result<(), SandboxError> 
 }
 
 pub(crate) fn fresh(kind: &str, target: &Path, flags: MsFlags) -> Result<(), SandboxError> {
-    mount(Some(kind), target, Some(kind), flags, None::<&str>).map_err(|errno| refused(target, errno))
+    let options = (kind == "tmpfs").then_some("mode=0755");
+    mount(Some(kind), target, Some(kind), flags, options).map_err(|errno| refused(target, errno))
 }
 
 fn refused(target: &Path, errno: nix::errno::Errno) -> SandboxError {
