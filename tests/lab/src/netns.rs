@@ -121,7 +121,7 @@ impl Netns {
     pub async fn routes(&self) -> anyhow::Result<Vec<Route>> {
         let mut routes = Vec::new();
         for family in ["-4", "-6"] {
-            let json = self.ip(&[family, "-N", "-j", "route", "show"]).await?;
+            let json = self.ip(&[family, "-j", "route", "show"]).await?;
             routes.extend(route::read(&json)?);
         }
         Ok(routes)
