@@ -33,7 +33,7 @@ use crate::attachments::{Attachment, AttachmentKey, Journal};
 use crate::cluster::snapshot::SnapshotReceiver;
 use crate::ipam::Ipam;
 
-pub use recover::recover;
+pub use recover::{Outcome, recover};
 
 use locks::Locks;
 use records::Records;
