@@ -100,9 +100,14 @@ impl Wiring {
         Ok(())
     }
 
-    /// Removes both ends, if the host's one belongs to this attachment.
+    /// Removes both ends, if the host's one belongs to this attachment, or to nobody: one that is down and has no alias was
+    /// being made when an agent was killed. The caller holds the device's lock, so it is not being made now.
     pub(super) async fn detach(&self, device: &IfName, alias: &str) -> Result<(), netlink::Error> {
-        if self.link(device).await?.is_some_and(|link| link.alias.as_deref() == Some(alias)) {
+        let goes = self.link(device).await?.is_some_and(|link| match link.alias.as_deref() {
+            Some(found) if !found.is_empty() => found == alias,
+            Some(_) | None => !link.up,
+        });
+        if goes {
             self.client.delete_link(device).await?;
         }
         Ok(())
