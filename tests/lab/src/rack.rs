@@ -21,7 +21,9 @@ impl Rack {
         let mut lines = String::from("link set lo up\n");
         // Snooping needs a querier, and there is none: without it groups would be pruned now and then.
         writeln!(lines, "link add {name} type bridge mcast_snooping 0")?;
+        writeln!(lines, "link set {name} addrgenmode none")?;
         writeln!(lines, "link set {name} up")?;
+        writeln!(lines, "address add fe80::{GATEWAY}/64 dev {name} nodad")?;
         for address in plan.addresses(GATEWAY) {
             writeln!(lines, "address add {address} dev {name}{}", nodad(&address))?;
         }
@@ -39,14 +41,20 @@ impl Rack {
         &self,
         netns: &str,
         device: &str,
-        addresses: &[IpNetwork],
+        addresses: &[IpNetwork; 2],
     ) -> anyhow::Result<()> {
         let rack = &self.plan.name;
         let cable = format!(
             "link add {netns} type veth peer name {device} netns {netns}\nlink set {netns} master {rack} up\n"
         );
         command::ip_batch(None, &cable).await?;
-        let mut inside = format!("link set {device} up\n");
+        // A link-local address that the kernel derives is tentative for a second or two, and until then the machine
+        // cannot ask for its neighbours: a pod's first packets would be lost on a lab that is up sooner.
+        let [v4, _] = addresses;
+        let host = v4.ip().to_string();
+        let host = host.rsplit('.').next().unwrap_or_default();
+        let mut inside = format!("link set {device} addrgenmode none\nlink set {device} up\n");
+        writeln!(inside, "address add fe80::{host}/64 dev {device} nodad")?;
         for address in addresses {
             writeln!(inside, "address add {address} dev {device}{}", nodad(address))?;
         }

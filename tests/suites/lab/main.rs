@@ -24,8 +24,8 @@ fn main() -> ExitCode {
             run: |inside| Box::pin(lifecycle::a_deleted_pod_leaves_nothing(inside)),
         },
         Case {
-            name: "a_killed_agent_costs_no_packet_and_no_route",
-            run: |inside| Box::pin(lifecycle::a_killed_agent_costs_no_packet_and_no_route(inside)),
+            name: "a_killed_agent_costs_its_node_no_packet_and_no_route",
+            run: |inside| Box::pin(lifecycle::a_killed_agent_costs_its_node_no_packet_and_no_route(inside)),
         },
         Case {
             name: "without_api_server_pods_come_and_go_and_agents_restart",

@@ -36,7 +36,7 @@ pub fn main(cases: &[Case]) -> ExitCode {
     match one(case) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error:?}");
+            eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }

@@ -20,16 +20,24 @@ pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError
     // Opened first: they may lie below a folder that is covered next.
     let programs = open_folder(&product.programs)?;
     let crds = open_folder(&product.crds)?;
+    let state = Path::new(STATE);
+    // Inside the sandbox of another lab, as the suites do, the links are made already.
+    let nested = state.join("host");
+    let nested = if nested.is_dir() { Some(open_folder(&nested)?) } else { None };
     change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
     fresh("proc", Path::new("/proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)?;
     fresh("tmpfs", Path::new("/run"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV)?;
-    let state = Path::new(STATE);
     for folder in ["logs", "nodes", "host"] {
         folder_at(&state.join(folder))?;
     }
     folder_at(Path::new("/run/netns"))?;
-    for folder in ["/etc", "/opt", "/var/lib"] {
-        overlay_by_links(Path::new(folder), &state.join("host"))?;
+    match nested {
+        Some(host) => bind_opened(&host, &state.join("host"))?,
+        None => {
+            for folder in ["/etc", "/opt", "/var/lib"] {
+                overlay_by_links(Path::new(folder), &state.join("host"))?;
+            }
+        }
     }
     for folder in PRIVATE {
         folder_at(Path::new(folder))?;
