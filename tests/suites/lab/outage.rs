@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use caracal_lab::show::Silent;
+use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Sandbox, Topology, fault, probe, report};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -31,7 +32,17 @@ pub(crate) async fn without_api_server_pods_come_and_go_and_agents_restart(
             anyhow::bail!("after a restart without the API server: {lack}");
         }
     }
-    probe::ping(near.netns(), far.address(false)?).await.context("after the restart")?;
+    // The other node forgot this one with its session, and learns it again, all without the API server.
+    lab.sessions_established(SOON).await.context("sessions without the API server")?;
+    let other = lab.node(far.node())?;
+    wait::until(SOON, "the other node has learned the blocks again", || async {
+        let routes = other.netns().routes().await?;
+        let lack = blocks.iter().find_map(|block| report::lack_of_route(&lab, other, block, &routes));
+        lack.map_or(Ok(()), |lack| Err(NotYet::Again(lack)))
+    })
+    .await?;
+    probe::ping(near.netns(), far.address(false)?).await.context("after the restart, IPv4")?;
+    probe::ping(near.netns(), far.address(true)?).await.context("after the restart, IPv6")?;
     node.detach(&new).await.context("DEL without the API server")?;
     let another = node.attach("default", "after-the-restart", "00000000-0000-4000-8000-000000000002").await;
     let another = another.context("ADD after a restart without the API server")?;
