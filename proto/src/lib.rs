@@ -13,6 +13,7 @@ pub use prost_types;
     unreachable_pub,
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     reason = "generated from proto/caracal/v1"
 )]
 pub mod v1 {

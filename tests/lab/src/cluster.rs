@@ -160,8 +160,8 @@ impl Cluster {
     pub async fn lease_holder(&self) -> anyhow::Result<Option<String>> {
         let api: Api<Lease> = Api::namespaced(self.client(), NAMESPACE);
         let leases = api.list(&ListParams::default()).await.context("listing Leases")?;
-        let held = leases.into_iter().filter_map(|lease| lease.spec?.holder_identity);
-        Ok(held.filter(|holder| !holder.is_empty()).last())
+        let mut held = leases.into_iter().filter_map(|lease| lease.spec?.holder_identity);
+        Ok(held.find(|holder| !holder.is_empty()))
     }
 
     /// The pools.

@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_look_that_hangs_does_not_outlast_the_deadline() {
-        let wait = until::<(), _, _>(Duration::from_millis(80), "an answer", || std::future::pending());
+        let wait = until::<(), _, _>(Duration::from_millis(80), "an answer", std::future::pending);
         assert!(wait.await.is_err());
     }
 }
