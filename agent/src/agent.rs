@@ -18,20 +18,21 @@ use anyhow::{Context, bail};
 use caracal_bgp::Config;
 use caracal_bgp::speaker::Handle;
 use caracal_linux::kernel::{self, Kernel};
-use kube::Api;
+use kube::{Api, Client};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::admin::{self, AdminContext};
-use crate::attachments::Journal;
+use crate::attachments::{Journal, Recovered};
 use crate::cluster::{Cluster, publish};
 use crate::cni::{self, CniContext};
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
 use crate::ipam::Ipam;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::{blackholes, sweep};
-use crate::node::{forwarding, network_node};
+use crate::node::{FactsReceiver, forwarding, network_node};
 use crate::peering::Peering;
 use crate::settings::AgentSettings;
 use crate::status::{self, Reading, StatusSources};
@@ -48,107 +49,158 @@ const ENDS: usize = 256;
 pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     make_folder(&settings.run_dir, 0o755)?;
     make_folder(&settings.state_dir, 0o700)?;
-    let (journal, recovered) = Journal::open(&settings.journal())?;
-    let protocol = settings.route_protocol;
-    let kernel = Kernel::start(kernel::Settings { protocol, ..kernel::Settings::default() })
-        .context("starting the kernel's writer")?;
     let metrics = http::bind(settings.metrics_listen).await?;
-    let client = settings.api.client().await?;
-    let cluster = Cluster::start(&client, &settings.node_name, &settings.snapshots());
-    let facts = derived::facts(&settings.node_name, &cluster, &kernel);
-    let speaker_settings = derived::speaker_settings(&settings.node_name, &cluster);
-    let surroundings = derived::surroundings(&cluster, &facts);
-    let devices: Vec<_> = kernel.underlay().borrow().links.values().map(|link| link.name).collect();
-    forwarding::enable(&devices)
-        .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
-
+    let (owners, recovered) = Owners::start(&settings).await?;
     let mut parts = Parts::default();
-    let ipam = Ipam::start(ipam::Start {
-        node: settings.node_name.clone(),
-        client: client.clone(),
-        cluster: cluster.clone(),
-        journal: journal.clone(),
-        recovered: &recovered,
-    });
-    parts.add("blackholes", blackholes::keep(kernel.clone(), ipam.own_blocks(), protocol));
-    let owners = cni::Owners {
-        node: settings.node_name.as_str().into(),
-        mtu: derived::pod_mtu(&cluster, &facts, &kernel),
-        pools: cluster.ip_pools.clone(),
-        ipam: ipam.clone(),
-        journal: journal.clone(),
-        kernel: kernel.clone(),
-    };
-    let cni_context = Arc::new(CniContext::new(owners, recovered.attachments)?);
-    let found = cni::recover(&cni_context).await?;
-    info!(living = found.living, freed = found.freed, "attachments of the run before");
-    let cni_listener = cni::server::bind(&settings.cni_socket())?;
-    parts.add("cni", ended(cni::server::serve(cni_listener, cni_context)));
-
-    let speaker = Handle::start(empty_config(&settings.node_name, &speaker_settings.borrow()))
-        .context("starting the BGP speaker")?;
-    let (problems, problems_told) = watch::channel(Arc::new(Vec::new()));
-    let not_installed = NotInstalledRoutes::default();
-    let sources = StatusSources {
-        speaker: speaker.clone(),
-        ipam: ipam.clone(),
-        journal: journal.clone(),
-        kernel: kernel.clone(),
-        cluster: cluster.clone(),
-        facts: facts.clone(),
-        problems: problems_told,
-        not_installed: not_installed.clone(),
-    };
-    let peering = Peering {
-        speaker: speaker.clone(),
-        cluster: cluster.clone(),
-        facts: facts.clone(),
-        settings: speaker_settings.clone(),
-        blocks: ipam.own_blocks(),
-        problems,
-    };
-    parts.add("peering", peering.run());
-    let (end_of_rib, ends) = mpsc::channel(ENDS);
-    let writer = RouteWriter {
-        feed: speaker.feed().await?,
-        kernel: kernel.clone(),
-        surroundings,
-        protocol,
-        not_installed,
-        end_of_rib,
-    };
-    parts.add("routes", writer.run());
-    parts.add("sweep", sweep::release_when_due(kernel.clone(), speaker.clone(), cluster.clone(), ends));
-    let stored = cluster.network_nodes.clone();
-    let network_nodes = Api::all(client.clone());
-    parts.add("network node", network_node::keep(network_nodes, facts.clone(), speaker_settings, stored));
-    let (reading, readings) = watch::channel(Reading::default());
-    parts.add("status", status::keep(sources.clone(), reading));
-    let statuses = Api::all(client);
-    parts.add("publishing", publish::keep(statuses, settings.node_name.clone(), readings.clone()));
-    parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone()));
-    parts.add("metrics", ended(http::serve(metrics, sources)));
-    let admin_context = AdminContext {
-        node: settings.node_name.clone(),
-        started: SystemTime::now(),
-        speaker,
-        ipam,
-        journal: journal.clone(),
-        cluster,
-        readings,
-    };
-    let admin_listener = admin::bind(&settings.admin_socket())?;
-    parts.add("admin", ended(admin::serve(admin_listener, admin_context)));
+    owners.serve_pods(&settings, recovered, &mut parts).await?;
+    let sources = owners.route(&settings, &mut parts).await?;
+    owners.tell(&settings, sources, metrics, &mut parts)?;
     info!(node = settings.node_name, "the agent is up");
 
     tokio::select! {
         told = telemetry::told_to_stop() => told.context("listening to signals")?,
         name = parts.first_to_end() => bail!("part '{name}' has ended: ending the agent, to be started anew"),
-        () = kernel.stopped() => bail!("the kernel's writer has ended: ending the agent, to be started anew"),
+        () = owners.kernel.stopped() => bail!("the kernel's writer has ended: ending the agent, to be started anew"),
     }
     info!("told to stop: leaving routes as they are, closing sessions without a word");
-    journal.close().await;
+    owners.journal.close().await;
     Ok(())
+}
+
+/// Those who own what the agent knows, in the order in which they start.
+struct Owners {
+    journal: Journal,
+    kernel: Kernel,
+    client: Client,
+    cluster: Cluster,
+    facts: FactsReceiver,
+    speaker_settings: watch::Receiver<Arc<SpeakerSettings>>,
+    ipam: Ipam,
+    speaker: Handle,
+}
+
+impl Owners {
+    async fn start(settings: &AgentSettings) -> anyhow::Result<(Self, Recovered)> {
+        let node = &settings.node_name;
+        let (journal, recovered) = Journal::open(&settings.journal())?;
+        let for_kernel =
+            kernel::Settings { protocol: settings.route_protocol, ..kernel::Settings::default() };
+        let kernel = Kernel::start(for_kernel).context("starting the kernel's writer")?;
+        let client = settings.api.client().await?;
+        let cluster = Cluster::start(&client, node, &settings.snapshots());
+        let facts = derived::facts(node, &cluster, &kernel);
+        let speaker_settings = derived::speaker_settings(node, &cluster);
+        let ipam = Ipam::start(ipam::Start {
+            node: node.clone(),
+            client: client.clone(),
+            cluster: cluster.clone(),
+            journal: journal.clone(),
+            recovered: &recovered,
+        });
+        let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
+            .context("starting the BGP speaker")?;
+        let owners = Self { journal, kernel, client, cluster, facts, speaker_settings, ipam, speaker };
+        Ok((owners, recovered))
+    }
+
+    /// Opens the CNI socket: pods can be wired from now on.
+    async fn serve_pods(
+        &self,
+        settings: &AgentSettings,
+        recovered: Recovered,
+        parts: &mut Parts,
+    ) -> anyhow::Result<()> {
+        let devices: Vec<_> = self.kernel.underlay().borrow().links.values().map(|link| link.name).collect();
+        forwarding::enable(&devices)
+            .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
+        let blocks = self.ipam.own_blocks();
+        parts.add("blackholes", blackholes::keep(self.kernel.clone(), blocks, settings.route_protocol));
+        let owners = cni::Owners {
+            node: settings.node_name.as_str().into(),
+            mtu: derived::pod_mtu(&self.cluster, &self.facts, &self.kernel),
+            pools: self.cluster.ip_pools.clone(),
+            ipam: self.ipam.clone(),
+            journal: self.journal.clone(),
+            kernel: self.kernel.clone(),
+        };
+        let context = Arc::new(CniContext::new(owners, recovered.attachments)?);
+        let found = cni::recover(&context).await?;
+        info!(living = found.living, freed = found.freed, "attachments of the run before");
+        let listener = cni::server::bind(&settings.cni_socket())?;
+        parts.add("cni", ended(cni::server::serve(listener, context)));
+        Ok(())
+    }
+
+    /// Opens the sessions, and brings what they say into the kernel.
+    async fn route(&self, settings: &AgentSettings, parts: &mut Parts) -> anyhow::Result<StatusSources> {
+        let protocol = settings.route_protocol;
+        let (problems, problems_told) = watch::channel(Arc::new(Vec::new()));
+        let peering = Peering {
+            speaker: self.speaker.clone(),
+            cluster: self.cluster.clone(),
+            facts: self.facts.clone(),
+            settings: self.speaker_settings.clone(),
+            blocks: self.ipam.own_blocks(),
+            problems,
+        };
+        parts.add("peering", peering.run());
+        let (end_of_rib, ends) = mpsc::channel(ENDS);
+        let not_installed = NotInstalledRoutes::default();
+        let writer = RouteWriter {
+            feed: self.speaker.feed().await?,
+            kernel: self.kernel.clone(),
+            surroundings: derived::surroundings(&self.cluster, &self.facts),
+            protocol,
+            not_installed: not_installed.clone(),
+            end_of_rib,
+        };
+        parts.add("routes", writer.run());
+        let (kernel, speaker, cluster) = (self.kernel.clone(), self.speaker.clone(), self.cluster.clone());
+        parts.add("sweep", sweep::release_when_due(kernel, speaker, cluster, ends));
+        Ok(StatusSources {
+            speaker: self.speaker.clone(),
+            ipam: self.ipam.clone(),
+            journal: self.journal.clone(),
+            kernel: self.kernel.clone(),
+            cluster: self.cluster.clone(),
+            facts: self.facts.clone(),
+            problems: problems_told,
+            not_installed,
+        })
+    }
+
+    /// Tells others how the node fares: the API server, the plugin, administrators, whoever collects metrics.
+    fn tell(
+        &self,
+        settings: &AgentSettings,
+        sources: StatusSources,
+        metrics: TcpListener,
+        parts: &mut Parts,
+    ) -> anyhow::Result<()> {
+        let node = settings.node_name.clone();
+        let (facts, stored) = (self.facts.clone(), self.cluster.network_nodes.clone());
+        let network_nodes = Api::all(self.client.clone());
+        let kept = network_node::keep(network_nodes, facts, self.speaker_settings.clone(), stored);
+        parts.add("network node", kept);
+        let (reading, readings) = watch::channel(Reading::default());
+        parts.add("status", status::keep(sources.clone(), reading));
+        let statuses = Api::all(self.client.clone());
+        parts.add("publishing", publish::keep(statuses, node.clone(), readings.clone()));
+        parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone()));
+        parts.add("metrics", ended(http::serve(metrics, sources)));
+        let context = AdminContext {
+            node,
+            started: SystemTime::now(),
+            speaker: self.speaker.clone(),
+            ipam: self.ipam.clone(),
+            journal: self.journal.clone(),
+            cluster: self.cluster.clone(),
+            readings,
+        };
+        let listener = admin::bind(&settings.admin_socket())?;
+        parts.add("admin", ended(admin::serve(listener, context)));
+        Ok(())
+    }
 }
 
 /// The parts that run as long as the agent does.

@@ -2,6 +2,8 @@
 //!
 //! Runs in a network namespace of its own, which needs root; it says so and passes over itself otherwise.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

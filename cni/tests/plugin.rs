@@ -1,5 +1,7 @@
 //! The plugin as a runtime sees it: a process with an environment, standard input, output and an exit code.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -11,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use caracal_cni::frame::{self, Answer, Call, HEADER};
 use serde_json::{Value, json};
+
+/// Environment of a call: names and values.
+type Variables = Vec<(&'static str, &'static str)>;
 
 /// Runs the plugin with the variables that every call has, and those given.
 fn plugin(variables: &[(&str, &str)], stdin: &str) -> Output {
@@ -85,7 +90,7 @@ fn without_a_command_it_says_what_it_is_and_succeeds() {
 fn bad_calls_are_refused_before_the_agent_is_asked() {
     let directory = tempfile::tempdir().unwrap();
     let config = |version| config(version, directory.path());
-    let table: [(Vec<(&str, &str)>, String, u32); 6] = [
+    let table: [(Variables, String, u32); 6] = [
         (vec![("CNI_COMMAND", "FROB")], config("1.0.0"), 4),
         (vec![("CNI_COMMAND", "ADD")], config("1.0.0"), 4),
         (container("ADD", "/nowhere/netns"), config("1.0.0"), 8),

@@ -338,7 +338,7 @@ impl Ipam {
                 | StoreError::Gone
                 | StoreError::Conflict),
             ) => {
-                self.close(now, &claim.pool().to_owned(), Closed::Refused(error));
+                self.close(now, claim.pool(), Closed::Refused(error));
                 claim.next_pool();
             }
         }
@@ -374,7 +374,7 @@ impl Ipam {
             }
             Ok(Reply::Block(_) | Reply::Deleted) => claim.step = Step::List(None),
             Err(error @ (StoreError::Forbidden(_) | StoreError::Invalid(_))) => {
-                self.close(now, &claim.pool().to_owned(), Closed::Refused(error));
+                self.close(now, claim.pool(), Closed::Refused(error));
                 claim.next_pool();
             }
             Err(_) => claim.step = Step::List(Some(self.after_failure(now, claim))),

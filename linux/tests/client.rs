@@ -1,5 +1,7 @@
 //! The async client against a real kernel, with `ip` as the second opinion.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod sandbox;
 
 use caracal_linux::namespace::Namespace;

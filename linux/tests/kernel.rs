@@ -1,5 +1,7 @@
 //! The kernel thread against a real kernel: what is wanted is there, what is not ours is left.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod sandbox;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,5 +1,7 @@
 //! The kernel thread against other hands, links that come and go, and events that get lost: with `ip` as the other hand.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod sandbox;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

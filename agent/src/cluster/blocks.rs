@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn status(code: u16, reason: &str, name: &str) -> Status {
-        let details = StatusDetails { name: name.to_owned(), ..StatusDetails::default() };
+        let details: StatusDetails = serde_json::from_value(serde_json::json!({"name": name})).unwrap();
         Status { code, reason: reason.to_owned(), details: Some(details), ..Status::default() }
     }
 

@@ -4,7 +4,6 @@
 //! record that leads to it. Nothing is answered before the kernel has acknowledged the host's routes.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use caracal_cni::config::NetworkConfig;
@@ -66,7 +65,7 @@ pub(super) async fn add(
             name: pod.name.clone(),
             uid: pod.uid.clone().unwrap_or_default(),
         }),
-        netns: target.netns.clone().unwrap_or_else(PathBuf::new),
+        netns: target.netns.clone().unwrap_or_default(),
         host: host.to_string(),
         addresses: granted.into_iter().map(Address::Own).collect(),
         attributes,

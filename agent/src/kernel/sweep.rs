@@ -57,7 +57,6 @@ async fn complete(speaker: &Handle, heard: &BTreeSet<(PeerKey, Family)>) -> bool
     let Ok(peers) = speaker.peers().await else { return false };
     !peers.is_empty()
         && peers.iter().all(|peer| {
-            peer.is_established()
-                && peer.families.iter().all(|family| heard.contains(&(peer.key.clone(), family)))
+            peer.is_established() && peer.families.iter().all(|family| heard.contains(&(peer.key, family)))
         })
 }

@@ -1,5 +1,7 @@
 //! Pods attached to a node by its real CNI socket: what the kernel holds then, and what is left when they go.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod rig;
 
 use std::collections::BTreeSet;

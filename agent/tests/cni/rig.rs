@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Runs a test in a new namespace, on a thread of its own, with a runtime whose threads are all born there.
-pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let thread = std::thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: run it as root");
         ip("link set lo up");
@@ -43,21 +43,21 @@ pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 's
 }
 
 /// Runs `ip` in the namespace of this thread.
-pub fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     let (done, text) = run("ip", arguments);
     assert!(done, "ip {arguments}: {text}");
     text
 }
 
 /// Runs a command in the namespace of this thread: whether it succeeded, and what it said.
-pub fn run(program: &str, arguments: &str) -> (bool, String) {
+pub(crate) fn run(program: &str, arguments: &str) -> (bool, String) {
     let output = Command::new(program).args(arguments.split(' ')).output().unwrap();
     let text = if output.status.success() { output.stdout } else { output.stderr };
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
 /// Lines without the blanks that `ip` leaves, sorted.
-pub fn lines(text: &str) -> Vec<String> {
+pub(crate) fn lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> =
         text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     lines.sort();
@@ -65,35 +65,35 @@ pub fn lines(text: &str) -> Vec<String> {
 }
 
 /// A pod's namespace.
-pub struct Pod {
-    pub name: String,
-    pub container: String,
-    pub namespace: Namespace,
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    pub(crate) container: String,
+    pub(crate) namespace: Namespace,
 }
 
 impl Pod {
-    pub fn new(name: &str, container: &str) -> Self {
+    pub(crate) fn new(name: &str, container: &str) -> Self {
         Self { name: name.into(), container: container.into(), namespace: Namespace::create().unwrap() }
     }
 
     /// Runs `ip` inside.
-    pub fn ip(&self, arguments: &str) -> String {
+    pub(crate) fn ip(&self, arguments: &str) -> String {
         self.namespace.run(|| ip(arguments)).unwrap()
     }
 }
 
 /// What has to survive a restart of the agent.
-pub struct Node {
+pub(crate) struct Node {
     folder: tempfile::TempDir,
     server: Server,
     client: Client,
 }
 
 /// A running agent, as far as pods are concerned.
-pub struct Agent {
-    pub ipam: Ipam,
-    pub journal: Journal,
-    pub recovered: Outcome,
+pub(crate) struct Agent {
+    pub(crate) ipam: Ipam,
+    pub(crate) journal: Journal,
+    pub(crate) recovered: Outcome,
     socket: PathBuf,
     serving: JoinHandle<std::io::Result<()>>,
     _mtu: watch::Sender<u32>,
@@ -101,7 +101,7 @@ pub struct Agent {
 
 impl Node {
     /// A cluster with these pools: name, CIDR, block size.
-    pub async fn new(pools: &[(&str, &str, u8)]) -> Self {
+    pub(crate) async fn new(pools: &[(&str, &str, u8)]) -> Self {
         let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
         let server = Server::start(Options { crds: vec![crds], ..Options::default() }).await.unwrap();
         let client = Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
@@ -134,7 +134,7 @@ impl Node {
     }
 
     /// Starts the agent's parts in the order in which the agent does.
-    pub async fn agent(&self) -> Agent {
+    pub(crate) async fn agent(&self) -> Agent {
         let folder = self.folder.path();
         let (journal, recovered) = Journal::open(&folder.join("journal.redb")).unwrap();
         let kernel = Kernel::start(Settings::default()).unwrap();
@@ -168,14 +168,14 @@ impl Node {
     }
 
     /// Ends the API server.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.server.stop().await;
     }
 }
 
 impl Agent {
     /// Ends the agent's parts; the kernel keeps what they made.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.serving.abort();
         assert!(self.serving.await.is_err());
         drop(self.ipam);
@@ -183,7 +183,7 @@ impl Agent {
     }
 
     /// One call as the plugin makes it: the exit code, and the JSON if there is any.
-    pub async fn call(&self, command: &str, pod: &Pod, extra: Value, with_netns: bool) -> (u8, Value) {
+    pub(crate) async fn call(&self, command: &str, pod: &Pod, extra: Value, with_netns: bool) -> (u8, Value) {
         let mut config = json!({"cniVersion": "1.1.0", "name": "net", "type": "caracal-cni"});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", pod.name);
@@ -210,37 +210,37 @@ impl Agent {
     }
 
     /// ADD that must succeed: its result.
-    pub async fn add(&self, pod: &Pod) -> Value {
+    pub(crate) async fn add(&self, pod: &Pod) -> Value {
         let (exit, result) = self.call("ADD", pod, json!({}), true).await;
         assert_eq!(exit, 0, "ADD of {}: {result}", pod.name);
         result
     }
 
     /// DEL that must succeed, in silence.
-    pub async fn del(&self, pod: &Pod, with_netns: bool) {
+    pub(crate) async fn del(&self, pod: &Pod, with_netns: bool) {
         let (exit, result) = self.call("DEL", pod, json!({}), with_netns).await;
         assert_eq!((exit, result), (0, Value::Null), "DEL of {}", pod.name);
     }
 
     /// How many attachments the journal holds.
-    pub async fn attachments(&self) -> usize {
+    pub(crate) async fn attachments(&self) -> usize {
         self.journal.all().await.unwrap().len()
     }
 }
 
 /// The addresses in a result, without prefix lengths.
-pub fn addresses(result: &Value) -> Vec<String> {
+pub(crate) fn addresses(result: &Value) -> Vec<String> {
     let of = |ip: &Value| ip["address"].as_str().unwrap().split('/').next().unwrap().to_owned();
     result["ips"].as_array().unwrap().iter().map(of).collect()
 }
 
 /// The host's device in a result.
-pub fn host_device(result: &Value) -> String {
+pub(crate) fn host_device(result: &Value) -> String {
     result["interfaces"][0]["name"].as_str().unwrap().to_owned()
 }
 
 /// Waits until something is so: the kernel tells carriers a little after links are up.
-pub async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(15);
     while !holds() {
         assert!(Instant::now() < deadline, "not within 15 s: {what}");

@@ -4,6 +4,9 @@
 //! Checked as an API server does: defaults first, then types and limits ([`structural`]), then the CEL rules by
 //! kube-cel. Transition rules see the object as it was before.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+#![allow(clippy::too_many_lines, reason = "a table of cases is long, not deep")]
+
 mod bounds;
 mod cases;
 mod structural;

@@ -5,6 +5,8 @@
 //! `CARACAL_CONFORMANCE_URL=kubeconfig` against the one that the kubeconfig's current context names, with its
 //! credentials. They make namespaces and CRDs of their own and leave nothing that matters behind.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod conformance {
     pub(crate) mod clients;
     pub(crate) mod deletes;

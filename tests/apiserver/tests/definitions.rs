@@ -1,5 +1,7 @@
 //! The product's own definitions, on the lab's server.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 use std::path::PathBuf;
 
 use caracal_apiserver::{Options, Server};

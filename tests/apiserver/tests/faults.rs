@@ -1,5 +1,7 @@
 //! Trouble on demand, as a client meets it.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -16,11 +16,7 @@ pub(crate) const PROGRAMS: &[&str] = &["build", "--workspace", "--bins"];
 pub(crate) fn programs(place: &Place) -> anyhow::Result<()> {
     eprintln!("building caracal (the first time takes some minutes)");
     let begin = Instant::now();
-    let status = Command::new(cargo())
-        .args(PROGRAMS)
-        .current_dir(&place.workspace)
-        .status()
-        .context("starting cargo")?;
+    let status = cargo().args(PROGRAMS).current_dir(&place.workspace).status().context("starting cargo")?;
     if !status.success() {
         bail!("caracal does not compile: see cargo's words above");
     }

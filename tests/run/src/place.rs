@@ -1,7 +1,7 @@
 //! Where things are: the workspace, and the folder of built programs.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 
@@ -38,6 +38,41 @@ impl Place {
 }
 
 /// The cargo that runs us, so that a toolchain chosen by `cargo +x` stays chosen.
-pub(crate) fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+///
+/// What cargo told this runner of its own package is taken out: build scripts watch these variables, and would compile
+/// half of the dependencies anew each time somebody changes between this runner and cargo itself.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_the_runner) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Whether cargo sets the variable for the program that it runs, rather than people for cargo.
+fn is_of_the_runner(name: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || ["CARGO", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_people_reach_cargo_and_words_about_the_runner_do_not() {
+        for (name, of_the_runner) in [
+            ("CARGO_PKG_NAME", true),
+            ("CARGO_MANIFEST_DIR", true),
+            ("CARGO_TARGET_DIR", false),
+            ("CARGO_HOME", false),
+            ("CARGO_BUILD_JOBS", false),
+            ("RUSTFLAGS", false),
+        ] {
+            assert_eq!(is_of_the_runner(name), of_the_runner, "{name}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::build;
-use crate::place::{Place, cargo};
+use crate::place::{self, Place};
 
 /// One check: a command, and how long it may take.
 pub(crate) struct Stage {
@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// All stages; `quick` leaves out those that build network namespaces.
 pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
     let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(cargo());
+        let mut command = place::cargo();
         command.args(arguments).current_dir(&place.workspace);
         command
     };
@@ -69,7 +69,7 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
 /// What `--fix` runs first: they rewrite files in place.
 pub(crate) fn fixes(place: &Place) -> Vec<Stage> {
     let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(cargo());
+        let mut command = place::cargo();
         command.args(arguments).current_dir(&place.workspace);
         command
     };
