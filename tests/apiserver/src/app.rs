@@ -142,3 +142,9 @@ impl Reply {
         self
     }
 }
+
+/// Resolves once the server closes, also when it did so before anybody listened.
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error says that the server is gone altogether.
+    drop(closing.wait_for(|closes| *closes).await);
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::app::App;
+use crate::app::{App, closed};
 use crate::builtin::{CRDS, EXTENSIONS};
 use crate::delete::{FOREGROUND, ORPHAN, Options, delete_one};
 use crate::object::{self, drop_finalizer, set_meta};
@@ -30,7 +30,7 @@ pub(crate) async fn run(app: Arc<App>) {
     loop {
         tokio::select! {
             result = moved.changed() => if result.is_err() { return },
-            _ = closing.changed() => return,
+            () = closed(&mut closing) => return,
         }
         tokio::time::sleep(PAUSE).await;
         moved.mark_unchanged();

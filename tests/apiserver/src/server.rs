@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::app::App;
+use crate::app::{App, closed};
 use crate::collect;
 use crate::fault::Faults;
 use crate::handler::{Door, handle};
@@ -201,7 +201,7 @@ async fn serve(app: Arc<App>, mut listener: Option<TcpListener>, address: Socket
             }
         };
         tokio::select! {
-            _ = closing.changed() => return,
+            () = closed(&mut closing) => return,
             result = down.changed(), if door == Door::Api => if result.is_err() { return },
             accepted = accept => match accepted {
                 Ok((stream, from)) => {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::app::{App, Body, Call, Reply};
+use crate::app::{App, Body, Call, Reply, closed};
 use crate::convert;
 use crate::field::FieldError;
 use crate::object::{self, set_meta};
@@ -181,7 +181,7 @@ impl Watch {
                     let cut = io::Error::new(io::ErrorKind::ConnectionReset, "watches were disconnected on demand");
                     return self.lines.send(Err(cut)).await.map_err(|_| Gone);
                 }
-                _ = closing.changed() => return Ok(()),
+                () = closed(&mut closing) => return Ok(()),
                 () = self.lines.closed() => return Err(Gone),
             }
         }
