@@ -1,6 +1,6 @@
 //! What container runtimes ask of this node: attach a pod, detach it, look after it.
 //!
-//! The plugin passes each call over a unix socket ([`server`]), one task carries it out ([`request`]), and the parts are
+//! The plugin passes each call over a unix socket ([`server`]), one task carries it out (`request`), and the parts are
 //! always taken in the same order: addresses from the allocator, the record into the journal, the devices made, the host's
 //! routes acknowledged by the kernel, and only then the answer. DEL goes the same way back. Nothing here asks the API server.
 //!

@@ -1,7 +1,7 @@
 //! The shell: sockets and tasks around the pure machines.
 //!
 //! A session task a peer ([`session`]) drives the machine and reads both connections; each connection has a writer
-//! task of its own ([`write`]), so that a peer that does not read never keeps anybody from hearing it. Listener tasks
+//! task of its own ([`mod@write`]), so that a peer that does not read never keeps anybody from hearing it. Listener tasks
 //! ([`listen`]) hand what they accept to the session of the remote address. What a session learns goes to the RIB by
 //! a bounded queue ([`report`]); while that is full the session does not read, and TCP slows the peer down.
 

@@ -1,7 +1,7 @@
 //! The plugin: one short process for one operation.
 //!
 //! It does alone only what must work without the agent: VERSION; STATUS, which looks at the age of the agent's heartbeat file
-//! and never asks anybody; and, when no agent answers, the one part of DEL that cannot wait ([`last_resort`]). Everything else
+//! and never asks anybody; and, when no agent answers, the one part of DEL that cannot wait (`last_resort`). Everything else
 //! goes to the agent in one frame. It starts no threads and no async runtime on that way, because it stands in the path of
 //! every pod's start.
 

@@ -1,6 +1,6 @@
 //! The session task of one peer: it drives the pure machine, reads, dials, and reports to the RIB.
 //!
-//! Everything the task waits for is one [`wait::Happening`]; each becomes an event of the machine, whose actions are
+//! Everything the task waits for is one `wait::Happening`; each becomes an event of the machine, whose actions are
 //! carried out at once. While reports wait for room in the RIB's queue the established connection is not read; the
 //! machine's timers go on all the same.
 
