@@ -133,8 +133,16 @@ mod tests {
         let end = run("sleeper", command, &log, Duration::from_millis(300)).unwrap();
         assert!(matches!(end, End::OutOfTime));
         let child = tail(&log, 1).trim().to_owned();
-        let state = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
-        assert!(!state.contains("61.5"), "the sleeper's child {child} is still there");
+        // Its parent may be gone a moment before it.
+        let lives = || {
+            let line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            line.contains("61.5")
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while lives() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(!lives(), "the sleeper's child {child} is still there");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }
