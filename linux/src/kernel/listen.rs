@@ -82,7 +82,7 @@ impl Keeper {
                 self.due.device(device);
                 self.retry_device(&device);
             }
-            Change::Down => self.due.device(device),
+            Change::Down => self.due.fallen(device),
             Change::Renamed(old) => {
                 debug!(%old, new = %device, "a device was renamed: what is known by its name is listed anew");
                 self.due.everything();

@@ -37,6 +37,8 @@ pub(super) struct Due {
     /// Not before this.
     rested: Instant,
     devices: BTreeSet<IfName>,
+    /// Devices to be listed once more, and when.
+    again: BTreeMap<IfName, Instant>,
     lookup_rested: Instant,
 }
 
@@ -49,6 +51,7 @@ impl Due {
             lost: false,
             rested: now,
             devices: BTreeSet::new(),
+            again: BTreeMap::new(),
             lookup_rested: now,
         }
     }
@@ -63,7 +66,20 @@ impl Due {
         self.devices.insert(device);
     }
 
+    /// This device has gone down. The kernel says so before it takes the routes away, and lists without a lock: what is listed
+    /// at once may be gone a moment later.
+    pub(super) fn fallen(&mut self, device: IfName) {
+        self.devices.insert(device);
+        self.again.insert(device, Instant::now() + REST);
+    }
+
+    /// When to list even if nothing happens.
     pub(super) fn deadline(&self) -> Instant {
+        self.again.values().copied().chain([self.full()]).min().unwrap_or(self.next_backstop)
+    }
+
+    /// When to list everything.
+    fn full(&self) -> Instant {
         if self.lost { self.rested } else { self.next_backstop }
     }
 }
@@ -71,7 +87,7 @@ impl Due {
 impl Keeper {
     /// Lists what is due; true if anything was.
     pub(super) fn resync_due(&mut self, now: Instant) -> Result<bool, Error> {
-        if now >= self.due.deadline() {
+        if now >= self.due.full() {
             // A listing that keeps changing is put off, not fatal.
             return match self.resync_all(now) {
                 Ok(()) => Ok(true),
@@ -84,7 +100,8 @@ impl Keeper {
                 }
             };
         }
-        let devices = std::mem::take(&mut self.due.devices);
+        let mut devices = std::mem::take(&mut self.due.devices);
+        devices.extend(self.due.again.extract_if(.., |_, at| *at <= now).map(|(device, _)| device));
         let any = !devices.is_empty();
         for device in devices {
             self.resync_device(device)?;
