@@ -1,5 +1,7 @@
 //! `BgpService` over two real speakers that speak to each other over loopback addresses.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
