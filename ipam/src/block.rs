@@ -268,6 +268,13 @@ impl Block {
         }
     }
 
+    /// Every ordinal, as often as it is kept.
+    #[cfg(test)]
+    pub(crate) fn ordinals(&self) -> Vec<u32> {
+        let resting = self.cooling.iter().map(|c| c.ordinal);
+        self.used.keys().copied().chain(self.free.iter().copied()).chain(resting).collect()
+    }
+
     /// The allocations as the object should show them.
     pub(crate) fn rendered(&self) -> BTreeMap<String, String> {
         let used = self.used.iter().map(|(ordinal, used)| {

@@ -32,3 +32,6 @@ pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamRep
 pub use request::{Action, AskId, Delta, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
 pub use settings::Settings;
 pub use want::{Allocation, Attributes, Family, Handle, Purpose, Want, WantFamilies};
+
+#[cfg(test)]
+mod simulation;

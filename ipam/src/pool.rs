@@ -227,6 +227,13 @@ impl Pools {
         Self { pools, config, reserved }
     }
 
+    /// The same pools, as if the controller had just checked them.
+    #[cfg(test)]
+    pub(crate) fn all_allocatable(mut self) -> Self {
+        self.pools.values_mut().for_each(|p| p.allocatable = true);
+        self
+    }
+
     /// The pool of a name.
     pub fn get(&self, name: &str) -> Option<&Pool> {
         self.pools.get(name)

@@ -193,3 +193,6 @@ fn reply<T>(answer: Answer<T>, result: Result<T, JournalError>) {
         tracing::debug!("nobody waited for an answer of the journal");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,625 @@
+//! The run: a queue of events in simulated time, and what each does.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_api::IpamBlock;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::clock::Clock;
+use super::node::{Node, attributes};
+use super::store::Store;
+use super::{check, pools};
+use crate::pool::Pools;
+use crate::recover::JournalTrust;
+use crate::refusal::Refusal;
+use crate::request::{Action, AskId, Delta, Input, NodeView, Reply, Request, RequestId, StoreError};
+use crate::settings::Settings;
+use crate::want::{Allocation, Handle, Want, WantFamilies};
+
+/// How long chance rules, in milliseconds.
+const CHAOS: u64 = 6 * 60_000;
+/// How long everything has to come to rest afterwards.
+const REST: u64 = 12 * 60_000;
+/// Steps without time passing that are no endless loop yet.
+const MOST_STEPS_AT_ONCE: u32 = 500;
+/// How long the client waits for an answer.
+const CLIENT_PATIENCE: u64 = 5_000;
+
+#[derive(Debug)]
+enum Change {
+    Keep(Box<IpamBlock>),
+    Forget(String),
+    NodeUid(String),
+}
+
+#[derive(Debug)]
+enum Event {
+    Arrive(usize, u64, RequestId, Request, bool),
+    Reply(usize, u64, RequestId, Result<Reply, StoreError>),
+    Watch(usize, u64, Delta),
+    Relist(usize, u64),
+    NodeSeen(usize, u64),
+    Tick(usize, u64),
+    Disk(usize, u64, Change),
+    Send(usize, u64, RequestId, Request),
+    Kept(usize, u64, Handle),
+    PodEnds(usize, Handle),
+    Removed(usize, u64, Handle),
+    WantPod(usize),
+    Crash(usize),
+    Start(usize),
+    Outage(bool),
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) grants: u64,
+    pub(super) claims: u64,
+    pub(super) crashes: u64,
+}
+
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) nodes: Vec<Node>,
+    pub(super) counts: Counts,
+    pub(super) answers: BTreeMap<Handle, Result<Vec<Allocation>, Refusal>>,
+    pub(super) trust: JournalTrust,
+    pub(super) outage: bool,
+    pools: Arc<Pools>,
+    settings: Settings,
+    rng: SmallRng,
+    events: BTreeMap<(u64, u64), Event>,
+    sequence: u64,
+    next_handle: u64,
+    next_uid: u64,
+    chaos: bool,
+    steps_at_once: u32,
+    trace: VecDeque<String>,
+}
+
+impl World {
+    /// A world that chance rules.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut world = Self::quiet(0, pools::small(20));
+        world.rng = SmallRng::seed_from_u64(seed);
+        world.chaos = true;
+        let count = world.rng.random_range(2..=5);
+        world.add_nodes(count);
+        world
+    }
+
+    /// A world in which nothing happens by chance.
+    pub(super) fn quiet(nodes: usize, pools: Pools) -> Self {
+        let settings = Settings {
+            publish_after: Duration::from_secs(3),
+            give_back_after: Duration::from_secs(60),
+            verify_every: Duration::from_secs(60),
+            ..Settings::default()
+        };
+        let mut world = Self {
+            clock: Clock::new(),
+            store: Store::default(),
+            nodes: Vec::new(),
+            counts: Counts::default(),
+            answers: BTreeMap::new(),
+            trust: JournalTrust::Whole,
+            outage: false,
+            pools: Arc::new(pools),
+            settings,
+            rng: SmallRng::seed_from_u64(0),
+            events: BTreeMap::new(),
+            sequence: 0,
+            next_handle: 0,
+            next_uid: 0,
+            chaos: false,
+            steps_at_once: 0,
+            trace: VecDeque::new(),
+        };
+        world.add_nodes(nodes);
+        world
+    }
+
+    fn add_nodes(&mut self, count: usize) {
+        for n in 0..count {
+            let uid = self.fresh_uid();
+            self.nodes.push(Node::new(format!("node-{n}"), uid, format!("machine-{n}")));
+            self.at(0, Event::Start(n));
+            if self.chaos {
+                self.at(10, Event::WantPod(n));
+                self.plan_crash(n);
+            }
+        }
+        if self.chaos {
+            let first = self.rng.random_range(20_000..120_000);
+            self.at(first, Event::Outage(true));
+        }
+    }
+
+    fn fresh_uid(&mut self) -> String {
+        self.next_uid += 1;
+        format!("node-uid-{}", self.next_uid)
+    }
+
+    /// The whole run: chance, then rest, then the last look.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        self.run_until(CHAOS)?;
+        self.heal();
+        self.run_until(CHAOS + REST)?;
+        check::at_the_end(&self.nodes, &self.store)
+    }
+
+    pub(super) fn run_until(&mut self, end: u64) -> Result<(), String> {
+        while let Some(((millis, _), event)) = self.events.pop_first() {
+            if millis > end {
+                self.at_millis(millis, event);
+                break;
+            }
+            self.steps_at_once = if millis > self.clock.millis { 0 } else { self.steps_at_once + 1 };
+            if self.steps_at_once > MOST_STEPS_AT_ONCE {
+                return Err(format!("an endless loop at {millis} ms: {event:?}"));
+            }
+            self.clock.millis = self.clock.millis.max(millis);
+            self.note(&event);
+            self.happen(event);
+            check::always(&self.nodes, &self.store)?;
+        }
+        self.clock.millis = self.clock.millis.max(end);
+        Ok(())
+    }
+
+    fn note(&mut self, event: &Event) {
+        if self.trace.len() == 400 {
+            self.trace.pop_front();
+        }
+        let text = match event {
+            Event::Tick(..) => return,
+            Event::Arrive(n, _, id, request, _) => format!("node-{n} {id:?} arrives: {}", brief(request)),
+            Event::Reply(n, _, id, result) => format!("node-{n} {id:?} answered: {}", brief_reply(result)),
+            Event::Watch(n, _, delta) => format!("node-{n} watch: {}", brief_delta(delta)),
+            Event::Disk(n, _, change) => format!("node-{n} disk: {}", brief_change(change)),
+            other => format!("{other:?}"),
+        };
+        self.trace.push_back(format!("{:>8} {text}", self.clock.millis));
+    }
+
+    pub(super) fn print_trace(&self) {
+        for line in &self.trace {
+            eprintln!("{line}");
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrive(n, life, id, request, heard) => self.arrive(n, life, id, &request, heard),
+            Event::Reply(n, life, id, result) => self.feed(n, life, Input::Replied(id, result)),
+            Event::Watch(n, life, delta) => self.feed(n, life, Input::Blocks(delta)),
+            Event::Relist(n, life) => self.relist(n, life),
+            Event::NodeSeen(n, life) => {
+                let view = NodeView { uid: self.nodes[n].uid.clone(), ..NodeView::default() };
+                self.feed(n, life, Input::Node(Some(view)));
+                let uid = self.nodes[n].uid.clone();
+                self.write(n, Change::NodeUid(uid));
+            }
+            Event::Tick(n, life) => self.feed(n, life, Input::Tick),
+            Event::Disk(n, life, change) => self.written(n, life, change),
+            Event::Send(n, life, id, request) => {
+                if self.lives(n, life) {
+                    self.send(n, life, id, request);
+                }
+            }
+            Event::Kept(n, life, handle) => self.kept(n, life, handle),
+            Event::PodEnds(n, handle) => self.pod_ends(n, handle),
+            Event::Removed(n, life, handle) => self.removed(n, life, handle),
+            Event::WantPod(n) => self.want_pod(n),
+            Event::Crash(n) => self.crash(n),
+            Event::Start(n) => self.start(n),
+            Event::Outage(begins) => self.outage(begins),
+        }
+    }
+
+    fn lives(&self, n: usize, life: u64) -> bool {
+        self.nodes[n].life == life && self.nodes[n].agent.is_some()
+    }
+
+    fn at(&mut self, after: u64, event: Event) {
+        self.at_millis(self.clock.millis + after, event);
+    }
+
+    fn at_millis(&mut self, millis: u64, event: Event) {
+        self.sequence += 1;
+        self.events.insert((millis, self.sequence), event);
+    }
+
+    /// Gives an input to an agent, if it is still the one that was meant.
+    pub(super) fn feed(&mut self, n: usize, life: u64, input: Input) {
+        if !self.lives(n, life) {
+            return;
+        }
+        let now = self.clock.now();
+        let mut out = Vec::new();
+        let Some(agent) = self.nodes[n].agent.as_mut() else { return };
+        agent.on(now, input, &mut out);
+        self.sync_kept(n);
+        for action in out {
+            self.act(n, life, action);
+        }
+        let deadline = self.nodes[n].agent.as_ref().and_then(|a| a.deadline());
+        if let Some(deadline) = deadline {
+            let millis = self.clock.millis_of(deadline).max(self.clock.millis);
+            self.at_millis(millis, Event::Tick(n, life));
+        }
+    }
+
+    fn act(&mut self, n: usize, life: u64, action: Action) {
+        match action {
+            Action::Granted(id, allocations) => {
+                let Some(handle) = self.nodes[n].asks.remove(&id) else { return };
+                self.counts.grants += 1;
+                self.answers.insert(handle.clone(), Ok(allocations.clone()));
+                self.nodes[n].granted.insert(handle.clone(), allocations);
+                let after = self.rng.random_range(1..20);
+                self.at(after, Event::Kept(n, life, handle));
+            }
+            Action::Refused(id, refusal) => {
+                let Some(handle) = self.nodes[n].asks.remove(&id) else { return };
+                self.answers.insert(handle, Err(refusal));
+            }
+            Action::Ask(id, request) => match &request {
+                Request::Delete { name, .. } => {
+                    let name = name.clone();
+                    self.write(n, Change::Forget(name));
+                    let when = self.nodes[n].disk_until;
+                    self.at_millis(when, Event::Send(n, life, id, request));
+                }
+                Request::Create(_) | Request::Replace(_) | Request::Read(_) | Request::ListNames => {
+                    self.send(n, life, id, request);
+                }
+            },
+        }
+    }
+
+    fn send(&mut self, n: usize, life: u64, id: RequestId, request: Request) {
+        let lost = || Err(StoreError::Unreachable("lost".to_owned()));
+        let luck = if self.chaos { self.rng.random_range(0..100) } else { 99 };
+        match luck {
+            0..=2 => self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost())),
+            3..=5 => {
+                let late = CLIENT_PATIENCE + self.rng.random_range(0..20_000);
+                self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
+                self.at(late, Event::Arrive(n, life, id, request, false));
+            }
+            6..=8 => {
+                let delay = self.latency();
+                self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
+                self.at(delay, Event::Arrive(n, life, id, request, false));
+            }
+            _ => {
+                let delay = self.latency();
+                self.at(delay, Event::Arrive(n, life, id, request, true));
+            }
+        }
+    }
+
+    fn latency(&mut self) -> u64 {
+        if self.chaos && self.rng.random_range(0..20) == 0 {
+            return self.rng.random_range(50..2_400);
+        }
+        self.rng.random_range(1..30)
+    }
+
+    /// A request reaches the API server, whatever became of who sent it.
+    fn arrive(&mut self, n: usize, life: u64, id: RequestId, request: &Request, heard: bool) {
+        let result = if self.outage {
+            Err(StoreError::Unreachable("refused".to_owned()))
+        } else {
+            self.store.apply(request)
+        };
+        if matches!((request, &result), (Request::Create(_), Ok(_))) {
+            self.counts.claims += 1;
+        }
+        self.tell_watches();
+        if heard {
+            let delay = self.latency();
+            self.at(delay, Event::Reply(n, life, id, result));
+        }
+    }
+
+    pub(super) fn tell_watches(&mut self) {
+        for (name, owner) in std::mem::take(&mut self.store.changed) {
+            let Some(n) = self.nodes.iter().position(|node| node.name == owner) else { continue };
+            let delta = match self.store.blocks.get(&name) {
+                Some(block) => Delta::Saw(Arc::clone(block)),
+                None => Delta::Gone(name),
+            };
+            self.watch_event(n, delta);
+        }
+    }
+
+    fn watch_event(&mut self, n: usize, delta: Delta) {
+        let lag = if self.chaos { self.rng.random_range(1..4_000) } else { 5 };
+        let (life, when) = (self.nodes[n].life, (self.clock.millis + lag).max(self.nodes[n].watch_until));
+        self.nodes[n].watch_until = when;
+        self.at_millis(when, Event::Watch(n, life, delta));
+    }
+
+    fn relist(&mut self, n: usize, life: u64) {
+        if !self.lives(n, life) || self.outage {
+            return;
+        }
+        let name = self.nodes[n].name.clone();
+        let own: Vec<Arc<IpamBlock>> = self.store.owned_by(&name).cloned().collect();
+        let names: BTreeSet<String> = own.iter().filter_map(|b| b.metadata.name.clone()).collect();
+        for block in own {
+            self.watch_event(n, Delta::Saw(block));
+        }
+        self.watch_event(n, Delta::Listed(names));
+    }
+
+    /// Does what the keeper of the agent does: the journal follows what the machine owns, in order and a little later.
+    fn sync_kept(&mut self, n: usize) {
+        let Some(agent) = self.nodes[n].agent.as_ref() else { return };
+        let owned: BTreeMap<String, String> =
+            agent.owned_versions().map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
+        if owned == self.nodes[n].kept {
+            return;
+        }
+        let changed = owned.iter().filter(|(name, version)| self.nodes[n].kept.get(*name) != Some(version));
+        let keep: Vec<IpamBlock> = changed.filter_map(|(name, _)| agent.owned_object(name)).collect();
+        let forget: Vec<String> =
+            self.nodes[n].kept.keys().filter(|name| !owned.contains_key(*name)).cloned().collect();
+        self.nodes[n].kept = owned;
+        for block in keep {
+            self.write(n, Change::Keep(Box::new(block)));
+        }
+        for name in forget {
+            self.write(n, Change::Forget(name));
+        }
+    }
+
+    fn write(&mut self, n: usize, change: Change) {
+        let lag = self.rng.random_range(1..40);
+        let (life, when) = (self.nodes[n].life, (self.clock.millis + lag).max(self.nodes[n].disk_until));
+        self.nodes[n].disk_until = when;
+        self.at_millis(when, Event::Disk(n, life, change));
+    }
+
+    fn written(&mut self, n: usize, life: u64, change: Change) {
+        if !self.lives(n, life) {
+            return;
+        }
+        let disk = &mut self.nodes[n].disk;
+        match change {
+            Change::Keep(block) => {
+                disk.blocks.insert(block.metadata.name.clone().unwrap(), *block);
+            }
+            Change::Forget(name) => {
+                disk.blocks.remove(&name);
+            }
+            Change::NodeUid(uid) => disk.node_uid = uid,
+        }
+    }
+
+    /// The journal has the attachment: the pod starts.
+    fn kept(&mut self, n: usize, life: u64, handle: Handle) {
+        if !self.lives(n, life) {
+            return;
+        }
+        let Some(allocations) = self.nodes[n].granted.remove(&handle) else { return };
+        self.nodes[n].disk.attachments.insert(handle.clone(), allocations.clone());
+        self.nodes[n].pods.insert(handle.clone(), allocations);
+        if self.chaos {
+            let lifetime = self.rng.random_range(500..60_000);
+            self.at(lifetime, Event::PodEnds(n, handle));
+        }
+    }
+
+    pub(super) fn pod_ends(&mut self, n: usize, handle: Handle) {
+        if self.nodes[n].pods.remove(&handle).is_none() {
+            return;
+        }
+        self.nodes[n].ending.insert(handle.clone());
+        let (life, after) = (self.nodes[n].life, self.rng.random_range(1..50));
+        self.at(after, Event::Removed(n, life, handle));
+    }
+
+    /// The journal has forgotten the attachment: its addresses go back.
+    fn removed(&mut self, n: usize, life: u64, handle: Handle) {
+        if !self.lives(n, life) {
+            return;
+        }
+        self.nodes[n].ending.remove(&handle);
+        if let Some(allocations) = self.nodes[n].disk.attachments.remove(&handle) {
+            self.feed(n, life, Input::Release(handle, allocations));
+        }
+    }
+
+    fn want_pod(&mut self, n: usize) {
+        if !self.chaos {
+            return;
+        }
+        let after = self.rng.random_range(100..4_000);
+        self.at(after, Event::WantPod(n));
+        let families = match self.rng.random_range(0..10) {
+            0 => WantFamilies::V4,
+            1 => WantFamilies::V6,
+            _ => WantFamilies::DUAL,
+        };
+        let requested = match self.rng.random_range(0..20) {
+            0 => vec![format!("10.244.0.{}", self.rng.random_range(0..128)).parse().unwrap()],
+            _ => Vec::new(),
+        };
+        self.ask(n, families, requested);
+    }
+
+    /// Asks an agent for addresses; the answer is kept under the handle.
+    pub(super) fn ask(&mut self, n: usize, families: WantFamilies, requested: Vec<std::net::IpAddr>) -> Handle {
+        self.next_handle += 1;
+        let handle = Handle(format!("net.c{}.eth0", self.next_handle));
+        let want =
+            Want { handle: handle.clone(), families, requested, pools: None, attributes: attributes(&handle) };
+        self.ask_for(n, want);
+        handle
+    }
+
+    pub(super) fn ask_for(&mut self, n: usize, want: Want) {
+        let (id, life) = (AskId(self.sequence), self.nodes[n].life);
+        self.sequence += 1;
+        self.nodes[n].asks.insert(id, want.handle.clone());
+        self.feed(n, life, Input::Allocate(id, want));
+    }
+
+    fn plan_crash(&mut self, n: usize) {
+        let after = self.rng.random_range(5_000..120_000);
+        self.at(after, Event::Crash(n));
+    }
+
+    fn crash(&mut self, n: usize) {
+        if !self.chaos {
+            return;
+        }
+        self.counts.crashes += 1;
+        let life = self.nodes[n].life;
+        // Some crashes come while much is under way.
+        if self.rng.random_range(0..3) == 0 {
+            self.feed(n, life, Input::Publish);
+            self.ask(n, WantFamilies::DUAL, Vec::new());
+        }
+        match self.rng.random_range(0..10) {
+            0 => self.nodes[n].reboot(),
+            1 => self.replace(n),
+            _ => self.nodes[n].crash(),
+        }
+        let after = self.rng.random_range(10..10_000);
+        self.at(after, Event::Start(n));
+        self.plan_crash(n);
+    }
+
+    /// Another machine takes the name; everything of the old one is gone but its blocks.
+    fn replace(&mut self, n: usize) {
+        let uid = self.fresh_uid();
+        let life = self.nodes[n].life + 1;
+        let mut node = Node::new(self.nodes[n].name.clone(), uid.clone(), format!("machine-{uid}"));
+        node.life = life;
+        self.nodes[n] = node;
+    }
+
+    pub(super) fn start(&mut self, n: usize) {
+        if self.nodes[n].agent.is_some() {
+            return;
+        }
+        let (now, trust) = (self.clock.now(), self.trust);
+        let settings = Settings { seed: self.rng.random(), ..self.settings.clone() };
+        self.nodes[n].watch_until = 0;
+        self.nodes[n].disk_until = 0;
+        self.nodes[n].start(now, settings, trust);
+        let life = self.nodes[n].life;
+        let pools = Arc::clone(&self.pools);
+        self.feed(n, life, Input::Pools(pools));
+        if !self.outage {
+            self.greet(n);
+        }
+        // The runtime repeats what was not answered.
+        let disk = &self.nodes[n].disk.attachments;
+        let over: Vec<Handle> = disk.keys().filter(|h| !self.nodes[n].pods.contains_key(*h)).cloned().collect();
+        for handle in over {
+            let after = self.rng.random_range(1..2_000);
+            self.at(after, Event::Removed(n, life, handle));
+        }
+    }
+
+    /// The API server answers the watches of an agent.
+    fn greet(&mut self, n: usize) {
+        let life = self.nodes[n].life;
+        let (node, list) = (self.latency(), self.latency());
+        self.at(node, Event::NodeSeen(n, life));
+        self.at(list, Event::Relist(n, life));
+    }
+
+    pub(super) fn outage(&mut self, begins: bool) {
+        self.outage = begins;
+        if self.chaos {
+            let after = if begins { self.rng.random_range(500..40_000) } else { self.rng.random_range(10_000..120_000) };
+            self.at(after, Event::Outage(!begins));
+        }
+        if !begins {
+            for n in 0..self.nodes.len() {
+                self.greet(n);
+            }
+        }
+    }
+
+    /// Ends all that goes wrong, and all pods. What former nodes left behind is removed as the controller does.
+    fn heal(&mut self) {
+        self.chaos = false;
+        self.events.retain(|_, event| !matches!(event, Event::Outage(_) | Event::Crash(_) | Event::WantPod(_)));
+        self.outage(false);
+        let uids: BTreeSet<&str> = self.nodes.iter().map(|n| n.uid.as_str()).collect();
+        let former = self.store.blocks.iter().filter(|(_, b)| !uids.contains(b.spec.owner.node_uid.as_str()));
+        let former: Vec<String> = former.map(|(name, _)| name.clone()).collect();
+        for name in former {
+            self.store.remove(&name);
+        }
+        self.tell_watches();
+        for n in 0..self.nodes.len() {
+            self.start(n);
+            let pods: Vec<Handle> = self.nodes[n].pods.keys().cloned().collect();
+            for handle in pods {
+                let after = self.rng.random_range(1..5_000);
+                self.at(after, Event::PodEnds(n, handle));
+            }
+            // Pods whose record is still being written end once it is.
+            for handle in self.nodes[n].granted.keys().cloned().collect::<Vec<_>>() {
+                self.at(10_000, Event::PodEnds(n, handle));
+            }
+        }
+        // Asks that still wait may be granted later; those pods end too.
+        let late: Vec<(usize, Handle)> = (0..self.nodes.len())
+            .flat_map(|n| self.nodes[n].asks.values().map(move |h| (n, h.clone())).collect::<Vec<_>>())
+            .collect();
+        for (n, handle) in late {
+            self.at(60_000, Event::PodEnds(n, handle));
+        }
+    }
+}
+
+fn brief(request: &Request) -> String {
+    match request {
+        Request::Create(b) => format!("create {} for {}", b.spec.cidr, b.spec.owner.name),
+        Request::Replace(b) => {
+            format!("replace {} at {:?} with {:?}", b.spec.cidr, b.metadata.resource_version, b.spec.allocations.keys())
+        }
+        Request::Read(name) => format!("read {name}"),
+        Request::Delete { name, resource_version, .. } => format!("delete {name} at {resource_version}"),
+        Request::ListNames => "list names".to_owned(),
+    }
+}
+
+fn brief_block(b: &IpamBlock) -> String {
+    let version = b.metadata.resource_version.as_deref().unwrap_or_default();
+    format!("{} at {version} of {} {}", b.spec.cidr, b.spec.owner.name, b.spec.owner.node_uid)
+}
+
+fn brief_reply(result: &Result<Reply, StoreError>) -> String {
+    match result {
+        Ok(Reply::Block(b)) => brief_block(b),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief_delta(delta: &Delta) -> String {
+    match delta {
+        Delta::Saw(b) => format!("saw {}", brief_block(b)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn brief_change(change: &Change) -> String {
+    match change {
+        Change::Keep(b) => format!("keep {}", brief_block(b)),
+        other => format!("{other:?}"),
+    }
+}
