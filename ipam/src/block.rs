@@ -154,6 +154,11 @@ impl Block {
         self.used.is_empty() && self.cooling.is_empty()
     }
 
+    /// Whether the block can be given back, as far as it itself goes: no request about it is under way.
+    pub(crate) fn may_go(&self) -> bool {
+        self.is_owned() && self.is_empty() && self.work.is_none() && self.object.is_some()
+    }
+
     /// The ordinal at the head of the queue whose address passes.
     pub(crate) fn next_free(&self, passes: impl Fn(IpAddr) -> bool) -> Option<u32> {
         self.free.iter().copied().find(|o| self.cidr.address(*o).is_some_and(&passes))

@@ -410,11 +410,6 @@ impl Ipam {
         }
         self.adopt(now, object, Standing::Owned)
     }
-
-    /// Whether a claim is trying this very block; then its answer decides, not the watch.
-    pub(crate) fn is_candidate(&self, name: &str) -> bool {
-        self.claims.values().filter_map(|c| c.candidate).any(|c| c.object_name() == name)
-    }
 }
 
 /// Whether less than this share of a pool's blocks is taken, as far as the controller counted them.

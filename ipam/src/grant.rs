@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 use crate::block::Standing;
 use crate::machine::{Ipam, Waiting};
 use crate::pool::{Pool, PoolUnfit, Pools};
-use crate::refusal::Refusal;
+use crate::refusal::{Dispute, Refusal};
 use crate::request::{Action, AskId, Now};
 use crate::want::{Allocation, Family, Want};
 
@@ -22,7 +22,7 @@ const LONGEST_HANDLE: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Need {
     pub(crate) family: Family,
-    /// Pools from which a block would serve, in order of preference.
+    /// Pools from which a block would serve, in order of preference. None: a read that is under way decides.
     pub(crate) pools: Vec<String>,
     /// The one block that would serve, where an address was requested.
     pub(crate) only: Option<BlockCidr>,
@@ -68,7 +68,7 @@ impl Ipam {
                     out.push(Action::Refused(waiting.id, self.timed_out(now, &waiting, &needs)));
                 }
                 Outcome::Lacking(needs) => {
-                    for need in needs {
+                    for need in needs.into_iter().filter(|n| !n.pools.is_empty()) {
                         self.claim_for(need);
                     }
                     self.waiting.push_back(waiting);
@@ -236,6 +236,13 @@ impl Ipam {
         };
         match &block.standing {
             Standing::Owned => {}
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected) => {
+                return Ok(Choice::Claim(Need {
+                    family: Family::of(address),
+                    pools: Vec::new(),
+                    only: None,
+                }));
+            }
             Standing::Disputed(why) => return Err(not_served(format!("of its block {name}: {why}"))),
             Standing::Returning => {
                 let holder = "nobody: the block is just being given back".to_owned();

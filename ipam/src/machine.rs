@@ -49,6 +49,8 @@ pub struct Ipam {
     pub(crate) node: Option<NodeView>,
     pub(crate) pools: Option<Arc<Pools>>,
     pub(crate) blocks: BTreeMap<String, Block>,
+    /// Blocks of this node's name that are not its own, as far as it knows who it is: looked at again when that changes.
+    pub(crate) strangers: BTreeMap<String, Arc<IpamBlock>>,
     pub(crate) holders: BTreeMap<Handle, Vec<(String, u32)>>,
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) claims: BTreeMap<Family, Claim>,
@@ -77,6 +79,7 @@ impl Ipam {
             node: None,
             pools: None,
             blocks: BTreeMap::new(),
+            strangers: BTreeMap::new(),
             holders: BTreeMap::new(),
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
@@ -187,6 +190,9 @@ impl Ipam {
             for name in names {
                 self.suspect(&name);
             }
+            for object in std::mem::take(&mut self.strangers).into_values() {
+                self.saw(now, object);
+            }
         }
         self.node = Some(node);
     }
@@ -269,7 +275,7 @@ impl Ipam {
     fn block_deadline(&self, block: &Block) -> Option<Instant> {
         let work = if block.work.is_some() { None } else { self.next_work_at(block) };
         let give_back = block.empty_since.map(|since| since + self.settings.give_back_after);
-        let give_back = give_back.filter(|_| block.is_owned() && block.retry.failures == 0);
+        let give_back = give_back.filter(|_| self.pools.is_some() && block.may_go());
         [work, block.next_thaw(), give_back].into_iter().flatten().min()
     }
 

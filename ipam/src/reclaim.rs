@@ -25,8 +25,7 @@ impl Ipam {
                 continue;
             }
             let since = *block.empty_since.get_or_insert(now.monotonic);
-            let settled = block.is_owned() && block.work.is_none() && block.object.is_some();
-            if !settled || now.monotonic < since + self.settings.give_back_after {
+            if !block.may_go() || now.monotonic < since + self.settings.give_back_after {
                 continue;
             }
             let needed = self.blocks.get(&name).is_some_and(|b| self.is_needed(&pools, b));

@@ -49,17 +49,25 @@ impl Ipam {
         self.heard_live(now);
         match delta {
             Delta::Saw(object) => self.saw(now, object),
-            Delta::Gone(name) => self.suspect(&name),
-            Delta::Listed(names) => self.compare(&names),
+            Delta::Gone(name) => {
+                self.strangers.remove(&name);
+                self.suspect(&name);
+            }
+            Delta::Listed(names) => {
+                self.strangers.retain(|name, _| names.contains(name));
+                self.compare(&names);
+            }
         }
     }
 
-    fn saw(&mut self, now: Now, object: Arc<IpamBlock>) {
+    pub(crate) fn saw(&mut self, now: Now, object: Arc<IpamBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
         let whose = self.judge(&object.spec.owner);
         let Some(block) = self.blocks.get_mut(&name) else {
             let leaving = object.metadata.deletion_timestamp.is_some();
-            if whose == Ownership::Ours && !leaving && !self.is_candidate(&name) {
+            if whose != Ownership::Ours {
+                self.strangers.insert(name, object);
+            } else if !leaving {
                 // Claimed in an earlier life, or late news of one given back: a read tells.
                 self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
                 if let Some(block) = self.blocks.get_mut(&name) {

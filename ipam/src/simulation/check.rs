@@ -20,7 +20,10 @@ pub(super) fn always(nodes: &[Node], store: &Store) -> Result<(), String> {
                     return Err(format!("{} is held by {other} and by {holder}", allocation.address));
                 }
                 if !allocation.block_cidr.contains(allocation.address) {
-                    return Err(format!("{} lies outside its block {}", allocation.address, allocation.block));
+                    return Err(format!(
+                        "{} lies outside its block {}",
+                        allocation.address, allocation.block
+                    ));
                 }
                 match store.blocks.get(&allocation.block) {
                     Some(block) if block.spec.owner.node_uid == node.uid => {}
@@ -31,9 +34,6 @@ pub(super) fn always(nodes: &[Node], store: &Store) -> Result<(), String> {
                     None => return Err(format!("{} of {holder} lies in no block", allocation.address)),
                 }
             }
-        }
-        if let Some(agent) = &node.agent {
-            partition(agent).map_err(|e| format!("{}: {e}", node.name))?;
         }
     }
     Ok(())
@@ -68,7 +68,12 @@ pub(super) fn at_the_end(nodes: &[Node], store: &Store) -> Result<(), String> {
             let name = object.metadata.name.as_deref().unwrap_or_default();
             let block = agent.blocks.get(name).ok_or(format!("{} lost block {name}", node.name))?;
             if !block.is_owned() || block.free() != block.cidr.size() as usize {
-                return Err(format!("{} lost addresses of {name}: {:?}, {} free", node.name, block.standing, block.free()));
+                return Err(format!(
+                    "{} lost addresses of {name}: {:?}, {} free",
+                    node.name,
+                    block.standing,
+                    block.free()
+                ));
             }
             if !object.spec.allocations.is_empty() {
                 return Err(format!("{name} still shows {:?}", object.spec.allocations));

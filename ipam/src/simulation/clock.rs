@@ -25,6 +25,6 @@ impl Clock {
     /// A point in time as milliseconds, rounded up so that what is due then is due.
     pub(super) fn millis_of(self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start);
-        u64::try_from(since.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-
 use caracal_api::IpamConfigSpec;
 use ipnetwork::IpNetwork;
 
@@ -109,7 +108,8 @@ fn without_a_live_reading_for_too_long_nothing_new_is_given() {
 #[test]
 fn a_dual_stack_ask_gets_both_families_or_neither() {
     let config = IpamConfigSpec::default();
-    let mut world = World::quiet(1, pools::pools(&[("v4", "10.0.0.0/29", 29), ("v6", "fd00::/128", 128)], config));
+    let mut world =
+        World::quiet(1, pools::pools(&[("v4", "10.0.0.0/29", 29), ("v6", "fd00::/128", 128)], config));
     world.run_for(2 * SECOND);
     assert!(world.get(0, WantFamilies::DUAL).is_ok());
     let refused = world.get(0, WantFamilies::DUAL).unwrap_err();
@@ -126,9 +126,8 @@ fn allocations_are_published_together_after_the_debounce() {
     for _ in 0..3 {
         world.get(0, WantFamilies::V4).unwrap();
     }
-    let published = |world: &World| -> usize {
-        world.store.owned_by("node-0").map(|b| b.spec.allocations.len()).sum()
-    };
+    let published =
+        |world: &World| -> usize { world.store.owned_by("node-0").map(|b| b.spec.allocations.len()).sum() };
     assert_eq!(published(&world), 0);
     world.run_for(4 * SECOND);
     assert_eq!(published(&world), 3);
@@ -158,11 +157,13 @@ fn a_repeated_ask_of_one_handle_gets_the_same_addresses() {
 #[test]
 fn a_requested_address_is_claimed_granted_and_refused_with_its_reason() {
     let mut world = world(2);
-    let granted = world.get_address(0, "10.244.0.77").unwrap();
-    assert_eq!(granted[0].address.to_string(), "10.244.0.77");
-    let taken = world.get_address(0, "10.244.0.77").unwrap_err();
+    let base = (0..16).map(|n| n * 8).find(|n| !world.store.blocks.contains_key(&format!("10-244-0-{n}-29")));
+    let (one, two) = (format!("10.244.0.{}", base.unwrap() + 5), format!("10.244.0.{}", base.unwrap() + 6));
+    let granted = world.get_address(0, &one).unwrap();
+    assert_eq!(granted[0].address.to_string(), one);
+    let taken = world.get_address(0, &one).unwrap_err();
     assert_eq!(taken.code(), "AddressTaken");
-    let elsewhere = world.get_address(1, "10.244.0.78").unwrap_err();
+    let elsewhere = world.get_address(1, &two).unwrap_err();
     assert_eq!(elsewhere.code(), "AddressElsewhere");
     assert!(elsewhere.to_string().contains("node-0"), "{elsewhere}");
     let outside = world.get_address(0, "192.0.2.1").unwrap_err();
@@ -221,6 +222,7 @@ fn a_node_never_owns_more_blocks_than_it_may() {
 fn a_crowded_pool_is_filled_to_its_last_block_and_then_told_to_be_full() {
     let config = IpamConfigSpec::default();
     let mut world = World::quiet(4, pools::pools(&[("v4", "10.0.0.0/27", 32)], config));
+    world.run_for(2 * SECOND);
     let mut granted = BTreeSet::new();
     let mut refused = 0;
     for round in 0..60 {

@@ -41,6 +41,8 @@ pub(super) struct Node {
     pub(super) watch_until: u64,
     pub(super) disk_until: u64,
     pub(super) rebooted: bool,
+    /// The life and time of the earliest tick that is on its way.
+    pub(super) tick: (u64, u64),
 }
 
 impl Node {
@@ -61,6 +63,7 @@ impl Node {
             watch_until: 0,
             disk_until: 0,
             rebooted: false,
+            tick: (0, u64::MAX),
         }
     }
 
