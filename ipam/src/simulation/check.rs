@@ -1,6 +1,6 @@
 //! What must hold after every step, and at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::node::Node;
@@ -42,19 +42,27 @@ pub(super) fn always(nodes: &[Node], store: &Store) -> Result<(), String> {
 /// Every ordinal of every block is in use, free, or rests: exactly one of these.
 pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
     for block in agent.blocks.values() {
-        let mut ordinals = block.ordinals();
-        ordinals.sort_unstable();
-        let all: Vec<u32> = (0..block.cidr.size()).collect();
-        if ordinals != all {
-            return Err(format!("block {} has the ordinals {ordinals:?}", block.name));
+        let mut seen = [0_u8; 256];
+        for ordinal in block.ordinals() {
+            seen[ordinal as usize] += 1;
+        }
+        let size = block.cidr.size() as usize;
+        if seen[..size].iter().any(|n| *n != 1) || seen[size..].iter().any(|n| *n != 0) {
+            return Err(format!("block {} keeps its ordinals {seen:?} times", block.name));
         }
     }
-    let held: BTreeSet<(&str, u32)> =
-        agent.holders.values().flatten().map(|(name, ordinal)| (name.as_str(), *ordinal)).collect();
-    let used: BTreeSet<(&str, u32)> =
-        agent.blocks.values().flat_map(|b| b.used.keys().map(|o| (b.name.as_str(), *o))).collect();
+    let mut held = 0;
+    for (handle, places) in &agent.holders {
+        for (name, ordinal) in places {
+            held += 1;
+            if agent.blocks.get(name).and_then(|b| b.used.get(ordinal)).is_none_or(|u| u.handle != *handle) {
+                return Err(format!("{handle} holds ordinal {ordinal} of {name}, which does not know it"));
+            }
+        }
+    }
+    let used: usize = agent.blocks.values().map(|b| b.used.len()).sum();
     if held != used {
-        return Err(format!("holders know {held:?}, blocks {used:?}"));
+        return Err(format!("{held} addresses have holders, {used} are in use"));
     }
     Ok(())
 }

@@ -84,6 +84,14 @@ pub(super) struct Counts {
     pub(super) crashes: u64,
 }
 
+impl Counts {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.grants += other.grants;
+        self.claims += other.claims;
+        self.crashes += other.crashes;
+    }
+}
+
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) store: Store,
@@ -103,6 +111,8 @@ pub(super) struct World {
     /// Whether an address or a block changed hands since the last look.
     moved: bool,
     steps_at_once: u32,
+    /// Whether the last steps are kept to be printed.
+    pub(super) traced: bool,
     trace: VecDeque<String>,
 }
 
@@ -143,6 +153,7 @@ impl World {
             chaos: false,
             moved: false,
             steps_at_once: 0,
+            traced: false,
             trace: VecDeque::new(),
         };
         world.add_nodes(nodes);
@@ -210,6 +221,9 @@ impl World {
     }
 
     fn note(&mut self, event: &Event) {
+        if !self.traced {
+            return;
+        }
         if self.trace.len() == 400 {
             self.trace.pop_front();
         }

@@ -15,11 +15,8 @@ fn here() -> Place {
 }
 
 fn attachment(container: &str, phase: Phase) -> Attachment {
-    let key = AttachmentKey {
-        network: "caracal".into(),
-        container: container.into(),
-        interface: "eth0".into(),
-    };
+    let key =
+        AttachmentKey { network: "caracal".into(), container: container.into(), interface: "eth0".into() };
     let allocation = Allocation {
         address: "10.244.0.7".parse().unwrap(),
         block: "10-244-0-0-26".into(),
@@ -143,7 +140,8 @@ async fn a_reboot_ends_every_pod_and_leaves_tunnels() {
 async fn a_damaged_file_is_moved_aside_and_told() {
     let folder = folder();
     std::fs::create_dir_all(folder.path.parent().unwrap()).unwrap();
-    std::fs::write(&folder.path, b"this is no journal at all, but it is long enough to be looked at").unwrap();
+    std::fs::write(&folder.path, b"this is no journal at all, but it is long enough to be looked at")
+        .unwrap();
     let (journal, found) = Journal::open_on(&folder.path, &here()).unwrap();
     assert_eq!(found.trust, JournalTrust::Lost);
     let moved = found.damage.unwrap().moved_to.unwrap();
