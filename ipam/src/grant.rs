@@ -78,6 +78,9 @@ impl Ipam {
     }
 
     fn timed_out(&self, now: Now, waiting: &Waiting, needs: &[Need]) -> Refusal {
+        if self.pools.is_none() {
+            return Refusal::PoolsUnknown { node: self.owner.name.clone() };
+        }
         let claim = needs.iter().find_map(|n| self.claims.get(&n.family));
         let family = needs.first().map_or(Family::V4, |n| n.family);
         let cause = claim.and_then(|c| c.last_error.as_ref()).map(ToString::to_string);
@@ -102,9 +105,6 @@ impl Ipam {
         if let Some(refusal) = self.barred(now) {
             return Outcome::Refused(refusal);
         }
-        let Some(pools) = self.pools.clone() else {
-            return Outcome::Refused(Refusal::PoolsUnknown { node: self.owner.name.clone() });
-        };
         let families = match families(want) {
             Ok(families) => families,
             Err(what) => return Outcome::Refused(Refusal::BadRequest { what }),
@@ -114,6 +114,10 @@ impl Ipam {
             Ok(None) => {}
             Err(refusal) => return Outcome::Refused(refusal),
         }
+        let Some(pools) = self.pools.clone() else {
+            // An agent that just started hears of them in a moment, from disk or live.
+            return Outcome::Lacking(Vec::new());
+        };
         let (mut here, mut needs) = (Vec::new(), Vec::new());
         for (family, requested) in families {
             let choice = match requested {

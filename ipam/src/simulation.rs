@@ -74,7 +74,7 @@ fn no_address_is_given_twice_or_lost_whatever_fails() {
             }
         }
     }
-    eprintln!("{} grants, {} claims, {} crashes", all.grants, all.claims, all.crashes);
+    eprintln!("{} steps, {} grants, {} claims, {} crashes", all.steps, all.grants, all.claims, all.crashes);
     assert!(
         all.grants > 50 * seeds && all.claims > 5 * seeds && all.crashes > 2 * seeds,
         "too little happened"

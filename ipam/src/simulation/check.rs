@@ -72,7 +72,8 @@ pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
 pub(super) fn at_the_end(nodes: &[Node], store: &Store) -> Result<(), String> {
     for node in nodes {
         let agent = node.agent.as_ref().ok_or("an agent is down")?;
-        for object in store.owned_by(&node.name) {
+        // What a former node of the name left behind is the controller's to free.
+        for object in store.owned_by(&node.name).filter(|b| b.spec.owner.node_uid == node.uid) {
             let name = object.metadata.name.as_deref().unwrap_or_default();
             let block = agent.blocks.get(name).ok_or(format!("{} lost block {name}", node.name))?;
             if !block.is_owned() || block.free() != block.cidr.size() as usize {

@@ -12,7 +12,7 @@ use super::pools;
 use super::world::World;
 use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
-use crate::request::{Input, NodeView, Request};
+use crate::request::{Action, AskId, Input, NodeView, Request};
 use crate::want::{Allocation, Family, Handle, Purpose, Want, WantFamilies};
 
 const SECOND: u64 = 1000;
@@ -378,4 +378,35 @@ fn a_pool_the_controller_has_not_checked_is_not_claimed_from_and_says_so() {
     assert!(world.store.blocks.is_empty());
     let no_v6 = world.get(0, WantFamilies::V6).unwrap_err();
     assert_eq!(no_v6.code(), "NoPool");
+}
+
+#[test]
+fn an_ask_that_comes_before_the_pools_are_known_waits_for_them() {
+    let mut ipam = crate::machine::Ipam::empty(
+        world(0).clock.now(),
+        Default::default(),
+        caracal_api::BlockOwner {
+            kind: caracal_api::OwnerKind::Node,
+            name: "n1".into(),
+            node_uid: "u".into(),
+            machine_id: String::new(),
+            claim_token: "t".into(),
+        },
+    );
+    let clock = world(0).clock;
+    let handle = Handle("net.c.eth0".into());
+    let want = Want {
+        handle: handle.clone(),
+        families: WantFamilies::V4,
+        requested: Vec::new(),
+        pools: None,
+        attributes: attributes(&handle),
+    };
+    let mut out = Vec::new();
+    ipam.on(clock.now(), Input::Allocate(AskId(1), want), &mut out);
+    assert!(out.is_empty(), "{out:?}");
+    let until = ipam.deadline().unwrap();
+    let late = crate::request::Now { monotonic: until, ..clock.now() };
+    ipam.on(late, Input::Tick, &mut out);
+    assert!(matches!(&out[..], [Action::Refused(AskId(1), Refusal::PoolsUnknown { .. })]), "{out:?}");
 }

@@ -82,6 +82,7 @@ pub(super) struct Counts {
     pub(super) grants: u64,
     pub(super) claims: u64,
     pub(super) crashes: u64,
+    pub(super) steps: u64,
 }
 
 impl Counts {
@@ -89,6 +90,7 @@ impl Counts {
         self.grants += other.grants;
         self.claims += other.claims;
         self.crashes += other.crashes;
+        self.steps += other.steps;
     }
 }
 
@@ -204,6 +206,7 @@ impl World {
             }
             self.clock.millis = self.clock.millis.max(millis);
             self.note(&event);
+            self.counts.steps += 1;
             let who = event.node();
             self.happen(event);
             self.check(who)?;
