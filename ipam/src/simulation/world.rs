@@ -1,5 +1,9 @@
 //! The run: a queue of events in simulated time, and what each does.
 
+mod chance;
+mod disk;
+mod event;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +12,8 @@ use caracal_api::IpamBlock;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use event::{Change, Event};
+
 use super::clock::Clock;
 use super::node::{Node, attributes};
 use super::store::Store;
@@ -15,7 +21,7 @@ use super::{check, pools};
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
-use crate::request::{Action, AskId, Delta, Input, NodeView, Reply, Request, RequestId, StoreError};
+use crate::request::{Action, AskId, Delta, Input, NodeView, Request, RequestId, StoreError};
 use crate::settings::Settings;
 use crate::want::{Allocation, Handle, Want, WantFamilies};
 
@@ -27,55 +33,6 @@ const REST: u64 = 9 * 60_000;
 const MOST_STEPS_AT_ONCE: u32 = 500;
 /// How long the client waits for an answer.
 const CLIENT_PATIENCE: u64 = 5_000;
-
-#[derive(Debug)]
-enum Change {
-    Keep(Box<IpamBlock>),
-    Forget(String),
-    NodeUid(String),
-}
-
-#[derive(Debug)]
-enum Event {
-    Arrive(usize, u64, RequestId, Request, bool),
-    Reply(usize, u64, RequestId, Result<Reply, StoreError>),
-    Watch(usize, u64, Delta),
-    Relist(usize, u64),
-    NodeSeen(usize, u64),
-    Tick(usize, u64),
-    Disk(usize, u64, Change),
-    Send(usize, u64, RequestId, Request),
-    Kept(usize, u64, Handle),
-    PodEnds(usize, Handle),
-    Removed(usize, u64, Handle),
-    WantPod(usize),
-    Crash(usize),
-    Start(usize),
-    Outage(bool),
-}
-
-impl Event {
-    /// The node whose agent takes the step.
-    fn node(&self) -> Option<usize> {
-        match self {
-            Self::Reply(n, ..)
-            | Self::Watch(n, ..)
-            | Self::Relist(n, _)
-            | Self::NodeSeen(n, _)
-            | Self::Tick(n, _)
-            | Self::Removed(n, ..)
-            | Self::WantPod(n)
-            | Self::Start(n) => Some(*n),
-            Self::Arrive(..)
-            | Self::Disk(..)
-            | Self::Send(..)
-            | Self::Kept(..)
-            | Self::PodEnds(..)
-            | Self::Crash(_)
-            | Self::Outage(_) => None,
-        }
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Counts {
@@ -230,14 +187,7 @@ impl World {
         if self.trace.len() == 400 {
             self.trace.pop_front();
         }
-        let text = match event {
-            Event::Tick(..) => return,
-            Event::Arrive(n, _, id, request, _) => format!("node-{n} {id:?} arrives: {}", brief(request)),
-            Event::Reply(n, _, id, result) => format!("node-{n} {id:?} answered: {}", brief_reply(result)),
-            Event::Watch(n, _, delta) => format!("node-{n} watch: {}", brief_delta(delta)),
-            Event::Disk(n, _, change) => format!("node-{n} disk: {}", brief_change(change)),
-            other => format!("{other:?}"),
-        };
+        let Some(text) = event.brief() else { return };
         self.trace.push_back(format!("{:>8} {text}", self.clock.millis));
     }
 
@@ -425,102 +375,6 @@ impl World {
         self.watch_event(n, Delta::Listed(names));
     }
 
-    /// Does what the keeper of the agent does: the journal follows what the machine owns, in order and a little later.
-    fn sync_kept(&mut self, n: usize) {
-        let Some(agent) = self.nodes[n].agent.as_ref() else { return };
-        let owned: BTreeMap<String, String> =
-            agent.owned_versions().map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
-        if owned == self.nodes[n].kept {
-            return;
-        }
-        let changed = owned.iter().filter(|(name, version)| self.nodes[n].kept.get(*name) != Some(version));
-        let keep: Vec<IpamBlock> = changed.filter_map(|(name, _)| agent.owned_object(name)).collect();
-        let forget: Vec<String> =
-            self.nodes[n].kept.keys().filter(|name| !owned.contains_key(*name)).cloned().collect();
-        self.nodes[n].kept = owned;
-        for block in keep {
-            self.write(n, Change::Keep(Box::new(block)));
-        }
-        for name in forget {
-            self.write(n, Change::Forget(name));
-        }
-    }
-
-    fn write(&mut self, n: usize, change: Change) {
-        let lag = self.rng.random_range(1..40);
-        let (life, when) = (self.nodes[n].life, (self.clock.millis + lag).max(self.nodes[n].disk_until));
-        self.nodes[n].disk_until = when;
-        self.at_millis(when, Event::Disk(n, life, change));
-    }
-
-    fn written(&mut self, n: usize, life: u64, change: Change) {
-        if !self.lives(n, life) {
-            return;
-        }
-        let disk = &mut self.nodes[n].disk;
-        match change {
-            Change::Keep(block) => {
-                disk.blocks.insert(block.metadata.name.clone().unwrap(), *block);
-            }
-            Change::Forget(name) => {
-                disk.blocks.remove(&name);
-            }
-            Change::NodeUid(uid) => disk.node_uid = uid,
-        }
-    }
-
-    /// The journal has the attachment: the pod starts.
-    fn kept(&mut self, n: usize, life: u64, handle: Handle) {
-        if !self.lives(n, life) {
-            return;
-        }
-        let Some(allocations) = self.nodes[n].granted.remove(&handle) else { return };
-        self.nodes[n].disk.attachments.insert(handle.clone(), allocations.clone());
-        self.nodes[n].pods.insert(handle.clone(), allocations);
-        if self.chaos {
-            let lifetime = self.rng.random_range(500..60_000);
-            self.at(lifetime, Event::PodEnds(n, handle));
-        }
-    }
-
-    pub(super) fn pod_ends(&mut self, n: usize, handle: Handle) {
-        if self.nodes[n].pods.remove(&handle).is_none() {
-            return;
-        }
-        self.nodes[n].ending.insert(handle.clone());
-        let (life, after) = (self.nodes[n].life, self.rng.random_range(1..50));
-        self.at(after, Event::Removed(n, life, handle));
-    }
-
-    /// The journal has forgotten the attachment: its addresses go back.
-    fn removed(&mut self, n: usize, life: u64, handle: Handle) {
-        if !self.lives(n, life) {
-            return;
-        }
-        self.nodes[n].ending.remove(&handle);
-        if let Some(allocations) = self.nodes[n].disk.attachments.remove(&handle) {
-            self.feed(n, life, Input::Release(handle, allocations));
-        }
-    }
-
-    fn want_pod(&mut self, n: usize) {
-        if !self.chaos {
-            return;
-        }
-        let after = self.rng.random_range(100..3_000);
-        self.at(after, Event::WantPod(n));
-        let families = match self.rng.random_range(0..10) {
-            0 => WantFamilies::V4,
-            1 => WantFamilies::V6,
-            _ => WantFamilies::DUAL,
-        };
-        let requested = match self.rng.random_range(0..20) {
-            0 => vec![format!("10.244.0.{}", self.rng.random_range(0..128)).parse().unwrap()],
-            _ => Vec::new(),
-        };
-        self.ask(n, families, requested);
-    }
-
     /// Asks an agent for addresses; the answer is kept under the handle.
     pub(super) fn ask(
         &mut self,
@@ -546,41 +400,6 @@ impl World {
         self.sequence += 1;
         self.nodes[n].asks.insert(id, want.handle.clone());
         self.feed(n, life, Input::Allocate(id, want));
-    }
-
-    fn plan_crash(&mut self, n: usize) {
-        let after = self.rng.random_range(2_000..60_000);
-        self.at(after, Event::Crash(n));
-    }
-
-    fn crash(&mut self, n: usize) {
-        if !self.chaos {
-            return;
-        }
-        self.counts.crashes += 1;
-        let life = self.nodes[n].life;
-        // Some crashes come while much is under way.
-        if self.rng.random_range(0..3) == 0 {
-            self.feed(n, life, Input::Publish);
-            self.ask(n, WantFamilies::DUAL, Vec::new());
-        }
-        match self.rng.random_range(0..10) {
-            0 => self.nodes[n].reboot(),
-            1 => self.replace(n),
-            _ => self.nodes[n].crash(),
-        }
-        let after = self.rng.random_range(10..10_000);
-        self.at(after, Event::Start(n));
-        self.plan_crash(n);
-    }
-
-    /// Another machine takes the name; everything of the old one is gone but its blocks.
-    fn replace(&mut self, n: usize) {
-        let uid = self.fresh_uid();
-        let life = self.nodes[n].life + 1;
-        let mut node = Node::new(self.nodes[n].name.clone(), uid.clone(), format!("machine-{uid}"));
-        node.life = life;
-        self.nodes[n] = node;
     }
 
     pub(super) fn start(&mut self, n: usize) {
@@ -614,99 +433,5 @@ impl World {
         let (node, list) = (self.latency(), self.latency());
         self.at(node, Event::NodeSeen(n, life));
         self.at(list, Event::Relist(n, life));
-    }
-
-    pub(super) fn outage(&mut self, begins: bool) {
-        self.outage = begins;
-        if self.chaos {
-            let after = if begins {
-                self.rng.random_range(500..30_000)
-            } else {
-                self.rng.random_range(5_000..60_000)
-            };
-            self.at(after, Event::Outage(!begins));
-        }
-        if !begins {
-            for n in 0..self.nodes.len() {
-                self.greet(n);
-            }
-        }
-    }
-
-    /// Ends all that goes wrong, and all pods. What former nodes left behind is removed as the controller does.
-    fn heal(&mut self) {
-        self.chaos = false;
-        self.events
-            .retain(|_, event| !matches!(event, Event::Outage(_) | Event::Crash(_) | Event::WantPod(_)));
-        self.outage(false);
-        let uids: BTreeSet<&str> = self.nodes.iter().map(|n| n.uid.as_str()).collect();
-        let former = self.store.blocks.iter().filter(|(_, b)| !uids.contains(b.spec.owner.node_uid.as_str()));
-        let former: Vec<String> = former.map(|(name, _)| name.clone()).collect();
-        for name in former {
-            self.store.remove(&name);
-        }
-        self.tell_watches();
-        for n in 0..self.nodes.len() {
-            self.start(n);
-            let pods: Vec<Handle> = self.nodes[n].pods.keys().cloned().collect();
-            for handle in pods {
-                let after = self.rng.random_range(1..5_000);
-                self.at(after, Event::PodEnds(n, handle));
-            }
-            // Pods whose record is still being written end once it is.
-            for handle in self.nodes[n].granted.keys().cloned().collect::<Vec<_>>() {
-                self.at(10_000, Event::PodEnds(n, handle));
-            }
-        }
-        // Asks that still wait may be granted later; those pods end too.
-        let late: Vec<(usize, Handle)> = (0..self.nodes.len())
-            .flat_map(|n| self.nodes[n].asks.values().map(move |h| (n, h.clone())).collect::<Vec<_>>())
-            .collect();
-        for (n, handle) in late {
-            self.at(60_000, Event::PodEnds(n, handle));
-        }
-    }
-}
-
-fn brief(request: &Request) -> String {
-    match request {
-        Request::Create(b) => format!("create {} for {}", b.spec.cidr, b.spec.owner.name),
-        Request::Replace(b) => {
-            format!(
-                "replace {} at {:?} with {:?}",
-                b.spec.cidr,
-                b.metadata.resource_version,
-                b.spec.allocations.keys()
-            )
-        }
-        Request::Read(name) => format!("read {name}"),
-        Request::Delete { name, resource_version, .. } => format!("delete {name} at {resource_version}"),
-        Request::ListNames => "list names".to_owned(),
-    }
-}
-
-fn brief_block(b: &IpamBlock) -> String {
-    let version = b.metadata.resource_version.as_deref().unwrap_or_default();
-    format!("{} at {version} of {} {}", b.spec.cidr, b.spec.owner.name, b.spec.owner.node_uid)
-}
-
-fn brief_reply(result: &Result<Reply, StoreError>) -> String {
-    match result {
-        Ok(Reply::Block(b)) => brief_block(b),
-        other => format!("{other:?}"),
-    }
-}
-
-fn brief_delta(delta: &Delta) -> String {
-    match delta {
-        Delta::Saw(b) => format!("saw {}", brief_block(b)),
-        other => format!("{other:?}"),
-    }
-}
-
-fn brief_change(change: &Change) -> String {
-    match change {
-        Change::Keep(b) => format!("keep {}", brief_block(b)),
-        other => format!("{other:?}"),
     }
 }

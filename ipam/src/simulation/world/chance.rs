@@ -1,0 +1,117 @@
+//! What happens by chance, and how it ends.
+
+use std::collections::BTreeSet;
+
+use rand::Rng;
+
+use super::World;
+use super::event::Event;
+use crate::request::Input;
+use crate::simulation::node::Node;
+use crate::want::{Handle, WantFamilies};
+
+impl World {
+    pub(super) fn want_pod(&mut self, n: usize) {
+        if !self.chaos {
+            return;
+        }
+        let after = self.rng.random_range(100..3_000);
+        self.at(after, Event::WantPod(n));
+        let families = match self.rng.random_range(0..10) {
+            0 => WantFamilies::V4,
+            1 => WantFamilies::V6,
+            _ => WantFamilies::DUAL,
+        };
+        let requested = match self.rng.random_range(0..20) {
+            0 => vec![format!("10.244.0.{}", self.rng.random_range(0..128)).parse().unwrap()],
+            _ => Vec::new(),
+        };
+        self.ask(n, families, requested);
+    }
+
+    pub(super) fn plan_crash(&mut self, n: usize) {
+        let after = self.rng.random_range(2_000..60_000);
+        self.at(after, Event::Crash(n));
+    }
+
+    pub(super) fn crash(&mut self, n: usize) {
+        if !self.chaos {
+            return;
+        }
+        self.counts.crashes += 1;
+        let life = self.nodes[n].life;
+        // Some crashes come while much is under way.
+        if self.rng.random_range(0..3) == 0 {
+            self.feed(n, life, Input::Publish);
+            self.ask(n, WantFamilies::DUAL, Vec::new());
+        }
+        match self.rng.random_range(0..10) {
+            0 => self.nodes[n].reboot(),
+            1 => self.replace(n),
+            _ => self.nodes[n].crash(),
+        }
+        let after = self.rng.random_range(10..10_000);
+        self.at(after, Event::Start(n));
+        self.plan_crash(n);
+    }
+
+    /// Another machine takes the name; everything of the old one is gone but its blocks.
+    pub(super) fn replace(&mut self, n: usize) {
+        let uid = self.fresh_uid();
+        let life = self.nodes[n].life + 1;
+        let mut node = Node::new(self.nodes[n].name.clone(), uid.clone(), format!("machine-{uid}"));
+        node.life = life;
+        self.nodes[n] = node;
+    }
+
+    pub(in super::super) fn outage(&mut self, begins: bool) {
+        self.outage = begins;
+        if self.chaos {
+            let after = if begins {
+                self.rng.random_range(500..30_000)
+            } else {
+                self.rng.random_range(5_000..60_000)
+            };
+            self.at(after, Event::Outage(!begins));
+        }
+        if !begins {
+            for n in 0..self.nodes.len() {
+                self.greet(n);
+            }
+        }
+    }
+
+    /// Ends all that goes wrong, and all pods. What former nodes left behind is removed as the controller does.
+    pub(super) fn heal(&mut self) {
+        self.chaos = false;
+        self.events
+            .retain(|_, event| !matches!(event, Event::Outage(_) | Event::Crash(_) | Event::WantPod(_)));
+        self.outage(false);
+        let uids: BTreeSet<&str> = self.nodes.iter().map(|n| n.uid.as_str()).collect();
+        let former = self.store.blocks.iter().filter(|(_, b)| !uids.contains(b.spec.owner.node_uid.as_str()));
+        let former: Vec<String> = former.map(|(name, _)| name.clone()).collect();
+        for name in former {
+            self.store.remove(&name);
+        }
+        self.tell_watches();
+        for n in 0..self.nodes.len() {
+            self.start(n);
+            let pods: Vec<Handle> = self.nodes[n].pods.keys().cloned().collect();
+            for handle in pods {
+                let after = self.rng.random_range(1..5_000);
+                self.at(after, Event::PodEnds(n, handle));
+            }
+            // Pods whose record is still being written end once it is.
+            for handle in self.nodes[n].granted.keys().cloned().collect::<Vec<_>>() {
+                self.at(10_000, Event::PodEnds(n, handle));
+            }
+        }
+        // Asks that still wait may be granted later; those pods end too.
+        let late: Vec<(usize, Handle)> = (0..self.nodes.len())
+            .flat_map(|n| self.nodes[n].asks.values().map(move |h| (n, h.clone())).collect::<Vec<_>>())
+            .collect();
+        for (n, handle) in late {
+            self.at(60_000, Event::PodEnds(n, handle));
+        }
+    }
+}
