@@ -44,7 +44,6 @@ fn run(seed: u64, traced: bool) -> Result<Counts, String> {
 }
 
 #[test]
-#[ignore = "seed 149 still loses a block for ever; run it with `cargo test -p caracal-ipam simulation -- --ignored`"]
 fn no_address_is_given_twice_or_lost_whatever_fails() {
     if let Some(seed) = env("CARACAL_SEED") {
         run(seed, true).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
