@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, BlockCidr, BlockOwner, IpamBlock, IpamBlockSpec};
 
+use crate::recover::journal_of;
 use crate::refusal::Dispute;
 use crate::request::{Now, RequestId};
 use crate::want::{Allocation, Attributes, Family, Handle, Purpose};
@@ -305,7 +306,14 @@ impl Block {
 
     /// Whether the object shows something else than what is so.
     pub(crate) fn is_unpublished(&self, owner: &BlockOwner) -> bool {
-        self.object.as_ref().is_some_and(|o| o.spec.owner != *owner || o.spec.allocations != self.rendered())
+        let same_owner = |shown: &BlockOwner| {
+            // Which life wrote it is no news: a restart alone writes nothing.
+            BlockOwner { claim_token: owner.claim_token.clone(), ..shown.clone() } == *owner
+                && journal_of(shown) == journal_of(owner)
+        };
+        self.object
+            .as_ref()
+            .is_some_and(|o| !same_owner(&o.spec.owner) || o.spec.allocations != self.rendered())
     }
 
     /// The object with what is so now, for a replace of the version that was seen last.

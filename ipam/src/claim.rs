@@ -188,6 +188,14 @@ impl Ipam {
                         self.serve_waiting(now, out);
                         continue;
                     }
+                    Step::Create(at) if due(at) && self.is_known(&claim) => {
+                        // Being given back, as something that an earlier life left behind.
+                        if claim.only.is_some() {
+                            claim.step = Step::Create(Some(self.after_failure(now, &mut claim)));
+                        } else {
+                            claim.drop_candidate();
+                        }
+                    }
                     Step::Create(at) if due(at) => {
                         claim.step = match self.creation(&claim) {
                             Some(request) => Step::Creating(self.ask(Cause::Claim(family), request, out)),
@@ -350,6 +358,12 @@ impl Ipam {
             Ok(Reply::Block(object)) => {
                 let whose = self.judge(&object.spec.owner);
                 let owner = format!("node {}", object.spec.owner.name);
+                if whose == Ownership::Ours && !self.is_of_this_life(&object) {
+                    // An earlier life left it behind: it goes back first.
+                    self.take_up_again(now, object);
+                    claim.step = Step::Create(None);
+                    return true;
+                }
                 if whose == Ownership::Ours && self.take_up(now, object) {
                     return false;
                 }
@@ -395,6 +409,15 @@ impl Ipam {
     fn after_failure(&mut self, now: Now, claim: &mut Claim) -> Instant {
         claim.failures += 1;
         now.monotonic + self.pause(claim.failures)
+    }
+
+    fn is_known(&self, claim: &Claim) -> bool {
+        claim.candidate.is_some_and(|cidr| self.blocks.contains_key(&cidr.object_name()))
+    }
+
+    /// Whether a claim is trying to create the block: its answer tells what became of it.
+    pub(crate) fn is_being_claimed(&self, name: &str) -> bool {
+        self.claims.values().any(|claim| claim.candidate.is_some_and(|c| c.object_name() == name))
     }
 
     /// Owns a block that was just created, or found to be created by us. It may be known already, by the watch.

@@ -49,7 +49,8 @@ pub struct Ipam {
     pub(crate) node: Option<NodeView>,
     pub(crate) pools: Option<Arc<Pools>>,
     pub(crate) blocks: BTreeMap<String, Block>,
-    /// Blocks of this node's name that are not its own, as far as it knows who it is: looked at again when that changes.
+    /// Blocks of this node's name that are not its own, as far as it knows who it is, or that a claim of its own is
+    /// trying: looked at again when that changes.
     pub(crate) strangers: BTreeMap<String, Arc<IpamBlock>>,
     pub(crate) holders: BTreeMap<Handle, Vec<(String, u32)>>,
     pub(crate) waiting: VecDeque<Waiting>,
@@ -152,6 +153,7 @@ impl Ipam {
         self.serve_waiting(now, out);
         self.claim_ahead(now);
         self.drive_claims(now, out);
+        self.look_again(now);
         self.give_back(now);
         self.verify_if_silent(now);
         self.drive_blocks(now, out);

@@ -17,6 +17,14 @@ use crate::settings::Settings;
 use crate::verify::Ownership;
 use crate::want::{Allocation, Attributes, Handle};
 
+/// Between the journal's token and the number of this life in a claim token.
+const LIFE: char = '.';
+
+/// The part of a claim token that a journal keeps; the rest tells one life of the agent from another.
+pub(crate) fn journal_of(owner: &BlockOwner) -> &str {
+    owner.claim_token.split(LIFE).next().unwrap_or_default()
+}
+
 /// An address that is in use, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -40,7 +48,7 @@ pub enum JournalTrust {
 /// What a restart finds.
 #[derive(Clone, Debug)]
 pub struct Recovery {
-    /// Who we are. The Node UID is the one seen last, empty if none was.
+    /// Who we are. The Node UID is the one seen last, empty if none was; the claim token is the journal's.
     pub owner: BlockOwner,
     /// Blocks that the journal kept.
     pub blocks: Vec<IpamBlock>,
@@ -57,7 +65,9 @@ pub struct Recovery {
 impl Ipam {
     /// A machine that goes on where the journal ended.
     pub fn recover(now: Now, settings: Settings, recovery: Recovery) -> Self {
-        let mut ipam = Self::empty(now, settings, recovery.owner);
+        let mut owner = recovery.owner;
+        owner.claim_token = format!("{}{LIFE}{:08x}", owner.claim_token, settings.seed as u32);
+        let mut ipam = Self::empty(now, settings, owner);
         ipam.trust = recovery.trust;
         ipam.rebooted = recovery.rebooted;
         ipam.unseen_before = recovery.unseen_for;

@@ -12,7 +12,7 @@ use caracal_api::{BlockOwner, IpamBlock, OwnerKind};
 
 use crate::block::{Block, Standing, Work};
 use crate::machine::{Cause, Ipam};
-use crate::recover::JournalTrust;
+use crate::recover::{JournalTrust, journal_of};
 use crate::refusal::{Dispute, Fence};
 use crate::request::{Action, Delta, Now, Reply, Request, RequestId, StoreError};
 
@@ -40,7 +40,7 @@ impl Ipam {
         if owner.node_uid != us.node_uid {
             return Ownership::Former;
         }
-        let same_journal = owner.claim_token == us.claim_token || self.trust == JournalTrust::Lost;
+        let same_journal = journal_of(owner) == journal_of(us) || self.trust == JournalTrust::Lost;
         if owner.machine_id == us.machine_id && same_journal { Ownership::Ours } else { Ownership::Other }
     }
 
@@ -65,14 +65,10 @@ impl Ipam {
         let whose = self.judge(&object.spec.owner);
         let Some(block) = self.blocks.get_mut(&name) else {
             let leaving = object.metadata.deletion_timestamp.is_some();
-            if whose != Ownership::Ours {
+            if whose != Ownership::Ours || self.is_being_claimed(&name) {
                 self.strangers.insert(name, object);
             } else if !leaving {
-                // Claimed in an earlier life, or late news of one given back: a read tells.
-                self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
-                if let Some(block) = self.blocks.get_mut(&name) {
-                    block.read_wanted = true;
-                }
+                self.take_up_again(now, object);
             }
             return;
         };
@@ -88,6 +84,19 @@ impl Ipam {
             block.read_wanted = true;
         } else {
             self.suspect(&name);
+        }
+    }
+
+    /// Looks again at blocks that were left to a claim: it may have ended without them.
+    pub(crate) fn look_again(&mut self, now: Now) {
+        let left = |(name, object): &(&String, &Arc<IpamBlock>)| {
+            self.judge(&object.spec.owner) == Ownership::Ours && !self.is_being_claimed(name)
+        };
+        let names: Vec<String> = self.strangers.iter().filter(left).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if let Some(object) = self.strangers.remove(&name).filter(|_| !self.blocks.contains_key(&name)) {
+                self.saw(now, object);
+            }
         }
     }
 
@@ -111,6 +120,28 @@ impl Ipam {
         }
     }
 
+    /// A block of ours that this life does not know: claimed in an earlier one that ended before the answer, being given
+    /// back by it, or late news of one that is gone.
+    ///
+    /// A delete that was sent then may still be on its way, and would take the block from under the pods it was
+    /// granted to. So nothing is granted from this version of it. A whole journal knows every block that has pods: this
+    /// one has none and goes back. A lost journal does not, so it is read, and written before it is granted from: no
+    /// delete of the former version hits it then.
+    pub(crate) fn take_up_again(&mut self, now: Now, object: Arc<IpamBlock>) {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        match self.trust {
+            JournalTrust::Whole => {
+                self.adopt(now, object, Standing::Returning);
+            }
+            JournalTrust::Lost => {
+                self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
+                if let Some(block) = self.blocks.get_mut(&name) {
+                    block.read_wanted = true;
+                }
+            }
+        }
+    }
+
     /// Adds a block that is not known yet. What its object shows beyond the journal is settled.
     pub(crate) fn adopt(&mut self, now: Now, object: Arc<IpamBlock>, standing: Standing) -> bool {
         let Some(mut block) = Block::of_object(now, object, standing) else { return false };
@@ -125,7 +156,7 @@ impl Ipam {
     pub(crate) fn settle_unaccounted(&mut self, now: Now, block: &mut Block) {
         let Some(object) = block.object.clone() else { return };
         let until = now.monotonic + self.cooldown();
-        let lost = object.spec.owner.claim_token != self.owner.claim_token;
+        let lost = journal_of(&object.spec.owner) != journal_of(&self.owner);
         for (ordinal, used) in Block::published(&object) {
             if block.used.contains_key(&ordinal) {
                 continue;
@@ -161,9 +192,16 @@ impl Ipam {
         let ours = whose == Ownership::Ours
             || (!first_seen && whose == Ownership::Other && self.same_machine(&object.spec.owner));
         if ours {
+            let written_by_us = self.is_of_this_life(&object);
             block.object = Some(object);
             block.touched = true;
-            block.standing = Standing::Owned;
+            // One that a lost journal does not know is taken over by a write; see `take_up_again`.
+            let unconfirmed = block.standing == Standing::Disputed(Dispute::Unconfirmed);
+            block.standing = if unconfirmed && !written_by_us {
+                Standing::Disputed(Dispute::Unconfirmed)
+            } else {
+                Standing::Owned
+            };
             if first_seen {
                 self.settle_unaccounted(now, &mut block);
             }
@@ -177,6 +215,11 @@ impl Ipam {
             });
         }
         self.blocks.insert(name.to_owned(), block);
+    }
+
+    /// Whether the object was written in this life: then no request of an earlier one can hit it any more.
+    pub(crate) fn is_of_this_life(&self, object: &IpamBlock) -> bool {
+        object.spec.owner == self.owner
     }
 
     fn same_machine(&self, owner: &BlockOwner) -> bool {
@@ -305,6 +348,9 @@ impl Ipam {
                 let object = block.to_create(&self.owner, &pool_uid);
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
+            Standing::Disputed(Dispute::Unconfirmed) => {
+                block.to_publish(&self.owner).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
+            }
             Standing::Disputed(_) => None,
             Standing::Owned => {
                 self.publication(now, name).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
@@ -321,6 +367,7 @@ impl Ipam {
         match &block.standing {
             Standing::Returning => pausing,
             Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => pausing,
+            Standing::Disputed(Dispute::Unconfirmed) => pausing,
             Standing::Disputed(_) => None,
             Standing::Owned => block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at))),
         }

@@ -78,9 +78,11 @@ pub(super) struct World {
 impl World {
     /// A world that chance rules.
     pub(super) fn new(seed: u64) -> Self {
-        let mut world = Self::quiet(0, pools::small(20));
+        let mut world = Self::quiet(0, pools::small(3));
         world.rng = SmallRng::seed_from_u64(seed);
         world.chaos = true;
+        // Blocks come and go all the time.
+        world.settings.give_back_after = Duration::from_secs(2);
         let count = world.rng.random_range(2..=5);
         world.add_nodes(count);
         world

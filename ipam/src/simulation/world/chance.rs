@@ -15,7 +15,12 @@ impl World {
         if !self.chaos {
             return;
         }
-        let after = self.rng.random_range(100..3_000);
+        // Bursts with pauses between them, so that blocks are claimed and given back.
+        let after = if self.rng.random_range(0..12) == 0 {
+            self.rng.random_range(5_000..40_000)
+        } else {
+            self.rng.random_range(10..1_500)
+        };
         self.at(after, Event::WantPod(n));
         let families = match self.rng.random_range(0..10) {
             0 => WantFamilies::V4,

@@ -64,7 +64,7 @@ impl World {
         self.nodes[n].disk.attachments.insert(handle.clone(), allocations.clone());
         self.nodes[n].pods.insert(handle.clone(), allocations);
         if self.chaos {
-            let lifetime = self.rng.random_range(500..60_000);
+            let lifetime = self.rng.random_range(200..20_000);
             self.at(lifetime, Event::PodEnds(n, handle));
         }
     }
