@@ -79,7 +79,10 @@ impl Ipam {
                 block.touched = true;
             }
         } else if block.standing == Standing::Returning {
-            // The answer to the delete tells.
+            // The answer to the delete tells; what a late create made after it is looked at then.
+            if !same {
+                self.strangers.insert(name, object);
+            }
         } else if same || whose == Ownership::Ours {
             block.read_wanted = true;
         } else {
@@ -87,14 +90,16 @@ impl Ipam {
         }
     }
 
-    /// Looks again at blocks that were left to a claim: it may have ended without them.
+    /// Looks again at blocks that were left to a claim or to a delete: it may have ended without them.
     pub(crate) fn look_again(&mut self, now: Now) {
         let left = |(name, object): &(&String, &Arc<IpamBlock>)| {
-            self.judge(&object.spec.owner) == Ownership::Ours && !self.is_being_claimed(name)
+            self.judge(&object.spec.owner) == Ownership::Ours
+                && !self.is_being_claimed(name)
+                && !self.blocks.contains_key(*name)
         };
         let names: Vec<String> = self.strangers.iter().filter(left).map(|(name, _)| name.clone()).collect();
         for name in names {
-            if let Some(object) = self.strangers.remove(&name).filter(|_| !self.blocks.contains_key(&name)) {
+            if let Some(object) = self.strangers.remove(&name) {
                 self.saw(now, object);
             }
         }

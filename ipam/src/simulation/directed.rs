@@ -410,3 +410,19 @@ fn an_ask_that_comes_before_the_pools_are_known_waits_for_them() {
     ipam.on(late, Input::Tick, &mut out);
     assert!(matches!(&out[..], [Action::Refused(AskId(1), Refusal::PoolsUnknown { .. })]), "{out:?}");
 }
+
+#[test]
+fn a_late_delete_of_an_earlier_life_never_takes_a_block_from_under_its_pods() {
+    let mut world = world(1);
+    world.run_for(10 * SECOND);
+    // The journal forgot the block and the delete was sent; then the agent died, and the delete is still on its way.
+    let (name, block) = world.store.blocks.iter().next().map(|(n, b)| (n.clone(), b.clone())).unwrap();
+    let old = (block.metadata.uid.clone().unwrap(), block.metadata.resource_version.clone().unwrap());
+    world.nodes[0].disk.blocks.remove(&name);
+    world.crash_and_start(0);
+    world.run_for(30 * SECOND);
+    if let Some(now) = world.store.blocks.get(&name) {
+        let version = (now.metadata.uid.clone().unwrap(), now.metadata.resource_version.clone().unwrap());
+        assert_ne!(version, old, "the late delete would hit it");
+    }
+}
