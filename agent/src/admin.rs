@@ -5,7 +5,6 @@
 
 mod auth;
 mod ipam;
-mod listen;
 mod node;
 mod resources;
 
@@ -13,6 +12,7 @@ use std::time::SystemTime;
 
 use caracal_bgp::grpc::Bgp;
 use caracal_bgp::speaker::Handle;
+pub use caracal_linux::root_socket::{ListenError, bind};
 use caracal_proto::FILE_DESCRIPTOR_SET;
 use caracal_proto::v1::bgp_service_server::BgpServiceServer;
 use caracal_proto::v1::ipam_service_server::IpamServiceServer;
@@ -23,8 +23,6 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::InterceptorLayer;
 use tonic::transport::Server;
-
-pub use listen::{ListenError, bind};
 
 use crate::attachments::Journal;
 use crate::cluster::Cluster;

@@ -10,5 +10,6 @@ pub mod kernel;
 pub mod namespace;
 pub mod netlink;
 pub mod object;
+pub mod root_socket;
 pub mod sysctl;
 pub mod table;

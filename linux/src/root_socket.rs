@@ -1,7 +1,7 @@
-//! The administration socket: root's alone from its first moment on.
+//! A unix socket for administrators: root's alone from its first moment on.
 //!
 //! It is made under a temporary name, closed to others, and only then given its own name. That takes the place of what
-//! a killed agent left behind, and there is no moment at which anybody could have opened it.
+//! a killed process left behind, and there is no moment at which anybody could have opened it.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 pub enum ListenError {
     /// Another process serves it.
     #[error(
-        "making the administration socket {}: another process answers there: is a second agent running?",
+        "making the administration socket {}: another process answers there: is this program running twice?",
         path.display()
     )]
     InUse {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_left_by_a_killed_agent_is_replaced_and_a_served_one_is_not() {
+    async fn a_socket_left_by_a_killed_process_is_replaced_and_a_served_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         drop(StdListener::bind(&path).unwrap());

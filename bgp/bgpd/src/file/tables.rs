@@ -1,0 +1,104 @@
+//! The tables of the file and their keys. What a key means is told in `docs/bgpd.md`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use caracal_bgp::policy::{PrefixMatch, Verdict};
+use caracal_bgp::wire::attribute::Community;
+use caracal_bgp::{Family, NextHopMode, RouterId};
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::value::{AsNumber, HoldSeconds, Seconds, Text};
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct File {
+    pub(crate) speaker: Spanned<Speaker>,
+    pub(crate) fib: Option<Fib>,
+    #[serde(default)]
+    pub(crate) originate: Vec<Originate>,
+    #[serde(default)]
+    pub(crate) peer: Vec<Spanned<Peer>>,
+    #[serde(default)]
+    pub(crate) policy: Vec<Policy>,
+}
+
+/// `[speaker]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Speaker {
+    #[serde(rename = "as")]
+    pub(crate) local_as: AsNumber,
+    pub(crate) router_id: Text<RouterId>,
+    pub(crate) cluster_id: Option<Text<RouterId>>,
+    pub(crate) listen: Option<Vec<Text<SocketAddr>>>,
+    pub(crate) socket: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) require_policy: bool,
+}
+
+/// `[fib]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Fib {
+    pub(crate) protocol: Option<Spanned<u8>>,
+}
+
+/// `[[originate]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Originate {
+    pub(crate) prefix: Spanned<Text<IpNetwork>>,
+    #[serde(default)]
+    pub(crate) communities: Vec<Text<Community>>,
+}
+
+/// `[[peer]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Peer {
+    pub(crate) name: Option<String>,
+    pub(crate) address: Spanned<Text<IpAddr>>,
+    #[serde(rename = "as")]
+    pub(crate) remote_as: AsNumber,
+    pub(crate) port: Option<u16>,
+    pub(crate) local_address: Option<Text<IpAddr>>,
+    pub(crate) local_as: Option<AsNumber>,
+    #[serde(default)]
+    pub(crate) passive: bool,
+    pub(crate) hold_time: Option<HoldSeconds>,
+    pub(crate) keepalive: Option<Seconds>,
+    pub(crate) connect_retry: Option<Seconds>,
+    pub(crate) multihop: Option<u8>,
+    pub(crate) families: Option<Vec<Text<Family>>>,
+    #[serde(default)]
+    pub(crate) reflector_client: bool,
+    pub(crate) next_hop: Option<Text<NextHopMode>>,
+    pub(crate) next_hop_v4: Option<Text<Ipv4Addr>>,
+    pub(crate) next_hop_v6: Option<Text<Ipv6Addr>>,
+    pub(crate) import: Option<Spanned<String>>,
+    pub(crate) export: Option<Spanned<String>>,
+}
+
+/// `[[policy]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Policy {
+    pub(crate) name: Spanned<String>,
+    pub(crate) default: Text<Verdict>,
+    #[serde(default)]
+    pub(crate) rule: Vec<Rule>,
+}
+
+/// `[[policy.rule]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Rule {
+    pub(crate) name: Option<String>,
+    #[serde(default)]
+    pub(crate) prefixes: Vec<Text<PrefixMatch>>,
+    pub(crate) action: Text<Verdict>,
+}

@@ -1,0 +1,113 @@
+//! The own address of the other family: what is announced as next hop of IPv6 routes over an IPv4 session, and the
+//! other way round.
+//!
+//! For the session's own family the speaker takes the address the session runs from. For the other family the file may
+//! say (`next-hop-v4`, `next-hop-v6`); else it is an address of the device that leads to the peer. Where there is none,
+//! routes of that family are not announced to this peer, and the reason is kept with them.
+
+use std::net::IpAddr;
+
+use caracal_bgp::{Config, PeerConfig};
+use caracal_linux::kernel::Underlay;
+use caracal_linux::object::address::Address;
+use caracal_linux::object::link::IfName;
+use caracal_linux::object::route::Scope;
+
+/// The configuration with every own next hop that this machine's addresses give.
+#[must_use]
+pub fn filled(config: &Config, underlay: &Underlay) -> Config {
+    let mut config = config.clone();
+    for peer in config.peers.values_mut() {
+        let Some(device) = device_to(peer, underlay) else { continue };
+        let hops = &mut peer.local_next_hops;
+        match peer.remote.ip() {
+            IpAddr::V4(_) if hops.v6.is_none() => {
+                hops.v6 =
+                    first(underlay, &device, |ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
+            }
+            IpAddr::V6(_) if hops.v4.is_none() => {
+                hops.v4 =
+                    first(underlay, &device, |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+    }
+    config
+}
+
+/// The device with the session's own address, as far as that is known before there is a session.
+fn device_to(peer: &PeerConfig, underlay: &Underlay) -> Option<IfName> {
+    let own = match peer.local_address {
+        Some(own) => underlay.addresses.iter().find(|address| address.network.ip() == own),
+        None => underlay.subnet_of(peer.remote.ip()),
+    };
+    own.map(|address| address.device)
+}
+
+fn first<T>(underlay: &Underlay, device: &IfName, family: impl Fn(IpAddr) -> Option<T>) -> Option<T> {
+    underlay.addresses_of(device).filter(|address| is_lasting(address)).find_map(|a| family(a.network.ip()))
+}
+
+/// Global, proven to be unique, and no temporary one.
+fn is_lasting(address: &Address) -> bool {
+    address.scope == Scope::Universe && !address.tentative && !address.secondary && !address.deprecated
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn address(device: &str, network: &str) -> Address {
+        Address {
+            device: IfName::new(device).unwrap(),
+            network: network.parse().unwrap(),
+            peer: None,
+            scope: if network.starts_with("fe80") { Scope::Link } else { Scope::Universe },
+            permanent: true,
+            tentative: false,
+            secondary: false,
+            deprecated: false,
+        }
+    }
+
+    fn underlay() -> Underlay {
+        let addresses = [
+            ("eth0", "fe80::1/64"),
+            ("eth0", "172.29.0.1/24"),
+            ("eth0", "fd00:29::1/64"),
+            ("eth1", "172.30.0.1/24"),
+            ("lo", "10.0.0.1/32"),
+            ("lo", "fd00::1/128"),
+        ];
+        Underlay {
+            addresses: addresses.map(|(device, network)| address(device, network)).into(),
+            ..Underlay::default()
+        }
+    }
+
+    fn hops(peer: &str) -> String {
+        let text = format!("[speaker]\nas = 1\nrouter-id = \"1.1.1.1\"\n[[peer]]\nas = 2\n{peer}\n");
+        let settings = Settings::parse(Path::new("f"), &text).unwrap();
+        let config = filled(&settings.config, &underlay());
+        let hops = config.peers.values().next().unwrap().local_next_hops;
+        let shown = |ip: Option<IpAddr>| ip.map_or("-".to_owned(), |ip| ip.to_string());
+        format!("{} {}", shown(hops.v4.map(IpAddr::V4)), shown(hops.v6.map(IpAddr::V6)))
+    }
+
+    #[test]
+    fn the_other_family_has_the_address_of_the_device_to_the_peer() {
+        assert_eq!(hops("address = \"172.29.0.2\""), "- fd00:29::1");
+        assert_eq!(hops("address = \"fd00:29::2\""), "172.29.0.1 -");
+        assert_eq!(hops("address = \"172.30.0.7\""), "- -", "eth1 has no IPv6 address, and none is invented");
+        assert_eq!(hops("address = \"192.0.2.9\""), "- -", "not on a subnet of this machine");
+        assert_eq!(hops("address = \"192.0.2.9\"\nlocal-address = \"10.0.0.1\""), "- fd00::1");
+    }
+
+    #[test]
+    fn what_the_file_says_is_kept() {
+        assert_eq!(hops("address = \"172.29.0.2\"\nnext-hop-v6 = \"fd00::7\""), "- fd00::7");
+    }
+}

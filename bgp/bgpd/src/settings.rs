@@ -1,0 +1,331 @@
+//! What the file says, as the speaker and the kernel's writer understand it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_bgp::config::ConfigError;
+use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
+use caracal_bgp::wire::attribute::Community;
+use caracal_bgp::{Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin};
+use ipnetwork::IpNetwork;
+
+use crate::file::{self, FileError, Mistake, Source, nearest};
+
+/// The port BGP is spoken on.
+const BGP_PORT: u16 = 179;
+/// The longest wait between two dials where the file says nothing.
+const CONNECT_RETRY: Duration = Duration::from_secs(30);
+
+/// Everything the file decides.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The speaker. Own addresses the file does not give are not filled in yet: see [`crate::next_hops`].
+    pub config: Config,
+    /// What is announced.
+    pub originate: BTreeMap<IpNetwork, Vec<Community>>,
+    /// Whether and how best routes become kernel routes.
+    pub fib: Option<Fib>,
+    /// Where `caracalctl` is answered.
+    pub socket: Option<PathBuf>,
+}
+
+/// How best routes become kernel routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fib {
+    /// The number by which rtnetlink tells routing daemons apart.
+    pub protocol: u8,
+}
+
+impl Settings {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`FileError`], for the first mistake in it.
+    pub fn read(path: &Path) -> Result<Settings, FileError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| FileError::Unreadable { path: path.to_owned(), reason: error.to_string() })?;
+        Settings::parse(path, &text)
+    }
+
+    /// Understands the text of a file; `path` is for the words of errors.
+    ///
+    /// # Errors
+    /// [`FileError`], for the first mistake in it.
+    pub fn parse(path: &Path, text: &str) -> Result<Settings, FileError> {
+        let source = Source::new(path, text);
+        settings(source.parse()?).map_err(|mistake| source.located(mistake))
+    }
+}
+
+fn settings(file: file::File) -> Result<Settings, Mistake> {
+    let fib = match file.fib {
+        Some(fib) => Some(Fib { protocol: protocol(fib.protocol.as_ref())? }),
+        None => None,
+    };
+    let originate = originations(&file.originate)?;
+    let policies = policies(&file.policy)?;
+    let speaker = file.speaker.get_ref();
+    let mut peers = BTreeMap::new();
+    let mut places: BTreeMap<PeerKey, Range<usize>> = BTreeMap::new();
+    for table in &file.peer {
+        let address = &table.get_ref().address;
+        let key = PeerKey::from(address.get_ref().0);
+        if peers.insert(key, peer(table.get_ref(), speaker, &policies)?).is_some() {
+            return Err(Mistake::new(
+                address.span(),
+                format!("there is another peer at {key}: keep one of them"),
+            ));
+        }
+        places.insert(key, table.span());
+    }
+    let listen = match &speaker.listen {
+        Some(addresses) => addresses.iter().map(|address| address.0).collect(),
+        None => vec![
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, BGP_PORT)),
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, BGP_PORT)),
+        ],
+    };
+    let config = Config {
+        local_as: speaker.local_as.0,
+        router_id: speaker.router_id.0,
+        cluster_id: speaker.cluster_id.map(|id| id.0),
+        listen,
+        peers,
+    };
+    config.validate().map_err(|error| {
+        let place = peer_of(&error).and_then(|key| places.get(&key).cloned());
+        Mistake::new(place.unwrap_or_else(|| file.speaker.span()), error.to_string())
+    })?;
+    Ok(Settings { config, originate, fib, socket: speaker.socket.clone() })
+}
+
+/// The peer that a refusal is about.
+fn peer_of(error: &ConfigError) -> Option<PeerKey> {
+    match error {
+        ConfigError::ZeroAs { peer } => peer.parse().ok().map(|address: IpAddr| PeerKey::from(address)),
+        ConfigError::NoFamily { peer }
+        | ConfigError::KeyMismatch { peer, .. }
+        | ConfigError::LocalAddressFamily { peer, .. }
+        | ConfigError::NotUnicast { peer }
+        | ConfigError::ConnectRetry { peer, .. }
+        | ConfigError::Keepalive { peer, .. }
+        | ConfigError::ZeroTtl { peer } => Some(*peer),
+    }
+}
+
+/// Numbers up to 4 are the kernel's own and those of routes made by hand: such routes must never count as ours.
+fn protocol(given: Option<&toml::Spanned<u8>>) -> Result<u8, Mistake> {
+    match given {
+        None => Ok(caracal_linux::kernel::DEFAULT_PROTOCOL),
+        Some(number) if *number.get_ref() <= 4 => Err(Mistake::new(
+            number.span(),
+            format!(
+                "protocol {} is the kernel's or that of routes made by hand: use 5 to 255",
+                number.get_ref()
+            ),
+        )),
+        Some(number) => Ok(*number.get_ref()),
+    }
+}
+
+fn originations(tables: &[file::Originate]) -> Result<BTreeMap<IpNetwork, Vec<Community>>, Mistake> {
+    let mut all = BTreeMap::new();
+    for table in tables {
+        let prefix = table.prefix.get_ref().0;
+        let communities = table.communities.iter().map(|community| community.0).collect();
+        if all.insert(prefix, communities).is_some() {
+            let what = format!("{prefix} is originated twice: keep one of them");
+            return Err(Mistake::new(table.prefix.span(), what));
+        }
+    }
+    Ok(all)
+}
+
+type Policies = BTreeMap<String, Arc<Policy>>;
+
+fn policies(tables: &[file::Policy]) -> Result<Policies, Mistake> {
+    let mut all = Policies::new();
+    for table in tables {
+        let name = table.name.get_ref();
+        let rules = table.rule.iter().enumerate().map(|(place, rule)| Rule {
+            name: rule.name.clone().unwrap_or_else(|| format!("{name}[{}]", place + 1)),
+            prefixes: rule.prefixes.iter().map(|prefix| prefix.0).collect(),
+            verdict: rule.action.0,
+        });
+        let policy = Arc::new(Policy::new(rules.collect(), table.default.0));
+        if all.insert(name.clone(), policy).is_some() {
+            return Err(Mistake::new(
+                table.name.span(),
+                format!("there is another policy `{name}`: rename one"),
+            ));
+        }
+    }
+    Ok(all)
+}
+
+fn named(policies: &Policies, name: &toml::Spanned<String>) -> Result<Arc<Policy>, Mistake> {
+    let wanted = name.get_ref();
+    policies.get(wanted).cloned().ok_or_else(|| {
+        let meant = match nearest(wanted, policies.keys().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "write a [[policy]] of that name".to_owned(),
+        };
+        Mistake::new(name.span(), format!("there is no policy `{wanted}`: {meant}"))
+    })
+}
+
+fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Result<PeerConfig, Mistake> {
+    let address = table.address.get_ref().0;
+    let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
+    let remote_as = table.remote_as.0;
+    let external = local_as != remote_as;
+    let import = match &table.import {
+        Some(name) => named(policies, name)?,
+        None => Arc::new(usual_import(external, speaker.require_policy)),
+    };
+    let export = match &table.export {
+        Some(name) => named(policies, name)?,
+        None if external && speaker.require_policy => Arc::new(Policy::reject_all()),
+        None => Arc::new(Policy::accept_all()),
+    };
+    let families = table.families.as_ref();
+    Ok(PeerConfig {
+        name: table.name.clone().unwrap_or_else(|| address.to_string()),
+        origin: PeerOrigin::Configured,
+        remote: SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)),
+        remote_as,
+        local_as,
+        local_address: table.local_address.map(|address| address.0),
+        passive: table.passive,
+        hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
+        keepalive: table.keepalive.map(|time| time.0),
+        connect_retry: table.connect_retry.map_or(CONNECT_RETRY, |time| time.0),
+        families: families.map_or_else(Families::dual, |list| list.iter().map(|family| family.0).collect()),
+        reflector_client: table.reflector_client,
+        next_hop: table.next_hop.map_or(NextHopMode::Auto, |mode| mode.0),
+        local_next_hops: LocalNextHops {
+            v4: table.next_hop_v4.map(|address| address.0),
+            v6: table.next_hop_v6.map(|address| address.0),
+        },
+        multihop: table.multihop,
+        import,
+        export,
+    })
+}
+
+/// Without a policy everything is accepted, except that nobody of another AS becomes the way to everywhere by
+/// accident. With `require-policy` nothing is accepted from other ASes (RFC 8212).
+fn usual_import(external: bool, require_policy: bool) -> Policy {
+    if !external {
+        return Policy::accept_all();
+    }
+    if require_policy {
+        return Policy::reject_all();
+    }
+    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+        .into_iter()
+        .filter_map(|address| IpNetwork::new(address, 0).ok())
+        .map(PrefixMatch::exact)
+        .collect();
+    let rule = Rule { name: "DefaultRoute".to_owned(), prefixes: everywhere, verdict: Verdict::Reject };
+    Policy::new(vec![rule], Verdict::Accept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "[speaker]\nas = 64601\nrouter-id = \"172.29.0.1\"\n";
+
+    fn read(text: &str) -> Result<Settings, String> {
+        Settings::parse(Path::new("f"), &format!("{HEAD}{text}")).map_err(|error| error.to_string())
+    }
+
+    fn only(settings: &Settings) -> &PeerConfig {
+        settings.config.peers.values().next().unwrap()
+    }
+
+    fn accepts(policy: &Policy, text: &str) -> bool {
+        let network: IpNetwork = text.parse().unwrap();
+        let IpNetwork::V4(network) = network else { panic!("IPv4 only: {text}") };
+        let prefix = caracal_bgp::wire::nlri::Ipv4Prefix::from_network(&network.into());
+        policy.evaluate(prefix.unwrap()) == Verdict::Accept
+    }
+
+    #[test]
+    fn a_short_file_has_sensible_defaults() {
+        let settings = read("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n").unwrap();
+        let peer = only(&settings);
+        assert_eq!(
+            settings.config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["0.0.0.0:179", "[::]:179"]
+        );
+        assert_eq!((peer.name.as_str(), peer.remote.to_string().as_str()), ("172.29.0.2", "172.29.0.2:179"));
+        assert_eq!((peer.local_as.0, peer.families), (64601, Families::dual()));
+        assert!(settings.fib.is_none() && settings.socket.is_none());
+        assert!(accepts(&peer.import, "10.0.0.0/8") && !accepts(&peer.import, "0.0.0.0/0"));
+        assert!(accepts(&peer.export, "0.0.0.0/0"));
+    }
+
+    #[test]
+    fn with_require_policy_other_ases_get_and_give_nothing_without_one() {
+        let peers = "require-policy = true\n[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
+        let settings = read(peers).unwrap();
+        assert!(
+            !accepts(&only(&settings).import, "10.0.0.0/8")
+                && !accepts(&only(&settings).export, "10.0.0.0/8")
+        );
+        let settings = read(&peers.replace("64602", "64601")).unwrap();
+        assert!(accepts(&only(&settings).import, "10.0.0.0/8"), "inside the AS nothing changes");
+    }
+
+    #[test]
+    fn policies_are_found_by_name_or_the_nearest_is_told() {
+        let policy = "[[policy]]\nname = \"racks\"\ndefault = \"reject\"\n[[policy.rule]]\nprefixes = [\"172.30.0.0/16 le 24\"]\naction = \"accept\"\n";
+        let peer = |import: &str| {
+            format!("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nimport = \"{import}\"\n{policy}")
+        };
+        let settings = read(&peer("racks")).unwrap();
+        assert!(
+            accepts(&only(&settings).import, "172.30.7.0/24")
+                && !accepts(&only(&settings).import, "172.30.7.0/25")
+        );
+        assert_eq!(
+            read(&peer("rack")).unwrap_err(),
+            "f:7: peer[1].import: there is no policy `rack`: did you mean `racks`?"
+        );
+    }
+
+    #[test]
+    fn what_is_there_twice_is_refused_at_the_second() {
+        let peer = "[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
+        assert_eq!(
+            read(&peer.repeat(2)).unwrap_err(),
+            "f:8: peer[2].address: there is another peer at 172.29.0.2: keep one of them"
+        );
+        let prefix = "[[originate]]\nprefix = \"10.0.0.0/8\"\n";
+        assert_eq!(
+            read(&prefix.repeat(2)).unwrap_err(),
+            "f:7: originate[2].prefix: 10.0.0.0/8 is originated twice: keep one of them"
+        );
+    }
+
+    #[test]
+    fn what_the_speaker_refuses_is_told_at_the_peer() {
+        let said = read("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nlocal-address = \"2001:db8::1\"\n")
+            .unwrap_err();
+        assert!(
+            said.starts_with("f:4: peer[1]: configuring peer 172.29.0.2: local address 2001:db8::1"),
+            "{said}"
+        );
+        let said = read("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nhold-time = 2\n").unwrap_err();
+        assert!(said.starts_with("f:7: peer[1].hold-time: 2 is not allowed: a hold time of 2 s"), "{said}");
+        let said = read("[fib]\nprotocol = 2\n").unwrap_err();
+        assert!(said.starts_with("f:5: fib.protocol: protocol 2 is the kernel's"), "{said}");
+    }
+}
