@@ -238,6 +238,8 @@ fn usual_import(external: bool, require_policy: bool) -> Policy {
 
 #[cfg(test)]
 mod tests {
+    use caracal_bgp::wire::nlri::{Ipv4Prefix, Prefix};
+
     use super::*;
 
     const HEAD: &str = "[speaker]\nas = 64601\nrouter-id = \"172.29.0.1\"\n";
@@ -253,8 +255,8 @@ mod tests {
     fn accepts(policy: &Policy, text: &str) -> bool {
         let network: IpNetwork = text.parse().unwrap();
         let IpNetwork::V4(network) = network else { panic!("IPv4 only: {text}") };
-        let prefix = caracal_bgp::wire::nlri::Ipv4Prefix::from_network(&network.into());
-        policy.evaluate(prefix.unwrap()) == Verdict::Accept
+        let prefix = Ipv4Prefix::from_network(&network.into()).unwrap();
+        policy.evaluate(prefix) == Verdict::Accept
     }
 
     #[test]
