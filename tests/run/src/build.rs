@@ -26,7 +26,13 @@ pub(crate) fn programs(place: &Place) -> anyhow::Result<()> {
 
 /// Replaces this process by `caracal-lab`; returns only when that fails.
 pub(crate) fn become_lab(place: &Place, arguments: &[String]) -> anyhow::Error {
-    let program = place.program("caracal-lab");
-    let error = Command::new(&program).args(arguments).exec();
-    anyhow::Error::new(error).context(format!("executing {}", program.display()))
+    let mut command = Command::new(place.program("caracal-lab"));
+    command.args(arguments);
+    become_command(command)
+}
+
+/// Replaces this process by a command; returns only when that fails.
+pub(crate) fn become_command(mut command: Command) -> anyhow::Error {
+    let error = command.exec();
+    anyhow::Error::new(error).context(format!("executing {}", command.get_program().display()))
 }

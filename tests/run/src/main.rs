@@ -5,6 +5,7 @@
 
 mod build;
 mod heartbeat;
+mod machine;
 mod packages;
 mod place;
 mod privilege;
@@ -16,7 +17,10 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab (see `cargo lab --help`)
-       cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal
+       cargo lab --vm [OPTIONS]          the same in a virtual machine with a stock Debian kernel, which has ipip;
+                                         --vm-memory MIB and --vm-cpus N say how large it is
+       cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal, in a machine or not
+       cargo lab console                 a shell in the virtual machine of another terminal's lab
        cargo verify [--quick] [--fix]    run every check; --quick leaves out what needs network namespaces,
                                          --fix renews formatting and generated files first";
 
@@ -46,13 +50,24 @@ fn lab(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let place = place::Place::find()?;
     let helps = arguments.iter().any(|a| a == "--help" || a == "-h");
     let enters = arguments.first().is_some_and(|a| a == "exec");
+    if let Some(command) = machine::pass_on(&place, arguments) {
+        return Err(build::become_command(command));
+    }
     if enters && place.program("caracal-lab").exists() {
         return Err(build::become_lab(&place, arguments));
     }
+    let machine = machine::wish(arguments)?;
     if !helps {
         privilege::require("cargo lab")?;
         packages::ensure(packages::FOR_THE_LAB)?;
+        if machine.is_some() {
+            packages::ensure(packages::FOR_THE_MACHINE)?;
+        }
     }
     build::programs(&place)?;
-    Err(build::become_lab(&place, arguments))
+    match machine {
+        Some(wish) if !helps => Err(build::become_command(machine::lab(&place, &wish)?)),
+        Some(wish) => Err(build::become_lab(&place, &wish.rest)),
+        None => Err(build::become_lab(&place, arguments)),
+    }
 }

@@ -19,6 +19,14 @@ pub(crate) const FOR_THE_LAB: &[Needed] = &[
     Needed { program: "nsenter", package: "util-linux" },
 ];
 
+/// What the virtual machine is made of, besides the kernel that `caracal-vm` fetches.
+pub(crate) const FOR_THE_MACHINE: &[Needed] = &[
+    Needed { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Needed { program: "busybox", package: "busybox-static" },
+    Needed { program: "modprobe", package: "kmod" },
+    Needed { program: "tcpdump", package: "tcpdump" },
+];
+
 const FOLDERS: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
 /// Installs what is missing, or names it with the remedy.

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::build;
+use crate::machine;
 use crate::place::{self, Place};
 
 /// One check: a command, and how long it may take.
@@ -27,6 +28,10 @@ pub(crate) enum Kind {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// Test targets that run once more inside the virtual machine: those of `linux/`, whose kernel there is another and
+/// has `ipip`.
+const INSIDE: &[&str] = &["kernel", "repair"];
 
 /// All stages; `quick` leaves out those that build network namespaces.
 pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
@@ -62,6 +67,15 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         let mut lab = Command::new(place.program("caracal-lab"));
         lab.arg("--once").current_dir(&place.workspace);
         stages.push(Stage { name: "lab", budget: MINUTE * 5, command: lab, kind: Kind::One });
+        stages.push(tests(
+            "virtual machine",
+            10,
+            cargo(&["test", "--workspace", "--no-fail-fast", "--test", "machine"]),
+        ));
+        let runner = machine::as_test_runner(&place.program("caracal-vm"), 2048);
+        let mut inside = vec!["test", "--workspace", "--no-fail-fast", "--config", &runner];
+        inside.extend(INSIDE.iter().flat_map(|target| ["--test", target]));
+        stages.push(tests("on Debian's kernel, with ipip", 15, cargo(&inside)));
     }
     stages
 }

@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if !quick {
         privilege::require("cargo verify (without --quick)")?;
         packages::ensure(packages::FOR_THE_LAB)?;
+        packages::ensure(packages::FOR_THE_MACHINE)?;
     }
     let mut stages = if fix { stages::fixes(&place) } else { Vec::new() };
     stages.extend(stages::all(&place, quick));
