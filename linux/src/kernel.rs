@@ -1,26 +1,30 @@
-//! The kernel's owner on the host side: one thread that keeps routes and neighbours at what is wanted.
+//! The kernel's owner on the host side: one thread that keeps routes, neighbours and tunnels at what is wanted.
 //!
 //! Callers say what they want ([`Kernel::settle`] for what a pod waits for, [`Kernel::want`] for the many routes learned from
 //! peers) and are answered when it is so, or told why not. The thread listens to the kernel's events and repairs what another
 //! hand or a link going down has undone, within milliseconds; a slow listing backs that up. What is ours is told by the
-//! protocol number routes and neighbours carry, and only that is ever changed: a route is created with CREATE and EXCL,
-//! replaced only where ours was seen, and deleted by its protocol.
+//! protocol number routes, neighbours and addresses carry, and by the devices' names, and only that is ever changed: a route
+//! is created with CREATE and EXCL, replaced only where ours was seen, and deleted by its protocol.
 //!
 //! At the start, routes of ours that an earlier run left are adopted: they stay until someone wants something else under their
 //! key, or [`Kernel::release_sweep`] says that everyone who would has spoken.
 //!
 //! ```text
-//! settle -> urgent queue -\                         /-> table of routes     -\
-//! want   -> bulk queue   ---> one thread, in turns --> table of neighbours  ---> one datagram, <= 256 changes
-//! netlink events, listings -/                       \-> underlay (watch)      <- what came of each
+//! settle -> urgent queue -\                         /-> a table a kind   ---> one datagram, <= 256 changes
+//! want   -> bulk queue   ---> one thread, in turns -|                      <- what came of each
+//! netlink events, listings -/                       \-> underlay (watch)
 //! ```
 
 mod apply;
 mod keeper;
+mod kind;
 mod listen;
 mod resync;
+mod tables;
+mod tunnels;
 mod underlay;
 mod waiting;
+mod wanted;
 
 use std::fmt;
 use std::io::Write;
@@ -34,11 +38,11 @@ use tracing::error;
 
 use crate::namespace::Namespace;
 use crate::netlink::Error;
-use crate::object::neighbour::{Neighbour, NeighbourKey};
 use crate::object::route::{Route, RouteKey};
 use crate::table::Refusal;
 use keeper::Keeper;
 pub use underlay::Underlay;
+pub use wanted::{ObjectKey, Refusals, Refused, Wanted};
 
 /// The protocol number routes carry if nothing else is set.
 pub const DEFAULT_PROTOCOL: u8 = 67;
@@ -58,6 +62,8 @@ pub struct Settings {
     /// How the names of the host's ends of pods begin. Such devices are ours: they are left out of [`Underlay`], and permanent
     /// neighbours on them may be changed whoever made them.
     pub workload_prefix: String,
+    /// How the names of the VXLAN devices end that are ours: one that nobody wants is removed once the sweep is released.
+    pub tunnel_suffix: String,
     /// How often everything is listed, in case an event was missed.
     pub backstop: Duration,
     /// How many bytes of events may wait to be heard. Past that they are lost, and everything is listed instead.
@@ -71,74 +77,12 @@ impl Default for Settings {
         Self {
             protocol: DEFAULT_PROTOCOL,
             workload_prefix: "cali".to_owned(),
+            tunnel_suffix: ".caracal".to_owned(),
             backstop: Duration::from_secs(60),
             event_buffer: 8 << 20,
             namespace: None,
         }
     }
-}
-
-/// Something wanted of the kernel: an object, or (none) that ours is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
-    /// A route of the main table. Its `protocol` is filled in.
-    Route(RouteKey, Option<Route>),
-    /// A permanent neighbour.
-    Neighbour(NeighbourKey, Option<Neighbour>),
-}
-
-/// What names an object of any kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectKey {
-    /// A route.
-    Route(RouteKey),
-    /// A neighbour.
-    Neighbour(NeighbourKey),
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Route(key) => write!(f, "route {key}"),
-            Self::Neighbour(key) => write!(f, "neighbour {key}"),
-        }
-    }
-}
-
-/// An object that is not as wanted, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{object} is not as wanted: {why}")]
-pub struct Refused {
-    /// Which object.
-    pub object: ObjectKey,
-    /// Why.
-    #[source]
-    pub why: Refusal,
-}
-
-impl Refused {
-    /// The reason as one word: `RouteConflict`, `RouteContended`, `NeighbourKernelRefused`, …
-    pub fn code(&self) -> String {
-        let object = match self.object {
-            ObjectKey::Route(_) => "Route",
-            ObjectKey::Neighbour(_) => "Neighbour",
-        };
-        format!("{object}{}", self.why.code())
-    }
-}
-
-/// Everything that is not as wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Refusals {
-    /// How many objects there are.
-    pub total: usize,
-    /// The first of them, at most [`Refusals::MOST`].
-    pub first: Vec<Refused>,
-}
-
-impl Refusals {
-    /// How many are told one by one.
-    pub const MOST: usize = 100;
 }
 
 /// Why nothing came of a request.
@@ -222,7 +166,7 @@ impl Kernel {
         let (questions, questions_taken) = mpsc::channel(QUESTION_QUEUE);
         let (waker, wake) = UnixStream::pair().map_err(failed)?;
         waker.set_nonblocking(true).and_then(|()| wake.set_nonblocking(true)).map_err(failed)?;
-        let namespace = settings.namespace.clone();
+        let (namespace, entered) = (settings.namespace.clone(), settings.namespace.clone());
         let queues =
             keeper::Queues { urgent: urgent_taken, bulk: bulk_taken, questions: questions_taken, wake };
         let keeper = match namespace {
@@ -230,11 +174,12 @@ impl Kernel {
             None => Keeper::open(settings, queues)?,
         };
         let (underlay, refusals) = (keeper.underlay(), keeper.refusals());
-        // Its sockets stay in their namespace, whichever thread they are used from.
         thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
-                if let Err(error) = keeper.run() {
+                // Its sockets are where they were opened, but settings under /proc are those of the thread's namespace.
+                let entered = entered.map_or(Ok(()), |namespace| namespace.enter().map_err(Error::from));
+                if let Err(error) = entered.and_then(|()| keeper.run()) {
                     error!(%error, "the kernel thread ends: routes are not kept any more");
                 }
             })
@@ -298,7 +243,7 @@ impl Kernel {
         self.shared.refusals.clone()
     }
 
-    /// The routes and neighbours that another hand holds or keeps changing.
+    /// The objects that another hand holds or keeps changing.
     pub fn conflicts(&self) -> Vec<Refused> {
         let refusals = self.shared.refusals.borrow();
         let contest =

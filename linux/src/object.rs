@@ -5,6 +5,9 @@
 //! for IPv6, no scope there, a weight of one), and without this the same route would look different going in and coming out.
 
 pub mod address;
+pub mod forwarding;
 pub mod link;
 pub mod neighbour;
 pub mod route;
+pub mod setting;
+pub mod tunnel;

@@ -424,6 +424,16 @@ impl<K: Key, V: Value> Table<K, V> {
         self.entries.get(key).is_some_and(|entry| entry.want.is_some())
     }
 
+    /// Whether an object of ours was seen under this key.
+    pub fn owns(&self, key: &K) -> bool {
+        self.entries.get(key).is_some_and(|entry| matches!(entry.seen, Some((_, Owner::Ours))))
+    }
+
+    /// Every key that something is wanted or known of.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.entries.keys()
+    }
+
     /// Whether an operation is due or under way for this key.
     pub fn pending(&self, key: &K) -> bool {
         self.standing(key) == Standing::Pending

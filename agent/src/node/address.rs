@@ -82,6 +82,7 @@ mod tests {
             tentative: false,
             secondary: false,
             deprecated: false,
+            protocol: 0,
         }
     }
 

@@ -17,15 +17,16 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use crate::kernel::resync::Due;
+use crate::kernel::tables::Tables;
 use crate::kernel::underlay::{Links, Underlay};
 use crate::kernel::waiting::{self, Waiter};
 use crate::kernel::{Batch, ObjectKey, Question, Refusals, Refused, Settings, Status, Wanted};
 use crate::netlink::Error;
 use crate::netlink::batch::Writer;
 use crate::netlink::events::Events;
-use crate::object::neighbour::{Neighbour, NeighbourKey};
+use crate::object::link::IfName;
 use crate::object::route::{Route, RouteKey, RouteKind, TABLE_MAIN};
-use crate::table::{Refusal, Sweep, Table};
+use crate::table::Refusal;
 
 /// The most changes performed in one turn.
 pub(super) const SLICE: usize = 256;
@@ -44,9 +45,10 @@ pub(super) struct Keeper {
     pub(super) writer: Writer,
     pub(super) events: Events,
     pub(super) links: Links,
-    pub(super) routes: Table<RouteKey, Route>,
-    pub(super) neighbours: Table<NeighbourKey, Neighbour>,
+    pub(super) tables: Tables,
     pub(super) due: Due,
+    /// Devices that events were about.
+    pub(super) touched: BTreeSet<IfName>,
     /// Routes that the kernel says exist though we did not see them: whose they are has to be looked up.
     pub(super) unexplained: BTreeSet<RouteKey>,
     pub(super) counts: Status,
@@ -57,8 +59,8 @@ pub(super) struct Keeper {
     bulk: Vec<Waiter>,
     underlay: watch::Sender<Arc<Underlay>>,
     refusals: watch::Sender<Arc<Refusals>>,
-    /// The generations of the tables that `refusals` shows.
-    told: (u64, u64),
+    /// The generation of the tables that `refusals` shows.
+    told: u64,
     /// The underlay may differ from what was last told.
     pub(super) underlay_changed: bool,
 }
@@ -75,9 +77,9 @@ impl Keeper {
             writer: Writer::open().map_err(failed)?,
             settings,
             links: Links::default(),
-            routes: Table::new(Sweep::Held),
-            neighbours: Table::new(Sweep::Held),
+            tables: Tables::new(),
             due: Due::new(backstop),
+            touched: BTreeSet::new(),
             unexplained: BTreeSet::new(),
             counts: Status { sweep_held: true, ..Status::default() },
             hurried: Vec::new(),
@@ -86,12 +88,12 @@ impl Keeper {
             bulk: Vec::new(),
             underlay: watch::Sender::new(Arc::default()),
             refusals: watch::Sender::new(Arc::default()),
-            told: (0, 0),
+            told: 0,
             underlay_changed: true,
         };
         keeper.resync_all(Instant::now())?;
         keeper.publish();
-        let adopted = keeper.routes.own().count();
+        let adopted = keeper.tables.routes.own().count();
         info!(
             adopted,
             protocol = keeper.settings.protocol,
@@ -128,15 +130,15 @@ impl Keeper {
             if self.queues.urgent.is_closed() && self.queues.urgent.is_empty() {
                 return Ok(());
             }
-            if !self.routes.is_dirty() && !self.neighbours.is_dirty() {
+            if !self.tables.is_dirty() {
                 self.sleep()?;
             }
         }
     }
 
     fn answer(&mut self) {
-        self.urgent = waiting::answer(std::mem::take(&mut self.urgent), &self.routes, &self.neighbours);
-        self.bulk = waiting::answer(std::mem::take(&mut self.bulk), &self.routes, &self.neighbours);
+        self.urgent = waiting::answer(std::mem::take(&mut self.urgent), &self.tables);
+        self.bulk = waiting::answer(std::mem::take(&mut self.bulk), &self.tables);
     }
 
     fn take_urgent(&mut self) {
@@ -160,23 +162,9 @@ impl Keeper {
         let mut keys = Vec::with_capacity(batch.changes.len());
         let mut refused = Vec::new();
         for change in batch.changes {
-            match change {
-                Wanted::Route(key, route) => {
-                    let key = key.normalised();
-                    let route = route
-                        .map(|route| Route { protocol: self.settings.protocol, ..route.normalised(&key) });
-                    match unfit(&key, route.as_ref()) {
-                        Some(why) => refused.push(Refused { object: ObjectKey::Route(key), why }),
-                        None => {
-                            self.routes.want(key, route);
-                            keys.push(ObjectKey::Route(key));
-                        }
-                    }
-                }
-                Wanted::Neighbour(key, neighbour) => {
-                    self.neighbours.want(key, neighbour);
-                    keys.push(ObjectKey::Neighbour(key));
-                }
+            match self.take_in(change) {
+                Ok(key) => keys.push(key),
+                Err(unfit) => refused.push(unfit),
             }
         }
         if urgent {
@@ -185,28 +173,59 @@ impl Keeper {
         Waiter::new(keys, refused, batch.outcome)
     }
 
+    fn take_in(&mut self, change: Wanted) -> Result<ObjectKey, Refused> {
+        let key = change.key();
+        match change {
+            Wanted::Tunnel(key, tunnel) => {
+                self.tables.tunnels.want(key, tunnel);
+                self.look_at_tunnel(&key);
+            }
+            Wanted::Setting(key, setting) => {
+                self.tables.settings.want(key, setting);
+                self.look_at_setting(&key);
+            }
+            Wanted::Address(key, assigned) => {
+                self.tables.addresses.want(key, assigned);
+                self.look_at_address(&key);
+            }
+            Wanted::Forwarding(key, entry) => self.tables.forwarding.want(key, entry),
+            Wanted::Neighbour(key, neighbour) => self.tables.neighbours.want(key, neighbour),
+            Wanted::Route(key, route) => {
+                let key = key.normalised();
+                let route =
+                    route.map(|route| Route { protocol: self.settings.protocol, ..route.normalised(&key) });
+                if let Some(why) = unfit(&key, route.as_ref()) {
+                    return Err(Refused { object: ObjectKey::Route(key), why });
+                }
+                self.tables.routes.want(key, route);
+                return Ok(ObjectKey::Route(key));
+            }
+        }
+        Ok(key)
+    }
+
     fn answer_questions(&mut self) {
         while let Ok(question) = self.queues.questions.try_recv() {
             // Who asked may have gone meanwhile, which is their affair.
             match question {
                 Question::ReleaseSweep(reply) => {
                     self.counts.sweep_held = false;
-                    self.routes.release_sweep();
-                    self.neighbours.release_sweep();
+                    self.tables.release_sweep();
                     reply.send(()).ok();
                 }
                 Question::Status(reply) => {
                     let status = Status {
-                        routes_wanted: self.routes.wanted(),
-                        routes_seen: self.routes.own().count(),
-                        neighbours_wanted: self.neighbours.wanted(),
-                        refused: self.routes.refused() + self.neighbours.refused(),
+                        routes_wanted: self.tables.routes.wanted(),
+                        routes_seen: self.tables.routes.own().count(),
+                        neighbours_wanted: self.tables.neighbours.wanted(),
+                        refused: self.tables.refused(),
                         ..self.counts.clone()
                     };
                     reply.send(status).ok();
                 }
                 Question::Routes(reply) => {
-                    reply.send(self.routes.own().map(|(key, route)| (*key, route.clone())).collect()).ok();
+                    let own = self.tables.routes.own();
+                    reply.send(own.map(|(key, route)| (*key, route.clone())).collect()).ok();
                 }
             }
         }
@@ -224,26 +243,20 @@ impl Keeper {
                 differs
             });
         }
-        let now = (self.routes.generation(), self.neighbours.generation());
+        let now = self.tables.generation();
         if self.told != now {
             self.told = now;
-            let routes = self.routes.refusals().map(|(key, why)| (ObjectKey::Route(*key), why));
-            let neighbours = self.neighbours.refusals().map(|(key, why)| (ObjectKey::Neighbour(*key), why));
-            let first = routes.chain(neighbours).take(Refusals::MOST);
-            let refusals = Refusals {
-                total: self.routes.refused() + self.neighbours.refused(),
-                first: first.map(|(object, why)| Refused { object, why: why.clone() }).collect(),
-            };
+            let first = self.tables.refusals().take(Refusals::MOST).collect();
+            let refusals = Refusals { total: self.tables.refused(), first };
             self.refusals.send_replace(Arc::new(refusals));
         }
     }
 
     /// Waits for events, for batches, or until something is due.
     fn sleep(&mut self) -> Result<(), Error> {
-        let deadlines = [self.routes.deadline(), self.neighbours.deadline(), Some(self.due.deadline())];
-        let until = deadlines.into_iter().flatten().min();
-        let left =
-            until.map_or(self.settings.backstop, |until| until.saturating_duration_since(Instant::now()));
+        let listing = self.due.deadline();
+        let until = self.tables.deadline().map_or(listing, |due| due.min(listing));
+        let left = until.saturating_duration_since(Instant::now());
         // Rounded up, so as not to spin through the last millisecond.
         let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut ready = [

@@ -9,6 +9,7 @@ use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use tracing::{debug, warn};
 
+use crate::kernel::ObjectKey;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::underlay::Change;
 use crate::netlink::Error;
@@ -47,6 +48,7 @@ impl Keeper {
                 }
             }
         }
+        self.look_at_touched();
         Ok(())
     }
 
@@ -55,10 +57,16 @@ impl Keeper {
         match event {
             RouteNetlinkMessage::NewLink(message) => self.link_is(&message),
             RouteNetlinkMessage::DelLink(message) => self.link_gone(&message),
-            RouteNetlinkMessage::NewAddress(message) => self.address_is(&message),
-            RouteNetlinkMessage::DelAddress(message) => self.address_gone(&message),
+            RouteNetlinkMessage::NewAddress(message) => self.address_is(now, &message),
+            RouteNetlinkMessage::DelAddress(message) => self.address_gone(now, &message),
             RouteNetlinkMessage::NewRoute(message) if !own => self.route_is(now, &message),
             RouteNetlinkMessage::DelRoute(message) if !own => self.route_gone(now, &message),
+            RouteNetlinkMessage::NewNeighbour(message) if of_a_bridge(&message) => {
+                self.forwarding_is(now, &message, true);
+            }
+            RouteNetlinkMessage::DelNeighbour(message) if of_a_bridge(&message) => {
+                self.forwarding_is(now, &message, false);
+            }
             RouteNetlinkMessage::NewNeighbour(message) if !own => self.neighbour_is(now, &message),
             RouteNetlinkMessage::DelNeighbour(message) if !own => self.neighbour_gone(now, &message),
             _ => {}
@@ -74,6 +82,7 @@ impl Keeper {
         let device = link.name;
         let change = self.links.put(link);
         self.underlay_changed = true;
+        self.touched.insert(device);
         match change {
             Change::None => {}
             Change::New => self.retry_device(&device),
@@ -85,6 +94,7 @@ impl Keeper {
             Change::Down => self.due.fallen(device),
             Change::Renamed(old) => {
                 debug!(%old, new = %device, "a device was renamed: what is known by its name is listed anew");
+                self.touched.insert(old);
                 self.due.everything();
                 self.retry_device(&device);
             }
@@ -98,55 +108,66 @@ impl Keeper {
         }
         let Some(device) = self.links.remove(message.header.index) else { return };
         self.underlay_changed = true;
+        self.touched.insert(device);
         if self.links.get(&device).is_some() {
             // Another has its name already; what is there must be that one's.
             self.due.device(device);
             return;
         }
         let gone: Vec<RouteKey> = self
+            .tables
             .routes
             .own()
             .filter(|(_, route)| route.uses(&device) && route.hops().len() == 1)
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.routes.lost(&key);
+            self.tables.routes.lost(&key);
         }
         // A route over several devices lives on without this one.
-        if self.routes.any(|_, route| route.hops().len() > 1 && route.uses(&device)) {
+        if self.tables.routes.any(|_, route| route.hops().len() > 1 && route.uses(&device)) {
             self.due.everything();
         }
-        let gone: Vec<NeighbourKey> =
-            self.neighbours.own().filter(|(key, _)| key.device == device).map(|(key, _)| *key).collect();
+        self.tunnel_gone(&device);
+        let gone: Vec<NeighbourKey> = self
+            .tables
+            .neighbours
+            .own()
+            .filter(|(key, _)| key.device == device)
+            .map(|(key, _)| *key)
+            .collect();
         for key in gone {
-            self.neighbours.lost(&key);
+            self.tables.neighbours.lost(&key);
         }
     }
 
-    fn address_is(&mut self, message: &AddressMessage) {
+    fn address_is(&mut self, now: Instant, message: &AddressMessage) {
         let index = message.header.index;
         let Some(address) = self.links.known(index).and_then(|name| Address::from_message(message, name))
         else {
             return;
         };
+        self.tunnel_address_is(now, &address);
         self.links.put_address(index, address);
         self.underlay_changed = true;
         // A gateway or a source address that was refused may be good now.
         self.retry_refused();
     }
 
-    fn address_gone(&mut self, message: &AddressMessage) {
+    fn address_gone(&mut self, now: Instant, message: &AddressMessage) {
         let index = message.header.index;
         let Some(address) = self.links.known(index).and_then(|name| Address::from_message(message, name))
         else {
             return;
         };
         self.links.remove_address(index, &address);
+        self.tunnel_address_gone(now, &address);
         self.underlay_changed = true;
         // With its last IPv4 address a device loses its IPv4 routes, and routes lose an address they name as source: all in
         // silence.
         let ip = address.network.ip();
         let devices: Vec<IfName> = self
+            .tables
             .routes
             .own()
             .filter(|(_, route)| route.source == Some(ip))
@@ -160,7 +181,7 @@ impl Keeper {
         let Some((key, route)) = message::read(message, |index| links.name(index)) else { return };
         if key.table == TABLE_MAIN {
             let owner = self.owner(&route);
-            self.routes.saw(now, key, Some(route), owner);
+            self.tables.routes.saw(now, key, Some(route), owner);
         }
     }
 
@@ -174,9 +195,9 @@ impl Keeper {
         let down = |device: &IfName| !self.links.get(device).is_some_and(|link| link.up);
         if owner == Owner::Ours && route.hops().iter().any(|hop| down(&hop.device)) {
             // It went with its device (IPv6), which is nobody's meddling.
-            self.routes.lost(&key);
+            self.tables.routes.lost(&key);
         } else {
-            self.routes.saw(now, key, None, owner);
+            self.tables.routes.saw(now, key, None, owner);
         }
     }
 
@@ -184,7 +205,7 @@ impl Keeper {
         let Some(device) = self.links.known(message.header.ifindex) else { return };
         let Some(seen) = SeenNeighbour::from_message(message, device) else { return };
         match self.judge(&seen) {
-            Some((key, neighbour, owner)) => self.neighbours.saw(now, key, Some(neighbour), owner),
+            Some((key, neighbour, owner)) => self.tables.neighbours.saw(now, key, Some(neighbour), owner),
             // A learned entry, or one that has just become one: ours is not there.
             None => self.no_neighbour(now, seen.key),
         }
@@ -198,11 +219,11 @@ impl Keeper {
 
     fn no_neighbour(&mut self, now: Instant, key: NeighbourKey) {
         if self.links.get(&key.device).is_some_and(|link| link.up) {
-            self.neighbours.saw(now, key, None, Owner::Ours);
+            self.tables.neighbours.saw(now, key, None, Owner::Ours);
         } else {
-            self.neighbours.lost(&key);
+            self.tables.neighbours.lost(&key);
         }
-        self.neighbours.saw(now, key, None, Owner::Foreign);
+        self.tables.neighbours.saw(now, key, None, Owner::Foreign);
     }
 
     /// Whether this is the host's end of a pod.
@@ -222,32 +243,43 @@ impl Keeper {
             return None;
         }
         let neighbour = Neighbour { mac: seen.mac? };
-        let workload = seen.key.device.as_str().starts_with(&self.settings.workload_prefix);
-        let owner =
-            if seen.protocol == self.settings.protocol || (workload && self.neighbours.wants(&seen.key)) {
-                Owner::Ours
-            } else {
-                Owner::Foreign
-            };
+        let our_device = self.is_workload(&seen.key.device) || self.is_own_tunnel(&seen.key.device);
+        let ours = seen.protocol == self.settings.protocol
+            || (our_device && self.tables.neighbours.wants(&seen.key));
+        let owner = if ours { Owner::Ours } else { Owner::Foreign };
         Some((seen.key, neighbour, owner))
     }
 
     /// A device has appeared or come up: what waits for it may go on.
     fn retry_device(&mut self, device: &IfName) {
-        self.routes.retry(|_, want, why| {
+        self.tables.routes.retry(|_, want, why| {
             want.is_some_and(|route| route.uses(device)) || waits_for(why, device) || transient(why)
         });
-        self.neighbours.retry(|key, _, why| key.device == *device || waits_for(why, device));
+        self.tables.retry(|object, why| is_on(object, device) || waits_for(why, device));
     }
 
     fn retry_refused(&mut self) {
-        self.routes.retry(|_, _, why| transient(why));
+        self.tables.routes.retry(|_, _, why| transient(why));
     }
 
     /// Everything is known anew: whatever was refused may be tried.
     pub(super) fn retry_all(&mut self) {
-        self.routes.retry(|_, _, why| !matches!(why, Refusal::Conflict { .. }));
-        self.neighbours.retry(|_, _, why| !matches!(why, Refusal::Conflict { .. }));
+        self.tables.retry(|_, why| !matches!(why, Refusal::Conflict { .. }));
+    }
+}
+
+/// Whether the entry is of a bridge's or VXLAN device's own table, and no IP neighbour.
+fn of_a_bridge(message: &NeighbourMessage) -> bool {
+    message.header.family == AddressFamily::Bridge
+}
+
+fn is_on(object: &ObjectKey, device: &IfName) -> bool {
+    match object {
+        ObjectKey::Tunnel(_) | ObjectKey::Route(_) => false,
+        ObjectKey::Setting(key) => key.device == *device,
+        ObjectKey::Address(key) => key.device == *device,
+        ObjectKey::Forwarding(key) => key.device == *device,
+        ObjectKey::Neighbour(key) => key.device == *device,
     }
 }
 

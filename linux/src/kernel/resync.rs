@@ -114,19 +114,20 @@ impl Keeper {
         let lost = std::mem::take(&mut self.due.lost);
         self.due.devices.clear();
         self.list_links()?;
+        self.resync_tunnels()?;
         let protocol = self.settings.protocol;
         if lost {
             // What we know of others may be out of date as well. It is asked for again when it stands in our way.
-            self.routes.resync(|_, route| route.protocol != protocol, []);
+            self.tables.routes.resync(|_, route| route.protocol != protocol, []);
         }
         let mut found = Vec::new();
         for family in Family::BOTH {
             found.extend(self.list_routes(family, Some(protocol), None)?);
         }
         let found = found.into_iter().map(|(key, route)| (key, route, Owner::Ours));
-        self.routes.resync(|_, route| route.protocol == protocol, found);
+        self.tables.routes.resync(|_, route| route.protocol == protocol, found);
         let found = self.list_neighbours()?;
-        self.neighbours.resync(|_, _| true, found);
+        self.tables.neighbours.resync(|_, _| true, found);
         self.retry_all();
         let took = now.elapsed();
         self.due.rested = Instant::now() + REST.max(took * 10);
@@ -214,7 +215,7 @@ impl Keeper {
 
     /// Lists our routes on one device, if we have or want any there.
     fn resync_device(&mut self, device: IfName) -> Result<(), Error> {
-        if !self.routes.any(|_, route| route.uses(&device)) {
+        if !self.tables.routes.any(|_, route| route.uses(&device)) {
             return Ok(());
         }
         let protocol = self.settings.protocol;
@@ -236,7 +237,7 @@ impl Keeper {
         }
         let found = found.into_iter().filter(|(_, route)| route.uses(&device));
         let found: Vec<_> = found.map(|(key, route)| (key, route, Owner::Ours)).collect();
-        self.routes.resync(|_, route| route.protocol == protocol && route.uses(&device), found);
+        self.tables.routes.resync(|_, route| route.protocol == protocol && route.uses(&device), found);
         Ok(())
     }
 
@@ -255,7 +256,7 @@ impl Keeper {
             for (key, route) in self.list_routes(family, None, None)? {
                 if keys.contains(&key) {
                     let owner = self.owner(&route);
-                    self.routes.saw(now, key, Some(route), owner);
+                    self.tables.routes.saw(now, key, Some(route), owner);
                 }
             }
         }

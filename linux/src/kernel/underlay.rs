@@ -85,6 +85,14 @@ impl Links {
         self.links.get(&index).map(|link| link.name)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().map(|(_, address)| address)
+    }
+
     pub(super) fn put(&mut self, link: Link) -> Change {
         let (index, name, up) = (link.index, link.name, link.up);
         self.indexes.insert(name, index);
@@ -154,6 +162,7 @@ mod tests {
             loopback: false,
             alias: None,
             kind: None,
+            vxlan: None,
             peer_index: None,
             peer_elsewhere: false,
             master: None,
@@ -170,6 +179,7 @@ mod tests {
             tentative: false,
             secondary: false,
             deprecated: false,
+            protocol: 0,
         }
     }
 

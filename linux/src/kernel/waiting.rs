@@ -2,10 +2,9 @@
 
 use tokio::sync::oneshot;
 
+use crate::kernel::tables::Tables;
 use crate::kernel::{ObjectKey, Refused};
-use crate::object::neighbour::{Neighbour, NeighbourKey};
-use crate::object::route::{Route, RouteKey};
-use crate::table::{Standing, Table};
+use crate::table::Standing;
 
 /// A batch that has been taken in but not all settled.
 pub(super) struct Waiter {
@@ -29,17 +28,9 @@ impl Waiter {
     }
 
     /// Crosses off what is settled or refused; true once that is all.
-    fn check(
-        &mut self,
-        routes: &Table<RouteKey, Route>,
-        neighbours: &Table<NeighbourKey, Neighbour>,
-    ) -> bool {
+    fn check(&mut self, tables: &Tables) -> bool {
         while let Some(object) = self.keys.last().copied() {
-            let standing = match &object {
-                ObjectKey::Route(key) => routes.standing(key),
-                ObjectKey::Neighbour(key) => neighbours.standing(key),
-            };
-            match standing {
+            match tables.standing(&object) {
                 Standing::Pending => return false,
                 Standing::Settled => {}
                 Standing::Refused(why) => self.refused.push(Refused { object, why: why.clone() }),
@@ -58,14 +49,10 @@ impl Waiter {
 }
 
 /// Answers the batches that are done and returns the others.
-pub(super) fn answer(
-    waiters: Vec<Waiter>,
-    routes: &Table<RouteKey, Route>,
-    neighbours: &Table<NeighbourKey, Neighbour>,
-) -> Vec<Waiter> {
+pub(super) fn answer(waiters: Vec<Waiter>, tables: &Tables) -> Vec<Waiter> {
     let mut waiting = Vec::with_capacity(waiters.len());
     for mut waiter in waiters {
-        if waiter.check(routes, neighbours) {
+        if waiter.check(tables) {
             waiter.answer();
         } else if !waiter.left() {
             waiting.push(waiter);

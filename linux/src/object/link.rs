@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use serde::{Deserialize, Serialize};
+
+use crate::object::tunnel::{self, Vxlan};
 
 /// The name of a network device, as the kernel allows it: 1 to 15 bytes, no `/`, `:` or white space, not `.` or `..`.
 ///
@@ -181,6 +183,8 @@ pub struct Link {
     pub alias: Option<String>,
     /// The driver's kind, such as `veth`, `bridge` or `vxlan`; hardware has none.
     pub kind: Option<String>,
+    /// What a VXLAN device was made with, its Ethernet address apart.
+    pub vxlan: Option<Vxlan>,
     /// The index of the device it belongs with: a veth's other end (in that end's namespace), a VLAN's parent.
     pub peer_index: Option<u32>,
     /// Whether [`Link::peer_index`] counts in another namespace.
@@ -204,6 +208,7 @@ impl Link {
             loopback: flags.contains(LinkFlags::Loopback),
             alias: None,
             kind: None,
+            vxlan: None,
             peer_index: None,
             peer_elsewhere: false,
             master: None,
@@ -222,6 +227,10 @@ impl Link {
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.iter().find_map(|info| match info {
                         LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                    link.vxlan = infos.iter().find_map(|info| match info {
+                        LinkInfo::Data(InfoData::Vxlan(data)) => tunnel::read_vxlan(data),
                         _ => None,
                     });
                 }

@@ -50,10 +50,7 @@ pub(crate) fn neighbour(name: &str, address: &str) -> Wanted {
 }
 
 pub(crate) fn without(wanted: &Wanted) -> Wanted {
-    match wanted {
-        Wanted::Route(key, _) => Wanted::Route(*key, None),
-        Wanted::Neighbour(key, _) => Wanted::Neighbour(*key, None),
-    }
+    wanted.key().unwanted()
 }
 
 pub(crate) fn ours(namespace: &Namespace) -> String {

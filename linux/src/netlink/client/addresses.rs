@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
 
 use crate::netlink::client::Client;
 use crate::netlink::error::Error;
-use crate::object::address::Address;
+use crate::object::address::{self, Address};
 use crate::object::link::IfName;
 
 impl Client {
@@ -35,34 +35,18 @@ impl Client {
     /// IPv6 address usable at once, without asking the link whether another has it.
     pub async fn add_address(&self, device: &IfName, network: IpNetwork, nodad: bool) -> Result<(), Error> {
         let doing = || format!("adding address {network} to device {device}");
-        let mut message = message(self.index(&doing, device).await?, network);
-        if nodad && network.is_ipv6() {
-            message.header.flags |= AddressHeaderFlags::Nodad;
-        }
+        let message = address::message(self.index(&doing, device).await?, network, nodad, 0);
         self.change(doing, RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE).await
     }
 
     /// Takes the address from the device; false if it did not have it.
     pub async fn delete_address(&self, device: &IfName, network: IpNetwork) -> Result<bool, Error> {
         let doing = || format!("removing address {network} from device {device}");
-        let message = message(self.index(&doing, device).await?, network);
+        let message = address::message(self.index(&doing, device).await?, network, false, 0);
         match self.change(doing, RouteNetlinkMessage::DelAddress(message), 0).await {
             Ok(()) => Ok(true),
             Err(error) if error.errno() == Some(libc::EADDRNOTAVAIL) => Ok(false),
             Err(error) => Err(error),
         }
     }
-}
-
-fn message(index: u32, network: IpNetwork) -> AddressMessage {
-    let mut message = AddressMessage::default();
-    message.header.family = match network {
-        IpNetwork::V4(_) => AddressFamily::Inet,
-        IpNetwork::V6(_) => AddressFamily::Inet6,
-    };
-    message.header.prefix_len = network.prefix();
-    message.header.index = index;
-    message.attributes.push(AddressAttribute::Local(network.ip()));
-    message.attributes.push(AddressAttribute::Address(network.ip()));
-    message
 }

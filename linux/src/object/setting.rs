@@ -1,0 +1,48 @@
+//! Settings of a device under `/proc/sys/net`, as far as they must stay as they are.
+
+use std::fmt;
+
+use crate::object::link::IfName;
+
+/// What names a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SettingKey {
+    /// The device.
+    pub device: IfName,
+    /// Which of its settings.
+    pub name: SettingName,
+}
+
+/// Which setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SettingName {
+    /// `rp_filter`: whether the source of an IPv4 packet is checked against the routes. 0: no, 1: it must be reached by the
+    /// same device, 2: it must be reached at all.
+    ReversePathFilter,
+    /// `forwarding` of IPv4.
+    ForwardingV4,
+    /// `accept_ra`: whether router advertisements are heeded. 2: even on a router.
+    AcceptRouterAdvertisements,
+}
+
+impl SettingKey {
+    /// The path below `/proc/sys`.
+    pub fn path(&self) -> String {
+        let device = self.device;
+        match self.name {
+            SettingName::ReversePathFilter => format!("net/ipv4/conf/{device}/rp_filter"),
+            SettingName::ForwardingV4 => format!("net/ipv4/conf/{device}/forwarding"),
+            SettingName::AcceptRouterAdvertisements => format!("net/ipv6/conf/{device}/accept_ra"),
+        }
+    }
+}
+
+impl fmt::Display for SettingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path())
+    }
+}
+
+/// What a setting holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Setting(pub u32);
