@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use caracal_bgp::Config;
 use caracal_bgp::speaker::Handle;
+use caracal_linux::features::{self, Features};
 use caracal_linux::kernel::{self, Kernel};
 use kube::{Api, Client};
 use tokio::net::TcpListener;
@@ -29,9 +30,13 @@ use crate::attachments::{Journal, Recovered};
 use crate::cluster::{Cluster, publish};
 use crate::cni::{self, CniContext};
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
+use crate::desired::surroundings::Surroundings;
+use crate::desired::tunnels::TunnelAddresses;
 use crate::ipam::Ipam;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
+use crate::kernel::tunnels::{self, TunnelSources};
 use crate::kernel::{blackholes, sweep};
+use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
 use crate::node::{FactsReceiver, forwarding, network_node};
 use crate::peering::Peering;
 use crate::settings::AgentSettings;
@@ -52,9 +57,10 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     let metrics = http::bind(settings.metrics_listen).await?;
     let (owners, recovered) = Owners::start(&settings).await?;
     let mut parts = Parts::default();
+    let tunnels = owners.tunnel(&settings, &recovered, &mut parts);
     owners.serve_pods(&settings, recovered, &mut parts).await?;
     let sources = owners.route(&settings, &mut parts).await?;
-    owners.tell(&settings, sources, metrics, &mut parts)?;
+    owners.tell(&settings, sources, tunnels, metrics, &mut parts)?;
     info!(node = settings.node_name, "the agent is up");
 
     tokio::select! {
@@ -75,6 +81,9 @@ struct Owners {
     cluster: Cluster,
     facts: FactsReceiver,
     speaker_settings: watch::Receiver<Arc<SpeakerSettings>>,
+    surroundings: watch::Receiver<Arc<Surroundings>>,
+    uplink_mtu: watch::Receiver<u32>,
+    features: Arc<Features>,
     ipam: Ipam,
     speaker: Handle,
 }
@@ -88,7 +97,11 @@ impl Owners {
         let kernel = Kernel::start(for_kernel).context("starting the kernel's writer")?;
         let client = settings.api.client().await?;
         let cluster = Cluster::start(&client, node, &settings.snapshots());
+        let features =
+            Arc::new(tokio::task::spawn_blocking(features::probe).await.context("asking the kernel")?);
         let facts = derived::facts(node, &cluster, &kernel);
+        let surroundings = derived::surroundings(&cluster, &facts, &features);
+        let uplink_mtu = derived::uplink_mtu(&facts, &kernel);
         let speaker_settings = derived::speaker_settings(node, &cluster);
         let ipam = Ipam::start(ipam::Start {
             node: node.clone(),
@@ -99,8 +112,47 @@ impl Owners {
         });
         let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
             .context("starting the BGP speaker")?;
-        let owners = Self { journal, kernel, client, cluster, facts, speaker_settings, ipam, speaker };
+        let owners = Self {
+            journal,
+            kernel,
+            client,
+            cluster,
+            facts,
+            speaker_settings,
+            surroundings,
+            uplink_mtu,
+            features,
+            ipam,
+            speaker,
+        };
         Ok((owners, recovered))
+    }
+
+    /// Keeps the tunnels to the other nodes, and their addresses.
+    fn tunnel(
+        &self,
+        settings: &AgentSettings,
+        recovered: &Recovered,
+        parts: &mut Parts,
+    ) -> watch::Receiver<Arc<TunnelAddresses>> {
+        let owners = TunnelAddressOwners {
+            facts: self.facts.clone(),
+            pools: self.cluster.ip_pools.clone(),
+            ipam: self.ipam.clone(),
+            journal: self.journal.clone(),
+            kernel: self.kernel.clone(),
+            features: Arc::clone(&self.features),
+        };
+        let (keeper, addresses) =
+            TunnelAddressKeeper::new(&settings.node_name, owners, &recovered.attachments);
+        parts.add("tunnel addresses", keeper.run());
+        let sources = TunnelSources {
+            surroundings: self.surroundings.clone(),
+            addresses: addresses.clone(),
+            uplink_mtu: self.uplink_mtu.clone(),
+        };
+        parts.add("tunnels", tunnels::keep(self.kernel.clone(), sources));
+        addresses
     }
 
     /// Opens the CNI socket: pods can be wired from now on.
@@ -117,7 +169,7 @@ impl Owners {
         parts.add("blackholes", blackholes::keep(self.kernel.clone(), blocks, settings.route_protocol));
         let owners = cni::Owners {
             node: settings.node_name.as_str().into(),
-            mtu: derived::pod_mtu(&self.cluster, &self.facts, &self.kernel),
+            mtu: derived::pod_mtu(&self.cluster, &self.surroundings, &self.uplink_mtu),
             pools: self.cluster.ip_pools.clone(),
             ipam: self.ipam.clone(),
             journal: self.journal.clone(),
@@ -149,7 +201,7 @@ impl Owners {
         let writer = RouteWriter {
             feed: self.speaker.feed().await?,
             kernel: self.kernel.clone(),
-            surroundings: derived::surroundings(&self.cluster, &self.facts),
+            surroundings: self.surroundings.clone(),
             protocol,
             not_installed: not_installed.clone(),
             end_of_rib,
@@ -174,13 +226,14 @@ impl Owners {
         &self,
         settings: &AgentSettings,
         sources: StatusSources,
+        tunnels: watch::Receiver<Arc<TunnelAddresses>>,
         metrics: TcpListener,
         parts: &mut Parts,
     ) -> anyhow::Result<()> {
         let node = settings.node_name.clone();
         let (facts, stored) = (self.facts.clone(), self.cluster.network_nodes.clone());
         let network_nodes = Api::all(self.client.clone());
-        let kept = network_node::keep(network_nodes, facts, self.speaker_settings.clone(), stored);
+        let kept = network_node::keep(network_nodes, facts, self.speaker_settings.clone(), tunnels, stored);
         parts.add("network node", kept);
         let (reading, readings) = watch::channel(Reading::default());
         parts.add("status", status::keep(sources.clone(), reading));

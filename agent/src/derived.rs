@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use caracal_api::IpPool;
+use caracal_linux::features::Features;
 use caracal_linux::kernel::{Kernel, Underlay};
 use tokio::sync::watch;
 
@@ -57,11 +58,20 @@ pub fn speaker_settings(name: &str, cluster: &Cluster) -> watch::Receiver<Arc<Sp
 }
 
 /// What routes depend on besides BGP.
-pub fn surroundings(cluster: &Cluster, facts: &FactsReceiver) -> watch::Receiver<Arc<Surroundings>> {
+pub fn surroundings(
+    cluster: &Cluster,
+    facts: &FactsReceiver,
+    features: &Arc<Features>,
+) -> watch::Receiver<Arc<Surroundings>> {
     let (mut facts, mut nodes, mut pools) =
         (facts.clone(), cluster.network_nodes.clone(), cluster.ip_pools.clone());
-    let start =
-        Surroundings::of(&facts.borrow_and_update(), &nodes.borrow_and_update(), &pools.borrow_and_update());
+    let features = Arc::clone(features);
+    let start = Surroundings::of(
+        &facts.borrow_and_update(),
+        &nodes.borrow_and_update(),
+        &pools.borrow_and_update(),
+        &features,
+    );
     let (sender, receiver) = watch::channel(Arc::new(start));
     tokio::spawn(async move {
         loop {
@@ -74,39 +84,67 @@ pub fn surroundings(cluster: &Cluster, facts: &FactsReceiver) -> watch::Receiver
                 return;
             }
             let now: Arc<NodeFacts> = facts.borrow_and_update().clone();
-            let now = Surroundings::of(&now, &nodes.borrow_and_update(), &pools.borrow_and_update());
+            let (nodes, pools) = (nodes.borrow_and_update(), pools.borrow_and_update());
+            let now = Surroundings::of(&now, &nodes, &pools, &features);
+            drop((nodes, pools));
             send(&sender, now);
         }
     });
     receiver
 }
 
-/// The MTU of new pods, in bytes.
-pub fn pod_mtu(cluster: &Cluster, facts: &FactsReceiver, kernel: &Kernel) -> watch::Receiver<u32> {
-    let (mut facts, mut pools, mut links) = (facts.clone(), cluster.ip_pools.clone(), kernel.underlay());
-    let compute = |facts: &mut FactsReceiver,
-                   pools: &mut SnapshotReceiver<IpPool>,
-                   links: &mut watch::Receiver<Arc<Underlay>>| {
+/// The smallest MTU of the devices that carry this node's addresses, in bytes.
+pub fn uplink_mtu(facts: &FactsReceiver, kernel: &Kernel) -> watch::Receiver<u32> {
+    let (mut facts, mut links) = (facts.clone(), kernel.underlay());
+    let compute = |facts: &mut FactsReceiver, links: &mut watch::Receiver<Arc<Underlay>>| {
         let (facts, links) = (facts.borrow_and_update().clone(), links.borrow_and_update().clone());
         let mtus = facts.addresses.iter().filter_map(|a| links.link(&a.device)).map(|link| link.mtu);
-        mtu::pod_mtu(
-            mtus.min().unwrap_or(ETHERNET_MTU),
-            facts.addresses.v4.is_some(),
-            &pools.borrow_and_update(),
-        )
+        mtus.min().unwrap_or(ETHERNET_MTU)
     };
-    let (sender, receiver) = watch::channel(compute(&mut facts, &mut pools, &mut links));
+    let (sender, receiver) = watch::channel(compute(&mut facts, &mut links));
     tokio::spawn(async move {
         loop {
             let changed = tokio::select! {
                 changed = facts.changed() => changed,
-                changed = pools.changed() => changed,
                 changed = links.changed() => changed,
             };
             if changed.is_err() {
                 return;
             }
-            let now = compute(&mut facts, &mut pools, &mut links);
+            let now = compute(&mut facts, &mut links);
+            sender.send_if_modified(|held| std::mem::replace(held, now) != now);
+        }
+    });
+    receiver
+}
+
+/// The MTU of new pods, in bytes.
+pub fn pod_mtu(
+    cluster: &Cluster,
+    surroundings: &watch::Receiver<Arc<Surroundings>>,
+    uplink: &watch::Receiver<u32>,
+) -> watch::Receiver<u32> {
+    let (mut around, mut pools, mut uplink) =
+        (surroundings.clone(), cluster.ip_pools.clone(), uplink.clone());
+    let compute = |around: &mut watch::Receiver<Arc<Surroundings>>,
+                   pools: &mut SnapshotReceiver<IpPool>,
+                   uplink: &mut watch::Receiver<u32>| {
+        let around = around.borrow_and_update().clone();
+        let over_v4 = around.ability.vxlan_v4.is_ok() && around.remotes().all(|node| node.v4.is_some());
+        mtu::pod_mtu(*uplink.borrow_and_update(), over_v4, &pools.borrow_and_update())
+    };
+    let (sender, receiver) = watch::channel(compute(&mut around, &mut pools, &mut uplink));
+    tokio::spawn(async move {
+        loop {
+            let changed = tokio::select! {
+                changed = around.changed() => changed,
+                changed = pools.changed() => changed,
+                changed = uplink.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            let now = compute(&mut around, &mut pools, &mut uplink);
             sender.send_if_modified(|held| std::mem::replace(held, now) != now);
         }
     });

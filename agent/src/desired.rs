@@ -9,3 +9,4 @@ pub mod policies;
 pub mod routes;
 pub mod speaker;
 pub mod surroundings;
+pub mod tunnels;

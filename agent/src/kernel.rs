@@ -6,3 +6,4 @@
 pub mod blackholes;
 pub mod routes;
 pub mod sweep;
+pub mod tunnels;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod forwarding;
 pub mod network_node;
+pub mod tunnel_addresses;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -70,11 +70,11 @@ pub struct TunnelAddresses {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 48))]
     pub ipip: Option<String>,
-    /// `vxlan.caracal` over IPv4.
+    /// IPv4, of the VXLAN devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 48))]
     pub vxlan_v4: Option<String>,
-    /// `vxlan.caracal` over IPv6.
+    /// IPv6, of the VXLAN devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 48))]
     pub vxlan_v6: Option<String>,

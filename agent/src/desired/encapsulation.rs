@@ -1,5 +1,6 @@
 //! How packets to a remote prefix travel: plain, or inside a tunnel.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use caracal_api::EncapsulationMode;
@@ -14,6 +15,15 @@ pub enum Tunnel {
     Ipip,
     /// VXLAN (RFC 7348) on `vxlan.caracal`.
     Vxlan,
+}
+
+impl fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipip => "IPIP",
+            Self::Vxlan => "VXLAN",
+        })
+    }
 }
 
 /// How packets travel.

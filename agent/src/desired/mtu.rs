@@ -18,7 +18,7 @@ pub const LEAST: u32 = 1280;
 
 /// The MTU of new pods, in bytes.
 ///
-/// `uplink` is the smallest MTU of the devices that carry the node's addresses; `underlay_v4` whether tunnels can run
+/// `uplink` is the smallest MTU of the devices that carry the node's addresses; `underlay_v4` whether all tunnels can run
 /// over IPv4.
 pub fn pod_mtu(uplink: u32, underlay_v4: bool, pools: &Snapshot<IpPool>) -> u32 {
     let asks = |mode: fn(&IpPool) -> EncapsulationMode| {

@@ -7,7 +7,8 @@ use caracal_linux::object::route::{Hop, Route, RouteKind, Scope};
 use ipnetwork::IpNetwork;
 
 use super::encapsulation::{Tunnel, Way, way};
-use super::surroundings::Surroundings;
+use super::surroundings::{Ability, Remote, Surroundings};
+use super::tunnels;
 
 /// Why a best path is not in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -27,13 +28,15 @@ pub enum NotInstalled {
         /// The next hop.
         next_hop: IpAddr,
     },
-    /// The tunnel the pool asks for cannot be made on this node.
-    #[error("the pool asks for {tunnel:?} to {next_hop}, and this node has no such tunnel device")]
+    /// The tunnel the pool asks for cannot be had.
+    #[error("the pool asks for {tunnel} to {next_hop}, which cannot be had: {why}")]
     NoTunnel {
         /// Which tunnel.
         tunnel: Tunnel,
         /// The next hop.
         next_hop: IpAddr,
+        /// What stands in its way.
+        why: String,
     },
 }
 
@@ -99,23 +102,53 @@ fn hop(prefix: IpNetwork, next_hop: IpAddr, surroundings: &Surroundings) -> Resu
             Some(subnet) => Ok(Hop::via(next_hop, subnet.device)),
             None => Err(NotInstalled::NextHopOffSubnet { next_hop }),
         },
-        Way::Through(_) if !surroundings.nodes.contains_key(&next_hop) => {
-            Err(NotInstalled::NextHopNotNode { next_hop })
+        Way::Through(tunnel) => {
+            let remote =
+                surroundings.nodes.get(&next_hop).ok_or(NotInstalled::NextHopNotNode { next_hop })?;
+            through(tunnel, prefix, next_hop, remote, &surroundings.ability)
+                .map_err(|why| NotInstalled::NoTunnel { tunnel, next_hop, why })
         }
-        Way::Through(tunnel) => Err(NotInstalled::NoTunnel { tunnel, next_hop }),
+    }
+}
+
+/// The hop through a tunnel to a node.
+fn through(
+    tunnel: Tunnel,
+    prefix: IpNetwork,
+    next_hop: IpAddr,
+    remote: &Remote,
+    ability: &Ability,
+) -> Result<Hop, String> {
+    match tunnel {
+        Tunnel::Ipip => {
+            ability.ipip.clone()?;
+            // Any of the node's addresses will do, and the session's own is the one that is known to be reached.
+            let named = Some(next_hop).filter(IpAddr::is_ipv4).or(remote.v4);
+            let gateway = named.ok_or_else(|| format!("node {} has no IPv4 address", remote.name))?;
+            Ok(Hop::via(gateway, tunnels::device(tunnels::IPIP)).onlink())
+        }
+        Tunnel::Vxlan => {
+            let vtep = tunnels::vtep(ability, remote)?;
+            let (gateway, onlink) = vtep.gateway(prefix.is_ipv4());
+            let hop = Hop::via(gateway, vtep.device);
+            Ok(if onlink { hop.onlink() } else { hop })
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::surroundings::{PoolRange, Subnet};
+    use super::super::tunnels::Asked;
     use super::*;
     use caracal_api::EncapsulationMode::{self, Always, CrossSubnet, Never};
     use caracal_bgp::rib::Source;
     use caracal_bgp::speaker::BestPath;
     use caracal_linux::object::link::IfName;
 
-    fn surroundings(ipip: EncapsulationMode) -> Surroundings {
+    fn surroundings(ipip: EncapsulationMode, vxlan: EncapsulationMode) -> Surroundings {
         let device = IfName::new("eth0").unwrap();
         let pool = |network: &str, ipip, vxlan| PoolRange { network: network.parse().unwrap(), ipip, vxlan };
         Surroundings {
@@ -123,20 +156,45 @@ mod tests {
                 Subnet { network: "172.30.0.11/24".parse().unwrap(), device },
                 Subnet { network: "fd00:30::11/64".parse().unwrap(), device },
             ],
-            nodes: [("172.30.1.12".parse().unwrap(), "n2".to_owned())].into(),
-            pools: vec![pool("10.244.0.0/16", ipip, Never), pool("fd00:244::/48", Never, Never)],
+            nodes: [
+                remote("n2", Some("172.30.1.12"), Some("fd00:31::12")),
+                remote("n3", None, Some("fd00:31::13")),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+            pools: vec![pool("10.244.0.0/16", ipip, vxlan), pool("fd00:244::/48", Never, vxlan)],
+            asked: Asked::default(),
+            ability: Ability {
+                ipip: Ok("172.30.0.11".parse().unwrap()),
+                vxlan_v4: Ok("172.30.0.11".parse().unwrap()),
+                vxlan_v6: Ok("fd00:30::11".parse().unwrap()),
+            },
         }
     }
 
+    fn remote(name: &str, v4: Option<&str>, v6: Option<&str>) -> Vec<(IpAddr, Arc<Remote>)> {
+        let address = |text: Option<&str>| text.map(|text| text.parse::<IpAddr>().unwrap());
+        let remote = Arc::new(Remote { name: name.to_owned(), v4: address(v4), v6: address(v6) });
+        [remote.v4, remote.v6].into_iter().flatten().map(|ip| (ip, Arc::clone(&remote))).collect()
+    }
+
     fn outcome(prefix: &str, next_hops: &[&str], ipip: EncapsulationMode) -> String {
+        outcome_in(prefix, next_hops, &surroundings(ipip, Never))
+    }
+
+    fn outcome_in(prefix: &str, next_hops: &[&str], surroundings: &Surroundings) -> String {
         let path =
             |n: &&str| BestPath { next_hop: Some(n.parse().unwrap()), peer: None, source: Source::Ibgp };
         let best = BestPaths { paths: next_hops.iter().map(path).collect() };
-        match route(prefix.parse().unwrap(), &best, &surroundings(ipip), 67) {
+        match route(prefix.parse().unwrap(), &best, surroundings, 67) {
             Err(why) => why.code().to_owned(),
             Ok(Route { kind: RouteKind::Unicast(hops), protocol: 67, .. }) => hops
                 .iter()
-                .map(|h| format!("via {} dev {}", h.via.unwrap(), h.device))
+                .map(|h| {
+                    let onlink = if h.onlink { " onlink" } else { "" };
+                    format!("via {} dev {}{onlink}", h.via.unwrap(), h.device)
+                })
                 .collect::<Vec<_>>()
                 .join(" "),
             Ok(other) => panic!("{other:?}"),
@@ -154,9 +212,46 @@ mod tests {
     #[test]
     fn what_cannot_be_forwarded_says_why() {
         assert_eq!(outcome("10.244.1.0/26", &["172.30.1.12"], Never), "NextHopOffSubnet");
-        assert_eq!(outcome("10.244.1.0/26", &["172.30.1.12"], CrossSubnet), "NoTunnel");
         assert_eq!(outcome("10.244.1.0/26", &["172.30.0.12"], Always), "NextHopNotNode");
         assert_eq!(outcome("10.244.1.0/26", &["172.30.1.99"], CrossSubnet), "NextHopNotNode");
+    }
+
+    #[test]
+    fn what_lies_behind_another_subnet_goes_through_a_tunnel() {
+        let ipip = "via 172.30.1.12 dev tunl0 onlink";
+        assert_eq!(outcome("10.244.1.0/26", &["172.30.1.12"], CrossSubnet), ipip);
+        let vxlan = surroundings(Never, CrossSubnet);
+        let via = "via 172.30.1.12 dev vxlan.caracal onlink";
+        assert_eq!(outcome_in("10.244.1.0/26", &["172.30.1.12"], &vxlan), via);
+        let end = tunnels::link_local(tunnels::vtep_mac("172.30.1.12".parse().unwrap()));
+        let via = format!("via {end} dev vxlan.caracal");
+        assert_eq!(outcome_in("fd00:244::40/122", &["fd00:31::12"], &vxlan), via);
+        // A node without IPv4 is reached over IPv6, whichever family its pods have.
+        let end = tunnels::link_local(tunnels::vtep_mac("fd00:31::13".parse().unwrap()));
+        let via = format!("via {end} dev vxlan6.caracal");
+        assert_eq!(outcome_in("fd00:244::80/122", &["fd00:31::13"], &vxlan), via);
+        assert_eq!(outcome_in("10.244.2.0/26", &["fd00:31::13"], &vxlan), via);
+        // Within the subnet packets go plain.
+        assert_eq!(outcome_in("10.244.3.0/26", &["172.30.0.12"], &vxlan), "via 172.30.0.12 dev eth0");
+    }
+
+    #[test]
+    fn a_tunnel_that_cannot_be_had_says_why() {
+        let mut around = surroundings(Always, Never);
+        around.ability.ipip = Err("the kernel has no ipip devices".to_owned());
+        assert_eq!(outcome_in("10.244.1.0/26", &["172.30.1.12"], &around), "NoTunnel");
+        let best = BestPaths {
+            paths: vec![BestPath {
+                next_hop: Some("172.30.1.12".parse().unwrap()),
+                peer: None,
+                source: Source::Ibgp,
+            }],
+        };
+        let why = route("10.244.1.0/26".parse().unwrap(), &best, &around, 67).unwrap_err();
+        assert_eq!(
+            why.to_string(),
+            "the pool asks for IPIP to 172.30.1.12, which cannot be had: the kernel has no ipip devices"
+        );
     }
 
     #[test]

@@ -1,26 +1,80 @@
-//! What routes depend on besides BGP: this node's subnets, the other nodes, the pools.
+//! What routes and tunnels depend on besides BGP: this node's subnets, the other nodes, the pools, the kernel's features.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use caracal_api::block_cidr::masked;
 use caracal_api::{EncapsulationMode, IpPool, NetworkNode};
+use caracal_linux::features::{Feature, Features};
 use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
 use kube::ResourceExt;
 
+use super::tunnels::{self, Asked};
 use crate::cluster::Snapshot;
-use crate::node::NodeFacts;
+use crate::node::{NodeAddress, NodeAddresses, NodeFacts};
 
 /// The surroundings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
     /// This node's addresses with their subnets, and the devices they are on.
     pub subnets: Vec<Subnet>,
-    /// Which node has which address.
-    pub nodes: BTreeMap<IpAddr, String>,
+    /// Which other node has which address.
+    pub nodes: BTreeMap<IpAddr, Arc<Remote>>,
     /// How traffic into each pool travels.
     pub pools: Vec<PoolRange>,
+    /// Which tunnels the pools ask for.
+    pub asked: Asked,
+    /// Which tunnels this node can have.
+    pub ability: Ability,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its name.
+    pub name: String,
+    /// Its IPv4 address, which its tunnels end at.
+    pub v4: Option<IpAddr>,
+    /// Its IPv6 address, which its tunnels end at.
+    pub v6: Option<IpAddr>,
+}
+
+/// Which tunnels a node can have, with the address that their packets come from; or why not, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ability {
+    /// IP in IP.
+    pub ipip: Result<IpAddr, String>,
+    /// VXLAN over IPv4.
+    pub vxlan_v4: Result<IpAddr, String>,
+    /// VXLAN over IPv6.
+    pub vxlan_v6: Result<IpAddr, String>,
+}
+
+impl Default for Ability {
+    fn default() -> Self {
+        let unknown = || Err("this node's kernel was not asked yet".to_owned());
+        Self { ipip: unknown(), vxlan_v4: unknown(), vxlan_v6: unknown() }
+    }
+}
+
+impl Ability {
+    /// What a node with these addresses can have on a kernel with these features.
+    pub fn of(addresses: &NodeAddresses, features: &Features) -> Self {
+        let on = |feature: &Feature, address: Option<NodeAddress>, family: &str| {
+            if let Some(reason) = feature.reason() {
+                return Err(reason.to_owned());
+            }
+            let address = address.map(|address| address.network.ip());
+            address.ok_or_else(|| format!("this node has no {family} address"))
+        };
+        Self {
+            ipip: on(&features.ipip, addresses.v4, "IPv4"),
+            vxlan_v4: on(&features.vxlan, addresses.v4, "IPv4"),
+            vxlan_v6: on(&features.vxlan, addresses.v6, "IPv6"),
+        }
+    }
 }
 
 /// A subnet this node is on.
@@ -45,21 +99,41 @@ pub struct PoolRange {
 
 impl Surroundings {
     /// Puts together what the owners know.
-    pub fn of(facts: &NodeFacts, nodes: &Snapshot<NetworkNode>, pools: &Snapshot<IpPool>) -> Self {
+    pub fn of(
+        facts: &NodeFacts,
+        nodes: &Snapshot<NetworkNode>,
+        pools: &Snapshot<IpPool>,
+        features: &Features,
+    ) -> Self {
         let subnets =
             facts.addresses.iter().map(|a| Subnet { network: a.network, device: a.device }).collect();
-        let nodes = nodes
-            .values()
-            .flat_map(|node| node.spec.addresses().map(|a| (a.ip(), node.name_any())))
+        let others = nodes.values().filter(|node| node.name_any() != facts.name);
+        let nodes = others
+            .flat_map(|node| {
+                let own = |text: &Option<String>| text.as_ref()?.parse().ok().map(|a: IpNetwork| a.ip());
+                let remote =
+                    Remote { name: node.name_any(), v4: own(&node.spec.ipv4), v6: own(&node.spec.ipv6) };
+                let remote = Arc::new(remote);
+                let underlay = node.spec.underlay.iter().filter_map(|text| text.parse().ok());
+                let addresses: Vec<IpNetwork> = node.spec.addresses().chain(underlay).collect();
+                addresses.into_iter().map(move |address| (address.ip(), Arc::clone(&remote)))
+            })
             .collect();
-        let pools = pools
+        let ranges = pools
             .values()
             .filter_map(|pool| {
                 let network = masked(pool.spec.network()?);
                 Some(PoolRange { network, ipip: pool.spec.ipip_mode, vxlan: pool.spec.vxlan_mode })
             })
             .collect();
-        Self { subnets, nodes, pools }
+        let ability = Ability::of(&facts.addresses, features);
+        Self { subnets, nodes, pools: ranges, asked: tunnels::asked(pools), ability }
+    }
+
+    /// The other nodes, each once.
+    pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
+        let mut seen = BTreeSet::new();
+        self.nodes.values().map(Arc::as_ref).filter(move |remote| seen.insert(remote.name.as_str()))
     }
 
     /// The subnet that an address is on.

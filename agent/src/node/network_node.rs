@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_api::network_node::TunnelAddresses as Told;
 use caracal_api::{NetworkNode, NetworkNodeSpec};
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
@@ -13,12 +14,13 @@ use tracing::{info, warn};
 use super::{FactsReceiver, NodeFacts};
 use crate::cluster::SnapshotReceiver;
 use crate::desired::speaker::SpeakerSettings;
+use crate::desired::tunnels::{TunnelAddress, TunnelAddresses};
 
 /// Pauses between attempts to write, before jitter.
 const RETRY: Duration = Duration::from_secs(2);
 
 /// What the others should be told.
-pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings) -> NetworkNodeSpec {
+pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings, tunnels: &TunnelAddresses) -> NetworkNodeSpec {
     let text = |a: super::NodeAddress| a.network.to_string();
     NetworkNodeSpec {
         ipv4: facts.addresses.v4.map(text),
@@ -27,7 +29,11 @@ pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings) -> NetworkNodeSpec 
         as_number: settings.local_as.0,
         bgp_port: Some(settings.listen_port).filter(|p| *p != caracal_api::bgp_configuration::DEFAULT_PORT),
         route_reflector_cluster_id: facts.cluster_id.map(|id| id.to_string()),
-        tunnels: caracal_api::network_node::TunnelAddresses::default(),
+        tunnels: Told {
+            ipip: tunnels.get(&TunnelAddress::Ipip).map(ToString::to_string),
+            vxlan_v4: tunnels.get(&TunnelAddress::VxlanV4).map(ToString::to_string),
+            vxlan_v6: tunnels.get(&TunnelAddress::VxlanV6).map(ToString::to_string),
+        },
         labels: facts.labels.clone(),
         node_uid: facts.uid.clone().unwrap_or_default(),
     }
@@ -39,17 +45,19 @@ pub async fn keep(
     api: Api<NetworkNode>,
     mut facts: FactsReceiver,
     mut settings: watch::Receiver<Arc<SpeakerSettings>>,
+    mut tunnels: watch::Receiver<Arc<TunnelAddresses>>,
     mut stored: SnapshotReceiver<NetworkNode>,
 ) {
     loop {
         let wanted = {
             let (facts, settings) = (facts.borrow_and_update(), settings.borrow_and_update());
-            facts.uid.is_some().then(|| (facts.name.clone(), wanted(&facts, &settings)))
+            let tunnels = tunnels.borrow_and_update();
+            facts.uid.is_some().then(|| (facts.name.clone(), wanted(&facts, &settings, &tunnels)))
         };
         let as_wanted = {
             let stored = stored.borrow_and_update();
             wanted.as_ref().is_none_or(|(name, spec)| {
-                stored.synced && stored.get(name).is_some_and(|node| same(&node.spec, spec))
+                stored.synced && stored.get(name).is_some_and(|node| node.spec == *spec)
             })
         };
         let mut failed = false;
@@ -63,15 +71,11 @@ pub async fn keep(
         tokio::select! {
             changed = facts.changed() => if changed.is_err() { return },
             changed = settings.changed() => if changed.is_err() { return },
+            changed = tunnels.changed() => if changed.is_err() { return },
             changed = stored.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(pause), if failed => {}
         }
     }
-}
-
-/// Whether what is stored says what is wanted, as far as this file decides it.
-fn same(stored: &NetworkNodeSpec, wanted: &NetworkNodeSpec) -> bool {
-    *stored == NetworkNodeSpec { tunnels: stored.tunnels.clone(), ..wanted.clone() }
 }
 
 async fn write(api: &Api<NetworkNode>, name: &str, spec: NetworkNodeSpec) -> Result<(), kube::Error> {
@@ -85,24 +89,9 @@ async fn write(api: &Api<NetworkNode>, name: &str, spec: NetworkNodeSpec) -> Res
         info!(name, "told the others of this node");
         return Ok(());
     };
-    if !same(&stored.spec, &spec) {
-        let spec = NetworkNodeSpec { tunnels: stored.spec.tunnels.clone(), ..spec };
+    if stored.spec != spec {
         api.replace(name, &parameters, &NetworkNode { spec, ..stored }).await?;
         info!(name, "told the others what changed of this node");
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use caracal_api::network_node::TunnelAddresses;
-
-    #[test]
-    fn tunnel_addresses_are_not_this_files_to_decide() {
-        let wanted = NetworkNodeSpec { as_number: 64512, ..NetworkNodeSpec::default() };
-        let tunnels = TunnelAddresses { ipip: Some("10.244.0.1".into()), ..TunnelAddresses::default() };
-        assert!(same(&NetworkNodeSpec { tunnels, ..wanted.clone() }, &wanted));
-        assert!(!same(&NetworkNodeSpec { as_number: 64513, ..wanted.clone() }, &wanted));
-    }
 }

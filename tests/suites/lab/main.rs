@@ -4,6 +4,7 @@ mod datapath;
 mod lifecycle;
 mod outage;
 mod sandbox;
+mod tunnels;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,10 @@ fn main() -> ExitCode {
         Case {
             name: "without_api_server_pods_come_and_go_and_agents_restart",
             run: |inside| Box::pin(outage::without_api_server_pods_come_and_go_and_agents_restart(inside)),
+        },
+        Case {
+            name: "a_cluster_changes_to_vxlan_and_back",
+            run: |inside| Box::pin(tunnels::a_cluster_changes_to_vxlan_and_back(inside)),
         },
         Case {
             name: "a_killed_lab_leaves_nothing",
