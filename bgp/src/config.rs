@@ -14,11 +14,13 @@ pub mod diff;
 mod family;
 mod number;
 mod peer_key;
+mod session;
 mod validate;
 
 pub use family::{Families, Family};
 pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
 pub use peer_key::PeerKey;
+pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, SessionOptions};
 pub use validate::ConfigError;
 
 /// A whole speaker.
@@ -76,6 +78,8 @@ pub struct PeerConfig {
     pub local_next_hops: LocalNextHops,
     /// The TTL of packets to the peer; where it is not set 1 for external peers and the kernel's default otherwise.
     pub multihop: Option<u8>,
+    /// What the session may use beyond the base protocol.
+    pub session: SessionOptions,
     /// Which routes of the peer are used.
     pub import: Arc<Policy>,
     /// Which routes the peer is told.
@@ -102,7 +106,8 @@ impl PeerConfig {
             (self.families != new.families, "address families"),
             (self.multihop != new.multihop, "TTL"),
         ];
-        differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
+        let own = differences.into_iter().find_map(|(differs, what)| differs.then_some(what));
+        own.or_else(|| self.session.needs_reset(&new.session))
     }
 }
 

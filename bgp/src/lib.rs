@@ -19,6 +19,6 @@ pub mod speaker;
 pub mod wire;
 
 pub use config::{
-    Asn, Config, Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin,
-    RouterId,
+    Asn, AttributeCodes, Config, Families, Family, HoldTime, LimitAction, LocalNextHops, NextHopMode,
+    PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId, SessionOptions,
 };

@@ -52,15 +52,7 @@ pub use reason::{Standing, WhyNot, WhyNotSent, WhyRejected};
 use crate::config::Asn;
 use crate::policy::Policy;
 use crate::wire::attribute::AttributeSet;
-
-/// A prefix as a peer names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Nlri<P> {
-    /// The prefix.
-    pub prefix: P,
-    /// The path identifier (RFC 7911); 0 where none is negotiated.
-    pub path_id: u32,
-}
+pub use crate::wire::nlri::Nlri;
 
 /// The attributes of an announcement and its next hop, which is kept apart; `None` is this speaker itself.
 #[derive(Clone, Copy, Debug)]

@@ -10,19 +10,18 @@ use caracal_bgp::wire::attribute::{
     Segment, SegmentKind,
 };
 use caracal_bgp::wire::capability::Capability;
-use caracal_bgp::wire::code_points::message as kind;
 use caracal_bgp::wire::header::{self, Header};
 use caracal_bgp::wire::message::Message;
-use caracal_bgp::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
+use caracal_bgp::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Nlri, Prefix};
 use caracal_bgp::wire::notification::{Cause, Notification};
 use caracal_bgp::wire::open::Open;
-use caracal_bgp::wire::update::{self, Update};
+use caracal_bgp::wire::update::{self, Unannounceable, Update};
 use caracal_bgp::wire::{Context, route_refresh::RouteRefresh};
 use caracal_bgp::{Asn, Families, Family, HoldTime, RouterId};
 use proptest::prelude::*;
 
 fn context(four_octet: bool, external_peer: Option<Asn>) -> Context {
-    Context { external_peer, four_octet, families: Families::dual(), max_message: 4096 }
+    Context { four_octet, ..Context::new(external_peer, Families::dual()) }
 }
 
 fn asn(four_octet: bool) -> impl Strategy<Value = Asn> {
@@ -92,14 +91,43 @@ fn v6() -> impl Strategy<Value = Ipv6Prefix> {
     (any::<Ipv6Addr>(), 0..=128_u8).prop_map(|(address, length)| Ipv6Prefix::new(address, length).unwrap())
 }
 
+/// Prefixes with path identifiers.
+fn paths<P: Prefix>(prefix: impl Strategy<Value = P>, most: usize) -> impl Strategy<Value = Vec<Nlri<P>>> {
+    let path = (prefix, any::<u32>()).prop_map(|(prefix, path_id)| Nlri { prefix, path_id });
+    prop::collection::vec(path, 1..most)
+}
+
+/// Terms that differ in all that matters for writing.
+fn terms() -> impl Strategy<Value = Context> {
+    (any::<bool>(), any::<bool>()).prop_map(|(add_path, extended)| {
+        let add_path = if add_path { Families::dual() } else { Families::NONE };
+        let max_message = if extended { header::MAX_EXTENDED } else { header::MAX_MESSAGE };
+        Context {
+            add_path_send: add_path,
+            add_path_receive: add_path,
+            max_message,
+            extended_next_hop: Families::dual(),
+            ..context(true, None)
+        }
+    })
+}
+
+/// What is read of these on such a session: identifiers come only where they were negotiated.
+fn as_read<P: Prefix>(paths: &[Nlri<P>], context: &Context) -> Vec<Nlri<P>> {
+    let shown = |nlri: &Nlri<P>| {
+        if context.add_path_receive.is_empty() { Nlri::from(nlri.prefix) } else { *nlri }
+    };
+    paths.iter().map(shown).collect()
+}
+
 /// Takes a stream apart as a session does.
-fn updates(mut stream: &[u8], context: &Context) -> Vec<Update> {
+fn updates(stream: &[u8], context: &Context) -> Vec<Update> {
+    let mut stream = BytesMut::from(stream);
     let mut found = Vec::new();
-    while let Some(Header { length, kind }) = Header::peek(stream).unwrap() {
-        assert_eq!(kind, kind::UPDATE);
-        assert!(length <= 4096);
-        found.push(update::decode(&stream[header::LENGTH..length], context).unwrap());
-        stream = &stream[length..];
+    while let Some((header, message)) = Message::take(&mut stream, context.max_message).unwrap() {
+        assert!(header.length <= context.max_message);
+        let Message::Update(body) = message else { panic!("{message:?}") };
+        found.push(update::decode(&body, context).unwrap());
     }
     assert!(stream.is_empty());
     found
@@ -109,10 +137,12 @@ proptest! {
     #[test]
     fn announced_ipv4_is_read_as_it_was_written(
         set in attributes(),
-        prefixes in prop::collection::vec(v4(), 1..3000),
+        prefixes in paths(v4(), 3000),
+        by_ipv6 in any::<bool>(),
+        context in terms(),
     ) {
-        let context = context(true, None);
-        let next_hop = NextHop::from(IpAddr::from([192, 0, 2, 1]));
+        let address: IpAddr = if by_ipv6 { "fd00::1".parse().unwrap() } else { "192.0.2.1".parse().unwrap() };
+        let next_hop = NextHop::from(address);
         let mut out = BytesMut::new();
         update::announce(&set, &next_hop, &prefixes, &context, &mut out).unwrap();
         let mut found = Vec::new();
@@ -120,18 +150,18 @@ proptest! {
             prop_assert_eq!(&update.faults[..], &[]);
             prop_assert_eq!(update.attributes.as_ref(), Some(&set));
             prop_assert_eq!(update.ipv4.announced[0].next_hop, next_hop);
-            found.extend_from_slice(&update.ipv4.announced[0].prefixes);
+            found.extend(update.ipv4.announced[0].prefixes.iter());
         }
-        prop_assert_eq!(found, prefixes);
+        prop_assert_eq!(found, as_read(&prefixes, &context));
     }
 
     #[test]
     fn announced_ipv6_is_read_as_it_was_written(
         set in attributes(),
-        prefixes in prop::collection::vec(v6(), 1..800),
+        prefixes in paths(v6(), 800),
         link_local in any::<bool>(),
+        context in terms(),
     ) {
-        let context = context(true, None);
         let link_local = link_local.then(|| "fe80::1".parse().unwrap());
         let next_hop = NextHop { address: "fd00::1".parse().unwrap(), link_local };
         let mut out = BytesMut::new();
@@ -141,25 +171,25 @@ proptest! {
             prop_assert_eq!(&update.faults[..], &[]);
             prop_assert_eq!(update.attributes.as_ref(), Some(&set));
             prop_assert_eq!(update.ipv6.announced[0].next_hop, next_hop);
-            found.extend_from_slice(&update.ipv6.announced[0].prefixes);
+            found.extend(update.ipv6.announced[0].prefixes.iter());
         }
-        prop_assert_eq!(found, prefixes);
+        prop_assert_eq!(found, as_read(&prefixes, &context));
     }
 
     #[test]
     fn withdrawals_are_read_as_they_were_written(
-        four in prop::collection::vec(v4(), 1..3000),
-        six in prop::collection::vec(v6(), 1..800),
+        four in paths(v4(), 3000),
+        six in paths(v6(), 800),
+        context in terms(),
     ) {
-        let context = context(true, None);
         let mut out = BytesMut::new();
         update::withdraw(&four, &context, &mut out);
         update::withdraw(&six, &context, &mut out);
         let found = updates(&out, &context);
-        let found_four: Vec<_> = found.iter().flat_map(|update| update.ipv4.withdrawn.clone()).collect();
-        let found_six: Vec<_> = found.iter().flat_map(|update| update.ipv6.withdrawn.clone()).collect();
-        prop_assert_eq!(found_four, four);
-        prop_assert_eq!(found_six, six);
+        let found_four: Vec<_> = found.iter().flat_map(|update| update.ipv4.withdrawn.iter()).collect();
+        let found_six: Vec<_> = found.iter().flat_map(|update| update.ipv6.withdrawn.iter()).collect();
+        prop_assert_eq!(found_four, as_read(&four, &context));
+        prop_assert_eq!(found_six, as_read(&six, &context));
     }
 
     /// A sequence of sequences would be cut elsewhere by RFC 6793's rules, so that only the numbers are compared.
@@ -167,7 +197,7 @@ proptest! {
     fn great_as_numbers_survive_a_session_of_two_octets(asns in prop::collection::vec(asn(true), 1..40)) {
         let context = context(false, None);
         let set = AttributeSet { as_path: AsPath::sequence(asns), ..AttributeSet::default() };
-        let prefixes = [Ipv4Prefix::new([10, 0, 0, 0].into(), 8).unwrap()];
+        let prefixes = [Ipv4Prefix::new([10, 0, 0, 0].into(), 8).unwrap().into()];
         let mut out = BytesMut::new();
         update::announce(&set, &NextHop::from(IpAddr::from([192, 0, 2, 1])), &prefixes, &context, &mut out).unwrap();
         let found = updates(&out, &context);
@@ -180,9 +210,14 @@ proptest! {
         hold in prop_oneof![Just(0), 3..=u16::MAX],
         id in 1..=u32::MAX,
         four in any::<Option<u32>>(),
-        others in prop::collection::btree_map(70..=255_u8, prop::collection::vec(any::<u8>(), 0..200), 0..6),
+        others in prop::collection::btree_map(72..=255_u8, prop::collection::vec(any::<u8>(), 0..200), 0..6),
     ) {
-        let mut capabilities = vec![Capability::Multiprotocol(1, 1), Capability::RouteRefresh];
+        let mut capabilities = vec![
+            Capability::Multiprotocol(1, 1),
+            Capability::RouteRefresh,
+            Capability::EnhancedRefresh,
+            Capability::ExtendedMessage,
+        ];
         capabilities.extend(four.map(|asn| Capability::FourOctetAs(Asn(asn))));
         capabilities.extend(others.into_iter().map(|(code, value)| Capability::Other(code, Bytes::from(value))));
         let open = Open {
@@ -194,9 +229,9 @@ proptest! {
         let message = Message::Open(open);
         let mut out = BytesMut::new();
         message.encode(&mut out);
-        let header = Header::peek(&out).unwrap().unwrap();
+        let header = Header::peek(&out, header::MAX_MESSAGE).unwrap().unwrap();
         prop_assert_eq!(header.length, out.len());
-        prop_assert_eq!(Message::decode(header, &out[header::LENGTH..]).unwrap(), message);
+        prop_assert_eq!(Message::decode(header, &out.clone().freeze().slice(header::LENGTH..)).unwrap(), message);
     }
 
     #[test]
@@ -204,14 +239,14 @@ proptest! {
         for external in [None, Some(Asn(65001))] {
             for kind in 0..=6 {
                 let header = Header { length: bytes.len() + header::LENGTH, kind };
-                if let Ok(Message::Update(body)) = Message::decode(header, &bytes) {
-                    check(body, &context(four, external));
+                if let Ok(Message::Update(body)) = Message::decode(header, &Bytes::from(bytes.clone())) {
+                    check(&body, &context(four, external));
                 }
             }
         }
         let mut framed = vec![0xff; 16];
         framed.extend(&bytes);
-        if let Err(error) = Header::peek(&framed) {
+        if let Err(error) = Header::peek(&framed, header::MAX_EXTENDED) {
             prop_assert!(!error.to_string().is_empty());
         }
     }
@@ -220,7 +255,7 @@ proptest! {
     #[test]
     fn damaged_updates_make_no_decoder_panic(
         set in attributes(),
-        prefixes in prop::collection::vec(v6(), 1..20),
+        prefixes in paths(v6(), 20),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in any::<prop::sample::Index>(),
     ) {
@@ -233,13 +268,14 @@ proptest! {
             let place = place.index(body.len());
             body[place] = value;
         }
+        let body = Bytes::from(body);
         check(&body, &context);
-        check(&body[..cut.index(body.len())], &context);
+        check(&body.slice(..cut.index(body.len())), &context);
     }
 }
 
 /// Whatever is read: what is announced has attributes, and what has faults worth a withdrawal announces nothing.
-fn check(body: &[u8], context: &Context) {
+fn check(body: &Bytes, context: &Context) {
     use caracal_bgp::wire::error::Disposition;
     match update::decode(body, context) {
         Ok(update) => {
@@ -259,7 +295,7 @@ fn check(body: &[u8], context: &Context) {
 #[test]
 fn many_prefixes_are_packed_into_few_messages() {
     let prefixes: Vec<_> = (0..10_000_u32)
-        .map(|n| Ipv4Prefix::new(Ipv4Addr::from_bits(0x0a00_0000 + (n << 8)), 24).unwrap())
+        .map(|n| Ipv4Prefix::new(Ipv4Addr::from_bits(0x0a00_0000 + (n << 8)), 24).unwrap().into())
         .collect();
     let context = context(true, None);
     let mut out = BytesMut::new();
@@ -273,11 +309,11 @@ fn many_prefixes_are_packed_into_few_messages() {
 #[test]
 fn attributes_that_leave_no_room_for_a_prefix_are_told_and_nothing_is_written() {
     let set = AttributeSet { communities: (0..1020).map(Community).collect(), ..AttributeSet::default() };
-    let prefixes = [Ipv4Prefix::new([10, 0, 0, 0].into(), 8).unwrap()];
+    let prefixes = [Ipv4Prefix::new([10, 0, 0, 0].into(), 8).unwrap().into()];
     let mut out = BytesMut::new();
     let next_hop = NextHop::from(IpAddr::from([192, 0, 2, 1]));
     let result = update::announce(&set, &next_hop, &prefixes, &context(true, None), &mut out);
-    assert_eq!(result.unwrap_err().limit, 4096);
+    assert!(matches!(result, Err(Unannounceable::TooBig { limit: 4096, .. })), "{result:?}");
     assert!(out.is_empty());
 }
 
@@ -353,8 +389,8 @@ fn small_messages_are_read_as_they_were_written() {
     ] {
         let mut out = BytesMut::new();
         message.encode(&mut out);
-        let header = Header::peek(&out).unwrap().unwrap();
-        assert_eq!(Message::decode(header, &out[header::LENGTH..]).unwrap(), message);
+        let header = Header::peek(&out, header::MAX_MESSAGE).unwrap().unwrap();
+        assert_eq!(Message::decode(header, &out.clone().freeze().slice(header::LENGTH..)).unwrap(), message);
     }
 }
 

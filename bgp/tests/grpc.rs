@@ -11,6 +11,7 @@ use caracal_bgp::policy::Policy;
 use caracal_bgp::speaker::{Handle, Origination, SpeakerEvent};
 use caracal_bgp::{
     Asn, Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+    SessionOptions,
 };
 use caracal_proto::v1::bgp_service_server::BgpService;
 use caracal_proto::v1::{
@@ -45,6 +46,7 @@ fn speaker(n: u8, other: u8) -> Handle {
         next_hop: NextHopMode::Auto,
         local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, n)), v6: None },
         multihop: None,
+        session: SessionOptions::default(),
         import: Arc::new(Policy::accept_all()),
         export: Arc::new(Policy::accept_all()),
     };

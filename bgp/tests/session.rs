@@ -17,6 +17,7 @@ use caracal_bgp::wire::notification::Cease;
 use caracal_bgp::wire::update;
 use caracal_bgp::{
     Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+    SessionOptions,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -56,6 +57,7 @@ impl End {
             next_hop: NextHopMode::Auto,
             local_next_hops: LocalNextHops::default(),
             multihop: None,
+            session: SessionOptions::default(),
             import: Arc::new(Policy::accept_all()),
             export: Arc::new(Policy::accept_all()),
         }
@@ -104,14 +106,10 @@ fn ends(round: u8) -> (End, End) {
 fn message(third: u8, next_hop: Ipv4Addr) -> bytes::Bytes {
     let mut out = BytesMut::new();
     let set = AttributeSet { as_path: AsPath::default(), local_pref: Some(100), ..AttributeSet::default() };
-    let context = caracal_bgp::wire::Context {
-        external_peer: None,
-        four_octet: true,
-        families: Families::dual(),
-        max_message: 4096,
-    };
+    let context = caracal_bgp::wire::Context::new(None, Families::dual());
     let prefix = Ipv4Prefix::new(Ipv4Addr::new(10, 1, third, 0), 24).unwrap();
-    update::announce(&set, &NextHop::from(IpAddr::from(next_hop)), &[prefix], &context, &mut out).unwrap();
+    update::announce(&set, &NextHop::from(IpAddr::from(next_hop)), &[prefix.into()], &context, &mut out)
+        .unwrap();
     out.freeze()
 }
 
@@ -124,7 +122,7 @@ async fn exchange(from: &mut Speaker, writer: mpsc::Sender<bytes::Bytes>, to: &m
     loop {
         tokio::select! {
             report = to.report() => if let ReportEvent::Update(update) = report {
-                let prefix = update.ipv4.announced[0].prefixes[0];
+                let prefix = update.ipv4.announced[0].prefixes.prefixes().next().unwrap();
                 assert!(sent);
                 assert_eq!(prefix, Ipv4Prefix::new(Ipv4Addr::new(10, 1, third, 0), 24).unwrap());
                 return;

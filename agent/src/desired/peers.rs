@@ -12,6 +12,7 @@ use caracal_api::bgp_peer::{self, SourceAddress, parse_peer_ip};
 use caracal_api::{BgpPeer, BgpPeerSpec, IpPool, NetworkNode, Selector};
 use caracal_bgp::{
     Asn, Config, Families, Family, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+    SessionOptions,
 };
 use kube::ResourceExt;
 
@@ -179,6 +180,7 @@ fn base(
         next_hop: NextHopMode::Auto,
         local_next_hops: next_hops(inputs.facts),
         multihop: (local_as != remote_as).then_some(EXTERNAL_TTL),
+        session: SessionOptions::default(),
         import: import.clone(),
         export: inputs.policies.export.clone(),
     }

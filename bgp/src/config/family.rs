@@ -101,6 +101,11 @@ impl Families {
         Families(self.0 & other.0)
     }
 
+    /// Those in this set and not in the other.
+    pub fn difference(self, other: Families) -> Families {
+        Families(self.0 & !other.0)
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0

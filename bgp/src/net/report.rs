@@ -36,6 +36,10 @@ pub enum ReportEvent {
     Update(Box<Update>),
     /// The peer wants everything of a family again (RFC 2918).
     Refresh(Family),
+    /// The peer begins to announce everything of a family again (RFC 7313): what was learnt before is stale from now on.
+    RefreshBegins(Family),
+    /// The peer has announced everything of a family again (RFC 7313): what is still stale is gone.
+    RefreshEnds(Family),
     /// The session ended.
     Down(Keep),
 }

@@ -214,7 +214,7 @@ impl<C: From<Report>> Session<C> {
     }
 
     /// Gives an event to the machine and does what it says.
-    fn on(&mut self, event: Event<'_>) {
+    fn on(&mut self, event: Event) {
         let mut actions = Actions::new();
         self.peer.on(Instant::now(), event, &mut actions);
         self.carry_out(actions);

@@ -133,7 +133,7 @@ impl Queue {
 
     fn take(&mut self, chunk: Bytes) {
         let mut rest = &chunk[..];
-        while let Ok(Some(Header { length, kind })) = Header::peek(rest) {
+        while let Ok(Some(Header { length, kind })) = Header::peek(rest, header::MAX_EXTENDED) {
             self.statistics.sent.count(kind, length);
             rest = rest.get(length..).unwrap_or_default();
         }
@@ -166,7 +166,7 @@ impl Queue {
             for message in self.urgent.drain(..) {
                 self.half.write_all(&message).await?;
             }
-            if let Ok(Some(Header { length, kind })) = Header::peek(&words) {
+            if let Ok(Some(Header { length, kind })) = Header::peek(&words, header::MAX_EXTENDED) {
                 self.statistics.sent.count(kind, length);
             }
             self.half.write_all(&words).await?;

@@ -21,7 +21,7 @@ pub enum Action {
     /// Dial the peer; the answer is an event of [`Side::Active`].
     Dial,
     /// Write a message.
-    Send(Side, Message<'static>),
+    Send(Side, Message),
     /// Close the connection (stop dialling, if there is none yet).
     Close(Side, Farewell),
     /// Close the connection that was just reported as opened; one that was there before stays.

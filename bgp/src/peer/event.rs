@@ -70,7 +70,7 @@ pub enum Stop {
 
 /// An event. After [`super::Action::Close`] the shell reports nothing more of the connection it closed.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum Event {
     /// The configuration is now this. A session is reset only if it must be.
     Configure(Arc<PeerConfig>, RouterId),
     /// Begin to dial and to accept.
@@ -82,7 +82,7 @@ pub enum Event<'a> {
     /// The connection is gone, or dialling failed.
     Closed(Side, Loss),
     /// A message came.
-    Received(Side, Message<'a>),
+    Received(Side, Message),
     /// Bytes came that cost the session.
     Malformed(Side, wire::error::Error),
     /// More of the peer's bytes are here than the RIB takes: they are not read, and the peer is not to blame.

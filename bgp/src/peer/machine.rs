@@ -44,7 +44,7 @@ impl Peer {
     }
 
     /// Takes an event; what is to be done is added to `out`.
-    pub fn on(&mut self, now: Instant, event: Event<'_>, out: &mut Actions) {
+    pub fn on(&mut self, now: Instant, event: Event, out: &mut Actions) {
         match event {
             Event::Configure(config, router_id) => self.configure(now, config, router_id, out),
             Event::Start => self.start(now),
@@ -200,7 +200,7 @@ impl Peer {
         }
     }
 
-    fn received(&mut self, now: Instant, side: Side, message: Message<'_>, out: &mut Actions) {
+    fn received(&mut self, now: Instant, side: Side, message: Message, out: &mut Actions) {
         let State::Running(running) = &mut self.state else { return };
         let Some(connection) = running.get(side) else { return };
         match connection.stage {
@@ -210,7 +210,7 @@ impl Peer {
         }
     }
 
-    fn in_open_sent(&mut self, now: Instant, side: Side, message: Message<'_>, out: &mut Actions) {
+    fn in_open_sent(&mut self, now: Instant, side: Side, message: Message, out: &mut Actions) {
         let State::Running(running) = &mut self.state else { return };
         let Some(connection) = running.slot(side) else { return };
         match message {
@@ -235,7 +235,7 @@ impl Peer {
         }
     }
 
-    fn in_open_confirm(&mut self, now: Instant, side: Side, message: Message<'_>, out: &mut Actions) {
+    fn in_open_confirm(&mut self, now: Instant, side: Side, message: Message, out: &mut Actions) {
         let State::Running(running) = &mut self.state else { return };
         let Some(connection) = running.slot(side) else { return };
         match message {
@@ -258,7 +258,7 @@ impl Peer {
         }
     }
 
-    fn in_established(&mut self, now: Instant, side: Side, message: Message<'_>, out: &mut Actions) {
+    fn in_established(&mut self, now: Instant, side: Side, message: Message, out: &mut Actions) {
         match message {
             Message::Keepalive | Message::Update(_) | Message::RouteRefresh(_) => self.heard(now, side),
             Message::Notification(notification) => self.told_off(now, side, notification, out),
@@ -315,12 +315,14 @@ impl Peer {
                 | Cease::Reset
                 | Cease::Reconfigured
                 | Cease::Resources
-                | Cease::HardReset,
+                | Cease::HardReset
+                | Cease::BfdDown,
             )
             | Cause::Header(_)
             | Cause::Open(_)
             | Cause::Update(_)
             | Cause::StateMachine(_)
+            | Cause::Refresh(_)
             | Cause::Other(..) => {
                 let refuse = if was_established { now } else { now + REFUSE_AFTER_RECEIVED };
                 let rest = now + self.backoff.after_notification();

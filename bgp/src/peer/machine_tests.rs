@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::negotiation::tests::{config, ends};
@@ -38,13 +39,13 @@ impl Bench {
         bench
     }
 
-    fn on(&mut self, event: Event<'_>) -> &[Action] {
+    fn on(&mut self, event: Event) -> &[Action] {
         self.out.clear();
         self.peer.on(self.now, event, &mut self.out);
         &self.out
     }
 
-    fn after(&mut self, time: Duration, event: Event<'_>) -> &[Action] {
+    fn after(&mut self, time: Duration, event: Event) -> &[Action] {
         self.now += time;
         self.on(event)
     }
@@ -142,7 +143,7 @@ fn hold_time_runs_in_open_confirm() {
 fn silence_for_the_hold_time_ends_an_established_session_and_signs_of_life_prolong_it() {
     let mut bench = Bench::with("10.0.0.1", |config| config.passive = true);
     bench.establish(Side::Passive);
-    for message in [Message::Keepalive, Message::Update(&[0, 0, 0, 0])] {
+    for message in [Message::Keepalive, Message::Update(Bytes::from_static(&[0, 0, 0, 0]))] {
         bench.after(Duration::from_secs(89), Event::Received(Side::Passive, message));
     }
     assert!(bench.after(Duration::from_secs(89), Event::Tick).iter().all(|action| words(action).is_none()));
@@ -286,7 +287,7 @@ fn messages_out_of_turn_are_told_with_the_state() {
     let mut bench = Bench::new("10.0.0.1");
     bench.open(Side::Active);
     bench.on(Event::Received(Side::Active, Message::Open(their_open("10.0.0.2"))));
-    let closed = bench.on(Event::Received(Side::Active, Message::Update(&[]))).to_vec();
+    let closed = bench.on(Event::Received(Side::Active, Message::Update(Bytes::new()))).to_vec();
     assert_eq!(words(&closed[0]), Some((5, 2)));
     let mut bench = Bench::new("10.0.0.1");
     bench.establish(Side::Active);
@@ -388,7 +389,7 @@ proptest! {
                     bench.on(Event::Received(side, Message::Open(open)))
                 }
                 Stir::Keepalive(side) => bench.on(Event::Received(side, Message::Keepalive)),
-                Stir::Update(side) => bench.on(Event::Received(side, Message::Update(&[]))),
+                Stir::Update(side) => bench.on(Event::Received(side, Message::Update(Bytes::new()))),
                 Stir::Notification(side, code) => {
                     let words = Notification::from(Cause::from_codes(6, code));
                     bench.on(Event::Received(side, Message::Notification(words)))

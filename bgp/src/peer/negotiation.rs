@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::event::Endpoints;
-use crate::config::{Asn, Families, HoldTime, PeerConfig, RouterId};
-use crate::wire::capability::Capability;
+use crate::config::{Asn, AttributeCodes, Families, Family, HoldTime, PeerConfig, RouterId};
+use crate::wire::capability::{AddPath, Capability, GracefulRestart, NextHopFamily};
 use crate::wire::error::{Error, Fault, Section};
 use crate::wire::open::Open;
 use crate::wire::{Context, header};
@@ -31,6 +33,24 @@ pub struct Negotiated {
     pub four_octet: bool,
     /// The peer answers ROUTE-REFRESH (RFC 2918).
     pub route_refresh: bool,
+    /// Refreshes are marked by a beginning and an end in both directions (RFC 7313).
+    pub enhanced_refresh: bool,
+    /// Families in which the peer sends path identifiers (RFC 7911).
+    pub add_path_receive: Families,
+    /// Families in which the peer is sent path identifiers (RFC 7911).
+    pub add_path_send: Families,
+    /// Families whose next hops may be of the other family (RFC 8950).
+    pub extended_next_hop: Families,
+    /// The octets of the longest message the peer may send (RFC 8654).
+    pub longest_received: usize,
+    /// The octets of the longest message the peer may be sent (RFC 8654).
+    pub longest_sent: usize,
+    /// The paths of an external peer must begin with its AS.
+    pub enforce_first_as: bool,
+    /// Attribute types that are passed over.
+    pub refused_attributes: AttributeCodes,
+    /// What the peer said of its restarts (RFC 4724).
+    pub graceful_restart: Option<GracefulRestart>,
     /// The own end of the connection.
     pub local: SocketAddr,
     /// The peer's end of the connection.
@@ -47,26 +67,70 @@ impl Negotiated {
     pub fn context(&self) -> Context {
         Context {
             external_peer: (!self.is_internal()).then_some(self.peer_as),
+            enforce_first_as: self.enforce_first_as,
             four_octet: self.four_octet,
             families: self.families,
-            max_message: header::MAX_MESSAGE,
+            add_path_receive: self.add_path_receive,
+            add_path_send: self.add_path_send,
+            extended_next_hop: self.extended_next_hop,
+            refused_attributes: self.refused_attributes,
+            max_message: self.longest_sent,
         }
     }
 }
 
 /// The OPEN sent to the peer.
 pub(super) fn offer(config: &PeerConfig, router_id: RouterId) -> Open {
-    let families = config.families.iter().map(|family| {
-        let (afi, safi) = family.code();
-        Capability::Multiprotocol(afi, safi)
-    });
-    let others = [Capability::RouteRefresh, Capability::FourOctetAs(config.local_as)];
     Open {
         my_as: config.local_as.two_octets(),
         hold_time: config.hold_time,
         identifier: router_id,
-        capabilities: families.chain(others).collect(),
+        capabilities: capabilities(config),
     }
+}
+
+fn capabilities(config: &PeerConfig) -> Vec<Capability> {
+    let options = &config.session;
+    let mut all: Vec<Capability> = config
+        .families
+        .iter()
+        .map(|family| {
+            let (afi, safi) = family.code();
+            Capability::Multiprotocol(afi, safi)
+        })
+        .collect();
+    all.extend([Capability::RouteRefresh, Capability::FourOctetAs(config.local_as)]);
+    let next_hops = |family: Family| NextHopFamily {
+        family: family.code(),
+        next_hop_afi: match family {
+            Family::Ipv4Unicast => Family::Ipv6Unicast.code().0,
+            Family::Ipv6Unicast => Family::Ipv4Unicast.code().0,
+        },
+    };
+    let extended = options.extended_next_hop.intersection(config.families);
+    if !extended.is_empty() {
+        all.push(Capability::ExtendedNextHop(extended.iter().map(next_hops).collect()));
+    }
+    if options.extended_messages {
+        all.push(Capability::ExtendedMessage);
+    }
+    let paths: SmallVec<[AddPath; 2]> = config
+        .families
+        .iter()
+        .map(|family| AddPath {
+            family: family.code(),
+            receive: options.add_path_receive.contains(family),
+            send: options.add_path_send.contains(family),
+        })
+        .filter(|one| one.receive || one.send)
+        .collect();
+    if !paths.is_empty() {
+        all.push(Capability::AddPath(paths));
+    }
+    if options.enhanced_refresh {
+        all.push(Capability::EnhancedRefresh);
+    }
+    all
 }
 
 /// The terms, or what is wrong with the peer's OPEN (RFC 4271 §6.2, RFC 6286 §2.2, RFC 5492 §5).
@@ -93,6 +157,9 @@ pub(super) fn negotiate(
         let third = hold / 3;
         config.keepalive.map_or(third, |configured| configured.min(third))
     });
+    let options = &config.session;
+    let (their_receive, their_send) = open.add_path();
+    let extended = |agreed: bool| if agreed { header::MAX_EXTENDED } else { header::MAX_MESSAGE };
     Ok(Negotiated {
         local_as: config.local_as,
         peer_as,
@@ -103,6 +170,23 @@ pub(super) fn negotiate(
         families,
         four_octet: open.four_octet_as().is_some(),
         route_refresh: open.route_refresh(),
+        enhanced_refresh: options.enhanced_refresh && open.enhanced_refresh() && open.route_refresh(),
+        add_path_receive: options.add_path_receive.intersection(their_send).intersection(families),
+        add_path_send: options.add_path_send.intersection(their_receive).intersection(families),
+        extended_next_hop: options
+            .extended_next_hop
+            .intersection(open.extended_next_hop())
+            .intersection(families),
+        // What we offered may be used by the peer whether or not it offers the same (RFC 8654 §4).
+        longest_received: extended(options.extended_messages),
+        longest_sent: extended(options.extended_messages && open.extended_messages()),
+        enforce_first_as: options.enforce_first_as,
+        refused_attributes: if config.is_internal() {
+            AttributeCodes::NONE
+        } else {
+            options.refused_attributes
+        },
+        graceful_restart: open.graceful_restart().cloned(),
         local: ends.local,
         remote: ends.remote,
     })
@@ -114,7 +198,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{Family, LocalNextHops, NextHopMode, PeerOrigin};
+    use crate::config::{Family, LocalNextHops, NextHopMode, PeerOrigin, SessionOptions};
     use crate::policy::Policy;
 
     fn id(text: &str) -> RouterId {
@@ -142,9 +226,15 @@ pub(crate) mod tests {
             next_hop: NextHopMode::Auto,
             local_next_hops: LocalNextHops::default(),
             multihop: None,
+            session: SessionOptions::default(),
             import: Arc::new(Policy::accept_all()),
             export: Arc::new(Policy::accept_all()),
         }
+    }
+
+    /// Some terms, for those who care for a few of them.
+    pub(crate) fn sample() -> Negotiated {
+        terms((1, "10.0.0.1"), (1, "10.0.0.2"))
     }
 
     /// The terms between (AS, identifier) here and there.

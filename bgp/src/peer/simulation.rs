@@ -39,7 +39,7 @@ enum Parcel {
     Connected(usize),
     /// Dialling failed.
     Unreachable(usize),
-    Message(usize, Message<'static>),
+    Message(usize, Message),
     /// The connection was closed or reset by the other end, or lost.
     Gone(usize),
 }
@@ -122,7 +122,7 @@ impl World {
         self.parcels.push(Reverse((at, self.count, to)));
     }
 
-    fn on(&mut self, who: usize, event: Event<'_>) {
+    fn on(&mut self, who: usize, event: Event) {
         let mut actions = Actions::new();
         self.peers[who].on(self.now, event, &mut actions);
         self.carry_out(who, actions, None);
@@ -195,7 +195,7 @@ impl World {
         self.now < self.trouble_until
     }
 
-    fn write(&mut self, who: usize, connection: usize, message: Message<'static>) {
+    fn write(&mut self, who: usize, connection: usize, message: Message) {
         if self.connections[connection].1 == Health::Dead {
             // The system at the other end knows nothing of it and says so.
             self.post(who, connection, Parcel::Gone(connection));

@@ -61,7 +61,7 @@ fn peer(n: u8, source: Source) -> PeerFacts {
 
 fn profile(external_peer: Option<Asn>) -> EgressProfile {
     EgressProfile {
-        context: Context { external_peer, four_octet: true, families: Families::dual(), max_message: 4096 },
+        context: Context::new(external_peer, Families::dual()),
         local_as: LOCAL_AS,
         client: false,
         cluster_id: Ipv4Addr::new(10, 0, 0, 98),

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::rib::{Audience, Bundle, EgressProfile};
 use crate::wire::attribute::NextHop;
-use crate::wire::nlri::Prefix;
+use crate::wire::nlri::{Nlri, Prefix};
 use crate::wire::update;
 
 /// Whole UPDATE messages with what they are about, so that who misses them can be told later.
@@ -24,13 +24,14 @@ pub(super) fn encode<P: Prefix>(profile: &EgressProfile, bundle: Bundle<P>) -> M
     let Bundle { audience, attributes, prefixes } = bundle;
     let mut out = BytesMut::new();
     let context = &profile.context;
+    let paths: Vec<Nlri<P>> = prefixes.iter().copied().map(Nlri::from).collect();
     match attributes {
-        None => update::withdraw(&prefixes, context, &mut out),
+        None => update::withdraw(&paths, context, &mut out),
         Some((set, next_hop)) => {
             let next_hop = NextHop::from(next_hop);
-            if let Err(error) = update::announce(&set, &next_hop, &prefixes, context, &mut out) {
+            if let Err(error) = update::announce(&set, &next_hop, &paths, context, &mut out) {
                 tracing::warn!(%error, prefixes = prefixes.len(), "routes are withdrawn instead of announced");
-                update::withdraw(&prefixes, context, &mut out);
+                update::withdraw(&paths, context, &mut out);
             }
         }
     }

@@ -218,6 +218,8 @@ impl RibThread {
                     }
                 }
             }
+            // Until paths can be marked stale, what a refresh does not repeat stays until it is withdrawn.
+            ReportEvent::RefreshBegins(_) | ReportEvent::RefreshEnds(_) => {}
             // A peer that keeps its forwarding over a restart comes with graceful restart, which is not negotiated yet.
             ReportEvent::Down(_keep) => self.down(key),
         }

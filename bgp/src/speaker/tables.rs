@@ -112,12 +112,14 @@ impl<A: Lane> Tables<A> {
         routes: &Routes<A::Prefix>,
     ) -> bool {
         if !routes.withdrawn.is_empty() {
-            self.fill(&routes.withdrawn);
+            self.scratch.clear();
+            self.scratch.extend(routes.withdrawn.iter());
             self.rib.apply(now, Change::Withdraw(slot, &self.scratch));
         }
         for reach in &routes.announced {
             let Some(set) = set else { continue };
-            self.fill(&reach.prefixes);
+            self.scratch.clear();
+            self.scratch.extend(reach.prefixes.iter());
             let attrs = Attrs { set, next_hop: Some(reach.next_hop.address) };
             self.rib.apply(now, Change::Announce(slot, attrs, &self.scratch));
         }
@@ -125,11 +127,6 @@ impl<A: Lane> Tables<A> {
             self.rib.apply(now, Change::EndOfRib(slot));
         }
         routes.end_of_rib
-    }
-
-    fn fill(&mut self, prefixes: &[A::Prefix]) {
-        self.scratch.clear();
-        self.scratch.extend(prefixes.iter().map(|&prefix| Nlri { prefix, path_id: 0 }));
     }
 
     /// Announces an own prefix with these attributes, or withdraws it.

@@ -56,7 +56,7 @@ pub(super) fn profile(
     };
     let local = negotiated.local.ip();
     Some(EgressProfile {
-        context: negotiated.context(),
+        context: negotiated.context().for_writing(),
         local_as: negotiated.local_as,
         client: peer.reflector_client,
         cluster_id: config.cluster_id().address(),

@@ -13,7 +13,9 @@ use super::command::Command;
 use super::member::RING;
 use super::rib_thread::{self, Start};
 use super::*;
-use crate::config::{Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerOrigin, RouterId};
+use crate::config::{
+    Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerOrigin, RouterId, SessionOptions,
+};
 use crate::net::{Report, ReportEvent};
 use crate::peer::{Keep, Negotiated};
 use crate::policy::{Policy, PrefixMatch, Rule, Verdict};
@@ -52,6 +54,7 @@ fn peer_config(n: u8) -> PeerConfig {
         next_hop: NextHopMode::Auto,
         local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, 99)), v6: None },
         multihop: None,
+        session: SessionOptions::default(),
         import: Arc::new(Policy::accept_all()),
         export: Arc::new(Policy::accept_all()),
     }
@@ -76,10 +79,9 @@ fn negotiated(n: u8) -> Arc<Negotiated> {
         hold_time: HoldTime::DEFAULT,
         keepalive: None,
         families: [crate::config::Family::Ipv4Unicast].into_iter().collect(),
-        four_octet: true,
-        route_refresh: true,
         local: SocketAddr::from(([192, 0, 2, 99], 179)),
         remote: SocketAddr::new(key(n).address(), 179),
+        ..crate::peer::negotiation::tests::sample()
     })
 }
 
@@ -152,11 +154,11 @@ impl Ear {
             let length = usize::from(u16::from_be_bytes([rest[16], rest[17]]));
             let one = rest.split_to(length);
             assert_eq!(one[18], code_points::message::UPDATE, "a group writes nothing else");
-            let update = update::decode(&one[header::LENGTH..], &self.context).unwrap();
-            for prefix in &update.ipv4.withdrawn {
+            let update = update::decode(&one.slice(header::LENGTH..), &self.context).unwrap();
+            for prefix in update.ipv4.withdrawn.prefixes() {
                 self.routes.remove(&prefix.to_network());
             }
-            for prefix in update.ipv4.announced.iter().flat_map(|reach| &reach.prefixes) {
+            for prefix in update.ipv4.announced.iter().flat_map(|reach| reach.prefixes.prefixes()) {
                 let set = update.attributes.as_ref().unwrap();
                 self.routes.insert(prefix.to_network(), set.communities.clone());
             }

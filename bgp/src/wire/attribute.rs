@@ -36,7 +36,8 @@ use super::code_points::attribute as code;
 use super::error::{Disposition, Error, Fault, Section};
 use super::header;
 use super::reader::Reader;
-use super::update::MpReach;
+use super::update::{MpReach, MpUnreach};
+use crate::config::AttributeCodes;
 
 /// The attributes of a path, without its next hop: next hops differ by peer and by encoding, all else is shared by
 /// many paths. Owned, comparable and hashable, so that equal sets are stored once.
@@ -82,38 +83,24 @@ pub const EXTENDED_LENGTH: u8 = 0x10;
 
 /// What the attributes of one UPDATE have said so far.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
     pub(super) set: AttributeSet,
     pub(super) next_hop: Option<Ipv4Addr>,
-    pub(super) mp_reach: Option<MpReach>,
-    pub(super) mp_unreach: Option<super::update::MpUnreach>,
+    pub(super) mp_reach: Option<MpReach<'a>>,
+    pub(super) mp_unreach: Option<MpUnreach<'a>>,
     pub(super) as4_path: Option<AsPath>,
     pub(super) as4_aggregator: Option<Aggregator>,
-    seen: [u64; 4],
+    pub(super) seen: AttributeCodes,
 }
 
-impl Draft {
-    pub(super) fn has_seen(&self, code: u8) -> bool {
-        self.seen.get(usize::from(code >> 6)).is_some_and(|word| word >> (code & 63) & 1 == 1)
-    }
-
-    fn see(&mut self, code: u8) {
-        if let Some(word) = self.seen.get_mut(usize::from(code >> 6)) {
-            *word |= 1 << (code & 63);
-        }
-    }
-
+impl Draft<'_> {
     /// Whether any attribute but MP_UNREACH_NLRI has come.
     pub(super) fn announces(&self) -> bool {
-        let mut others = Draft { seen: self.seen, ..Draft::default() };
-        if let Some(word) = others.seen.get_mut(0) {
-            *word &= !(1 << code::MP_UNREACH);
-        }
-        others.seen != [0; 4]
+        self.seen.has_others_than(code::MP_UNREACH)
     }
 }
 
-type Decode = fn(&mut Reader<'_>, &Context, &mut Draft) -> Result<(), Error>;
+type Decode = for<'a> fn(&mut Reader<'a>, &Context, &mut Draft<'a>) -> Result<(), Error>;
 type Encode = fn(&Outgoing<'_>, &mut BytesMut);
 
 /// What is encoded into one attribute list.
@@ -124,12 +111,16 @@ pub(super) struct Outgoing<'a> {
     pub(super) context: &'a Context,
 }
 
-/// One row: all this speaker knows of an attribute.
+/// One row: all this speaker knows of an attribute. Each attribute's file has its own.
 struct Row {
     code: u8,
     name: &'static str,
     /// Optional and Transitive as they must be.
     flags: u8,
+    /// What a malformed value costs.
+    malformed: Disposition,
+    /// The section that says so.
+    rfc: &'static str,
     decode: Decode,
     encode: Encode,
 }
@@ -137,124 +128,40 @@ struct Row {
 /// Every attribute known, by type. MP_REACH_NLRI and MP_UNREACH_NLRI are written by [`super::update`], before all
 /// others (RFC 7606 §5.1).
 const TABLE: [Row; 16] = [
-    Row {
-        code: code::ORIGIN,
-        name: "ORIGIN",
-        flags: TRANSITIVE,
-        decode: origin::decode,
-        encode: origin::encode,
-    },
-    Row {
-        code: code::AS_PATH,
-        name: "AS_PATH",
-        flags: TRANSITIVE,
-        decode: as_path::decode,
-        encode: as_path::encode,
-    },
-    Row {
-        code: code::NEXT_HOP,
-        name: "NEXT_HOP",
-        flags: TRANSITIVE,
-        decode: next_hop::decode,
-        encode: next_hop::encode,
-    },
-    Row {
-        code: code::MED,
-        name: "MULTI_EXIT_DISC",
-        flags: OPTIONAL,
-        decode: med::decode,
-        encode: med::encode,
-    },
-    Row {
-        code: code::LOCAL_PREF,
-        name: "LOCAL_PREF",
-        flags: TRANSITIVE,
-        decode: local_pref::decode,
-        encode: local_pref::encode,
-    },
-    Row {
-        code: code::ATOMIC_AGGREGATE,
-        name: "ATOMIC_AGGREGATE",
-        flags: TRANSITIVE,
-        decode: atomic_aggregate::decode,
-        encode: atomic_aggregate::encode,
-    },
-    Row {
-        code: code::AGGREGATOR,
-        name: "AGGREGATOR",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: aggregator::decode,
-        encode: aggregator::encode,
-    },
-    Row {
-        code: code::COMMUNITIES,
-        name: "COMMUNITIES",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: communities::decode,
-        encode: communities::encode,
-    },
-    Row {
-        code: code::ORIGINATOR_ID,
-        name: "ORIGINATOR_ID",
-        flags: OPTIONAL,
-        decode: originator_id::decode,
-        encode: originator_id::encode,
-    },
-    Row {
-        code: code::CLUSTER_LIST,
-        name: "CLUSTER_LIST",
-        flags: OPTIONAL,
-        decode: cluster_list::decode,
-        encode: cluster_list::encode,
-    },
-    Row {
-        code: code::MP_REACH,
-        name: "MP_REACH_NLRI",
-        flags: OPTIONAL,
-        decode: mp_reach::decode,
-        encode: written_elsewhere,
-    },
-    Row {
-        code: code::MP_UNREACH,
-        name: "MP_UNREACH_NLRI",
-        flags: OPTIONAL,
-        decode: mp_unreach::decode,
-        encode: written_elsewhere,
-    },
-    Row {
-        code: code::EXTENDED_COMMUNITIES,
-        name: "EXTENDED_COMMUNITIES",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: extended_communities::decode,
-        encode: extended_communities::encode,
-    },
-    Row {
-        code: code::AS4_PATH,
-        name: "AS4_PATH",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: as_path::decode_as4,
-        encode: as_path::encode_as4,
-    },
-    Row {
-        code: code::AS4_AGGREGATOR,
-        name: "AS4_AGGREGATOR",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: aggregator::decode_as4,
-        encode: aggregator::encode_as4,
-    },
-    Row {
-        code: code::LARGE_COMMUNITIES,
-        name: "LARGE_COMMUNITY",
-        flags: OPTIONAL | TRANSITIVE,
-        decode: large_communities::decode,
-        encode: large_communities::encode,
-    },
+    origin::ROW,
+    as_path::ROW,
+    next_hop::ROW,
+    med::ROW,
+    local_pref::ROW,
+    atomic_aggregate::ROW,
+    aggregator::ROW,
+    communities::ROW,
+    originator_id::ROW,
+    cluster_list::ROW,
+    mp_reach::ROW,
+    mp_unreach::ROW,
+    extended_communities::ROW,
+    as_path::AS4_ROW,
+    aggregator::AS4_ROW,
+    large_communities::ROW,
 ];
 
 fn written_elsewhere(_: &Outgoing<'_>, _: &mut BytesMut) {}
 
 fn row(code: u8) -> Option<&'static Row> {
-    TABLE.binary_search_by_key(&code, |row| row.code).ok().and_then(|index| TABLE.get(index))
+    const ROWS: &[Row] = &TABLE;
+    ROWS.binary_search_by_key(&code, |row| row.code).ok().and_then(|index| ROWS.get(index))
+}
+
+/// What a malformed value of this attribute costs; unknown attributes have no value that could be malformed, but a
+/// well-known one that nobody knows makes its prefixes unusable.
+pub(super) fn malformed(code: u8) -> Disposition {
+    row(code).map_or(Disposition::TreatAsWithdraw, |row| row.malformed)
+}
+
+/// The section of the RFC that says what a malformed value costs.
+pub(super) fn rfc(code: u8) -> &'static str {
+    row(code).map_or("RFC 4271 §6.3", |row| row.rfc)
 }
 
 /// The name of an attribute type, as the RFC that defines it writes it.
@@ -264,10 +171,10 @@ pub fn name(code: u8) -> String {
 
 /// Reads the list of attributes into `draft`. Faults that cost less than the session are collected, and reading goes
 /// on behind the attribute (RFC 7606 §3); an `Err` is a session reset.
-pub(super) fn decode_all(
-    list: &mut Reader<'_>,
+pub(super) fn decode_all<'a>(
+    list: &mut Reader<'a>,
     context: &Context,
-    draft: &mut Draft,
+    draft: &mut Draft<'a>,
     faults: &mut SmallVec<[Error; 1]>,
 ) -> Result<(), Error> {
     while !list.is_empty() {
@@ -298,17 +205,21 @@ fn next<'a>(list: &mut Reader<'a>) -> Result<(u8, u8, Reader<'a>), Error> {
     Ok((code, flags, value))
 }
 
-fn decode_one(
+fn decode_one<'a>(
     code: u8,
     flags: u8,
-    value: &mut Reader<'_>,
+    value: &mut Reader<'a>,
     context: &Context,
-    draft: &mut Draft,
+    draft: &mut Draft<'a>,
 ) -> Result<(), Error> {
-    if draft.has_seen(code) {
+    if draft.seen.contains(code) {
         return Err(value.error(Fault::Duplicate));
     }
-    draft.see(code);
+    draft.seen.insert(code);
+    // What must be read to know which prefixes a message is about cannot be refused.
+    if context.refused_attributes.contains(code) && row(code).is_none() {
+        return Ok(());
+    }
     match row(code) {
         Some(row) => {
             let result = (row.decode)(&mut *value, context, draft);
@@ -322,7 +233,7 @@ fn decode_one(
                 other => other,
             }
         }
-        None => opaque::decode(code, flags, value, context, draft),
+        None => opaque::decode(code, flags, value, draft),
     }
 }
 

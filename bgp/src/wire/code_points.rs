@@ -48,9 +48,6 @@ pub mod attribute {
     pub const AS4_AGGREGATOR: u8 = 18;
     /// LARGE_COMMUNITY (RFC 8092).
     pub const LARGE_COMMUNITIES: u8 = 32;
-    /// Deprecated, reserved or unused here, and known to have reset sessions far from where they came from: not
-    /// taken from external peers (20 and 21 deprecated, 23 Tunnel Encapsulation, 28 Entropy Label, 40 Prefix-SID).
-    pub const NOT_FROM_OUTSIDE: [u8; 5] = [20, 21, 23, 28, 40];
 }
 
 /// Capability codes (RFC 5492).
@@ -59,8 +56,20 @@ pub mod capability {
     pub const MULTIPROTOCOL: u8 = 1;
     /// Route Refresh (RFC 2918).
     pub const ROUTE_REFRESH: u8 = 2;
+    /// Extended Next Hop Encoding (RFC 8950).
+    pub const EXTENDED_NEXT_HOP: u8 = 5;
+    /// Extended Message (RFC 8654).
+    pub const EXTENDED_MESSAGE: u8 = 6;
+    /// Graceful Restart (RFC 4724).
+    pub const GRACEFUL_RESTART: u8 = 64;
     /// Four-octet AS numbers (RFC 6793).
     pub const FOUR_OCTET_AS: u8 = 65;
+    /// ADD-PATH (RFC 7911).
+    pub const ADD_PATH: u8 = 69;
+    /// Enhanced Route Refresh (RFC 7313).
+    pub const ENHANCED_REFRESH: u8 = 70;
+    /// Long-Lived Graceful Restart (RFC 9494).
+    pub const LONG_LIVED_RESTART: u8 = 71;
 }
 
 /// Optional parameters of OPEN.
@@ -69,4 +78,14 @@ pub mod parameter {
     pub const CAPABILITIES: u8 = 2;
     /// As first parameter type: lengths of two octets follow (RFC 9072).
     pub const EXTENDED_LENGTH: u8 = 255;
+}
+
+/// Subtypes of ROUTE-REFRESH (RFC 7313 §6).
+pub mod refresh {
+    /// The plain request of RFC 2918.
+    pub const REQUEST: u8 = 0;
+    /// Beginning of Route Refresh.
+    pub const BEGIN: u8 = 1;
+    /// End of Route Refresh.
+    pub const END: u8 = 2;
 }

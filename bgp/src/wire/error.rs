@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 
 use super::capability::Capability;
 use super::code_points::attribute as code;
-use super::notification::{Cause, HeaderError, Notification, OpenError, UpdateError};
+use super::notification::{Cause, HeaderError, Notification, OpenError, RefreshError, UpdateError};
 use crate::config::{Families, Family};
 
-/// What a fault costs. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
+/// What a fault costs. There is no "AFI/SAFI disable" here: where RFC 7606 allows it, the session is reset. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Disposition {
     /// The attribute is dropped, the rest of the message used.
@@ -41,6 +41,17 @@ pub enum Section {
     Notification,
     /// The ROUTE-REFRESH message.
     RouteRefresh,
+}
+
+impl Disposition {
+    /// A stable word for status, JSON and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Disposition::AttributeDiscard => "AttributeDiscard",
+            Disposition::TreatAsWithdraw => "TreatAsWithdraw",
+            Disposition::SessionReset => "SessionReset",
+        }
+    }
 }
 
 impl fmt::Display for Section {
@@ -155,33 +166,54 @@ pub enum Fault {
     /// A prefix is longer than its family allows.
     #[error("a prefix of {0} bits is longer than its family allows")]
     PrefixLength(u8),
+    /// A ROUTE-REFRESH is not four octets long (RFC 7313 §5).
+    #[error("a ROUTE-REFRESH has four octets behind its header, this one {0}")]
+    RefreshLength(usize),
     /// Attributes without any reachable prefix, and one of them faulty (RFC 7606 §5.2).
     #[error("an attribute is faulty and no prefix was found that it belongs to (RFC 7606 §5.2)")]
     NoPrefixes,
 }
 
 impl Error {
-    /// What the fault costs when found in an attribute of a session with an internal or external peer is decided
-    /// where it is found, by the attribute's own file; this is the rule for all that do not say otherwise.
+    /// What the fault costs: what the attribute's own file says of malformed values, but for the rules that hold for
+    /// every attribute (RFC 7606 §3).
     pub fn disposition(&self) -> Disposition {
         use Disposition::{AttributeDiscard, SessionReset, TreatAsWithdraw};
         match (self.section, &self.fault) {
-            (Section::Attribute(code::MP_REACH | code::MP_UNREACH), Fault::NextHop(_) | Fault::Flags(_)) => {
-                TreatAsWithdraw
-            }
-            (Section::Attribute(code::MP_REACH | code::MP_UNREACH), _) => SessionReset,
+            // All but the first are dropped, but of two lists of prefixes none can be told to be the right one.
+            (Section::Attribute(code::MP_REACH | code::MP_UNREACH), Fault::Duplicate) => SessionReset,
             (Section::Attribute(_), Fault::Duplicate) => AttributeDiscard,
-            (
-                Section::Attribute(
-                    code::ATOMIC_AGGREGATE | code::AGGREGATOR | code::AS4_PATH | code::AS4_AGGREGATOR,
-                ),
-                fault,
-            ) if !matches!(fault, Fault::Flags(_)) => AttributeDiscard,
-            (Section::Attribute(_), _) => TreatAsWithdraw,
+            // The prefixes are known, so that they can be withdrawn.
+            (Section::Attribute(code::MP_REACH), Fault::NextHop(_)) => TreatAsWithdraw,
+            (Section::Attribute(_), Fault::Flags(_) | Fault::Missing) => TreatAsWithdraw,
+            (Section::Attribute(code), _) => super::attribute::malformed(code),
             (Section::Attributes, Fault::Truncated) => TreatAsWithdraw,
             (Section::Attributes | Section::Withdrawn | Section::Nlri, _) => SessionReset,
             (Section::Header | Section::Open | Section::Parameters, _) => SessionReset,
             (Section::Notification | Section::RouteRefresh, _) => SessionReset,
+        }
+    }
+
+    /// The section of the RFC that calls this a fault or says what it costs.
+    pub fn rfc(&self) -> &'static str {
+        match (self.section, &self.fault) {
+            (_, Fault::Duplicate) => "RFC 7606 §3 g",
+            (_, Fault::Flags(_)) => "RFC 7606 §3 c",
+            (_, Fault::Missing) => "RFC 7606 §3 d",
+            (_, Fault::NoPrefixes) => "RFC 7606 §5.2",
+            (_, Fault::ZeroAs) => "RFC 7607 §2",
+            (_, Fault::FirstAs(_)) => "RFC 4271 §6.3",
+            (_, Fault::NoCommonFamily(_)) => "RFC 5492 §3",
+            (_, Fault::Identifier(_)) => "RFC 6286 §2.2",
+            (Section::Attribute(code), _) => super::attribute::rfc(code),
+            (Section::Attributes, Fault::Truncated) => "RFC 7606 §4",
+            (Section::Attributes, _) => "RFC 7606 §3 b",
+            (Section::Withdrawn | Section::Nlri, _) => "RFC 7606 §5.3",
+            (Section::Header, _) => "RFC 4271 §6.1",
+            (Section::Open, _) => "RFC 4271 §6.2",
+            (Section::Parameters, _) => "RFC 9072 §2",
+            (Section::Notification, _) => "RFC 4271 §6.4",
+            (Section::RouteRefresh, _) => "RFC 7313 §5",
         }
     }
 
@@ -202,12 +234,12 @@ impl Error {
             (Fault::Parameter(_), _) => Cause::Open(OpenError::Parameter),
             (Fault::NoCommonFamily(_), _) => Cause::Open(OpenError::Capability),
             (_, Section::Open | Section::Parameters) => Cause::Open(OpenError::Unspecific),
-            (_, Section::Header | Section::Notification | Section::RouteRefresh) => {
-                Cause::Header(HeaderError::BadLength)
-            }
-            (Fault::PrefixLength(_), _) | (Fault::Truncated, Section::Nlri | Section::Withdrawn) => {
+            (_, Section::RouteRefresh) => Cause::Refresh(RefreshError::InvalidLength),
+            (_, Section::Header | Section::Notification) => Cause::Header(HeaderError::BadLength),
+            (Fault::PrefixLength(_) | Fault::Truncated, Section::Nlri | Section::Withdrawn) => {
                 Cause::Update(UpdateError::NetworkField)
             }
+            (Fault::Duplicate, Section::Attribute(_)) => Cause::Update(UpdateError::AttributeList),
             (_, Section::Attribute(code::MP_REACH | code::MP_UNREACH)) => {
                 Cause::Update(UpdateError::OptionalAttribute)
             }

@@ -1,6 +1,6 @@
 //! One message of any type.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::code_points::message as kind;
 use super::error::{Error, Fault, Section};
@@ -11,11 +11,11 @@ use super::route_refresh::RouteRefresh;
 
 /// A message. The body of an UPDATE stays as it came: only a session that is established knows how to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
+pub enum Message {
     /// OPEN.
     Open(Open),
     /// UPDATE, to be read by [`super::update::decode`].
-    Update(&'a [u8]),
+    Update(Bytes),
     /// NOTIFICATION.
     Notification(Notification),
     /// KEEPALIVE.
@@ -24,12 +24,23 @@ pub enum Message<'a> {
     RouteRefresh(RouteRefresh),
 }
 
-impl<'a> Message<'a> {
+impl Message {
+    /// Takes the first message off a stream; `None` if not all of it has come. After an `Err` the stream is of no use
+    /// any more. `longest` is the length in octets up to which messages are read.
+    pub fn take(stream: &mut BytesMut, longest: usize) -> Result<Option<(Header, Message)>, Error> {
+        let Some(header) = Header::peek(stream, longest)?.filter(|header| header.length <= stream.len())
+        else {
+            return Ok(None);
+        };
+        let frame = stream.split_to(header.length).freeze();
+        Ok(Some((header, Message::decode(header, &frame.slice(header::LENGTH..))?)))
+    }
+
     /// Reads the message whose header is `header` from its body.
-    pub fn decode(header: Header, body: &'a [u8]) -> Result<Message<'a>, Error> {
+    pub fn decode(header: Header, body: &Bytes) -> Result<Message, Error> {
         Ok(match header.kind {
             kind::OPEN => Message::Open(Open::decode(body)?),
-            kind::UPDATE => Message::Update(body),
+            kind::UPDATE => Message::Update(body.clone()),
             kind::NOTIFICATION => Message::Notification(Notification::decode(body)?),
             kind::KEEPALIVE => Message::Keepalive,
             kind::ROUTE_REFRESH => Message::RouteRefresh(RouteRefresh::decode(body)?),

@@ -8,6 +8,9 @@ use super::error::{Error, Section};
 use super::header;
 use super::reader::Reader;
 
+/// The octets of data that fit in a message of any session.
+const MAX_DATA: usize = header::MAX_MESSAGE - header::LENGTH - 2;
+
 /// The message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
@@ -32,6 +35,8 @@ pub enum Cause {
     StateMachine(FsmError),
     /// 6: the session is not wanted (any more).
     Cease(Cease),
+    /// 7: a ROUTE-REFRESH message (RFC 7313).
+    Refresh(RefreshError),
     /// 8: the peer did not read for the send hold time (RFC 9687).
     SendHoldTimer,
     /// Another pair of numbers.
@@ -137,6 +142,13 @@ subcodes!(
     }
 );
 subcodes!(
+    /// What is wrong with a ROUTE-REFRESH (RFC 7313 §5).
+    RefreshError {
+        /// Its length.
+        InvalidLength = 1, "invalid ROUTE-REFRESH length";
+    }
+);
+subcodes!(
     /// Why a session is not wanted (RFC 4486).
     Cease {
         /// Nothing more precise.
@@ -159,6 +171,8 @@ subcodes!(
         Resources = 8, "out of resources";
         /// Hard reset (RFC 8538).
         HardReset = 9, "hard reset";
+        /// BFD says that the path is down (RFC 9384).
+        BfdDown = 10, "BFD down";
     }
 );
 
@@ -172,6 +186,7 @@ impl Cause {
             Cause::HoldTimer => (4, 0),
             Cause::StateMachine(error) => (5, error.code()),
             Cause::Cease(cease) => (6, cease.code()),
+            Cause::Refresh(error) => (7, error.code()),
             Cause::SendHoldTimer => (8, 0),
             Cause::Other(code, subcode) => (code, subcode),
         }
@@ -186,6 +201,7 @@ impl Cause {
             4 if subcode == 0 => Some(Cause::HoldTimer),
             5 => FsmError::from_code(subcode).map(Cause::StateMachine),
             6 => Cease::from_code(subcode).map(Cause::Cease),
+            7 => RefreshError::from_code(subcode).map(Cause::Refresh),
             8 if subcode == 0 => Some(Cause::SendHoldTimer),
             _ => None,
         }
@@ -203,6 +219,7 @@ impl fmt::Display for Cause {
             Cause::HoldTimer => f.write_str("hold timer expired")?,
             Cause::StateMachine(error) => error.fmt(f)?,
             Cause::Cease(cease) => cease.fmt(f)?,
+            Cause::Refresh(error) => error.fmt(f)?,
             Cause::SendHoldTimer => f.write_str("send hold timer expired")?,
             Cause::Other(..) => f.write_str("unknown cause")?,
         }
@@ -224,6 +241,21 @@ impl Notification {
         std::str::from_utf8(text.get(..usize::from(*length))?).ok().filter(|text| !text.is_empty())
     }
 
+    /// A shutdown or reset with words for the operator of the peer (RFC 9003 §2). More than 255 octets are cut off at
+    /// a character's end.
+    pub fn with_text(cease: Cease, text: &str) -> Notification {
+        let mut end = text.len().min(255);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let text = text.get(..end).unwrap_or_default();
+        let mut data = BytesMut::with_capacity(1 + end);
+        // At most 255, as was just seen to.
+        data.put_u8(u8::try_from(end).unwrap_or(u8::MAX));
+        data.put_slice(text.as_bytes());
+        Notification { cause: Cause::Cease(cease), data: data.freeze() }
+    }
+
     /// Reads the body of the message.
     pub fn decode(body: &[u8]) -> Result<Notification, Error> {
         let mut reader = Reader::new(Section::Notification, 0, body);
@@ -240,7 +272,7 @@ impl Notification {
         let message = header::begin(out, super::code_points::message::NOTIFICATION);
         out.put_u8(code);
         out.put_u8(subcode);
-        out.put_slice(self.data.get(..self.data.len().min(1024)).unwrap_or_default());
+        out.put_slice(self.data.get(..self.data.len().min(MAX_DATA)).unwrap_or_default());
         header::finish(out, message);
     }
 }
@@ -276,6 +308,17 @@ mod tests {
         let cut =
             Notification { cause: Cause::Cease(Cease::Shutdown), data: Bytes::from_static(b"\x09later") };
         assert_eq!(cut.shutdown_text(), None);
+    }
+
+    #[test]
+    fn long_words_are_cut_between_characters() {
+        let told = Notification::with_text(Cease::Reset, &"ä".repeat(200));
+        assert_eq!((told.data.len(), told.data[0]), (255, 254));
+        assert_eq!(told.shutdown_text(), Some("ä".repeat(127).as_str()));
+        assert_eq!(Notification::with_text(Cease::Shutdown, "").shutdown_text(), None);
+        let garbled =
+            Notification { cause: Cause::Cease(Cease::Shutdown), data: Bytes::from_static(b"\x02\xff\xfe") };
+        assert_eq!(garbled.shutdown_text(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use bytes::{BufMut, BytesMut};
 
-use super::capability::Capability;
+use super::capability::{Capability, GracefulRestart, NextHopFamily};
 use super::code_points::{message, parameter};
 use super::error::{Error, Fault, Section};
 use super::header;
@@ -35,18 +35,18 @@ impl Open {
 
     /// The AS of the four-octet capability.
     pub fn four_octet_as(&self) -> Option<Asn> {
-        self.capabilities.iter().find_map(|capability| match capability {
+        self.first(|capability| match capability {
             Capability::FourOctetAs(asn) => Some(*asn),
-            Capability::Multiprotocol(..) | Capability::RouteRefresh | Capability::Other(..) => None,
+            _ => None,
         })
     }
 
     /// The families offered that are known here; without any multiprotocol capability that is IPv4 unicast
     /// (RFC 4760 §8).
     pub fn families(&self) -> Families {
-        let mut offered = self.capabilities.iter().filter_map(|capability| match capability {
+        let mut offered = self.all(|capability| match capability {
             Capability::Multiprotocol(afi, safi) => Some((*afi, *safi)),
-            Capability::RouteRefresh | Capability::FourOctetAs(_) | Capability::Other(..) => None,
+            _ => None,
         });
         let Some(first) = offered.next() else {
             return [Family::Ipv4Unicast].into_iter().collect();
@@ -57,6 +57,70 @@ impl Open {
     /// Whether ROUTE-REFRESH is answered.
     pub fn route_refresh(&self) -> bool {
         self.capabilities.contains(&Capability::RouteRefresh)
+    }
+
+    /// Whether refreshes are marked (RFC 7313).
+    pub fn enhanced_refresh(&self) -> bool {
+        self.capabilities.contains(&Capability::EnhancedRefresh)
+    }
+
+    /// Whether long messages are understood (RFC 8654).
+    pub fn extended_messages(&self) -> bool {
+        self.capabilities.contains(&Capability::ExtendedMessage)
+    }
+
+    /// The families in which the sender can receive several paths, and those in which it would send them (RFC 7911).
+    /// Of several entries for one family the first counts.
+    pub fn add_path(&self) -> (Families, Families) {
+        let (mut receive, mut send, mut seen) = (Families::NONE, Families::NONE, Families::NONE);
+        let lists = self.all(|capability| match capability {
+            Capability::AddPath(list) => Some(list),
+            _ => None,
+        });
+        for one in lists.flatten() {
+            let Some(family) = Family::from_code(one.family.0, one.family.1) else { continue };
+            if seen.contains(family) {
+                continue;
+            }
+            seen.insert(family);
+            if one.receive {
+                receive.insert(family);
+            }
+            if one.send {
+                send.insert(family);
+            }
+        }
+        (receive, send)
+    }
+
+    /// The families whose next hops may be of the other family (RFC 8950).
+    pub fn extended_next_hop(&self) -> Families {
+        let lists = self.all(|capability| match capability {
+            Capability::ExtendedNextHop(list) => Some(list),
+            _ => None,
+        });
+        let useful = |one: &NextHopFamily| {
+            let family = Family::from_code(one.family.0, one.family.1)?;
+            (one.next_hop_afi != family.code().0).then_some(family)
+        };
+        lists.flatten().filter_map(useful).collect()
+    }
+
+    /// Graceful restart; of several the last counts (RFC 4724 §3).
+    pub fn graceful_restart(&self) -> Option<&GracefulRestart> {
+        let all = self.all(|capability| match capability {
+            Capability::GracefulRestart(restart) => Some(restart),
+            _ => None,
+        });
+        all.last()
+    }
+
+    fn all<'a, T>(&'a self, what: impl Fn(&'a Capability) -> Option<T>) -> impl Iterator<Item = T> {
+        self.capabilities.iter().filter_map(what)
+    }
+
+    fn first<'a, T>(&'a self, what: impl Fn(&'a Capability) -> Option<T>) -> Option<T> {
+        self.all(what).next()
     }
 
     /// Reads the body of the message.

@@ -13,6 +13,7 @@ use caracal_bgp::policy::Policy;
 use caracal_bgp::speaker::{Feed, FeedBatch, Handle, Origination, PeerStatus, SpeakerEvent};
 use caracal_bgp::{
     Asn, Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+    SessionOptions,
 };
 use ipnetwork::IpNetwork;
 use tokio::sync::broadcast;
@@ -133,6 +134,7 @@ impl Town {
             next_hop: NextHopMode::Auto,
             local_next_hops: LocalNextHops { v4: Some(v4), v6: Some(v6) },
             multihop: None,
+            session: SessionOptions::default(),
             import: Arc::new(Policy::accept_all()),
             export: Arc::new(Policy::accept_all()),
         }

@@ -72,7 +72,7 @@ impl<C: From<Report>> Session<C> {
     }
 
     /// The first message on a new connection is what takes it: the machine has closed whatever was in its place.
-    fn send(&mut self, side: Side, message: &Message<'_>) {
+    fn send(&mut self, side: Side, message: &Message) {
         if let Message::Open(_) = message
             && let Some(stream) = self.newcomer.take()
         {
@@ -111,6 +111,7 @@ impl<C: From<Report>> Session<C> {
         let context = negotiated.context();
         let Some(connection) = self.slot(side) else { return };
         connection.context = Some(context);
+        connection.longest = negotiated.longest_received;
         let writer = connection.writer.updates();
         self.statistics.established.fetch_add(1, Ordering::Relaxed);
         tracing::info!(peer = %self.key, name = %self.config.name, families = ?negotiated.families, "session up");
@@ -134,7 +135,7 @@ impl<C: From<Report>> Session<C> {
     }
 }
 
-fn encoded(message: &Message<'_>) -> Bytes {
+fn encoded(message: &Message) -> Bytes {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes);
     bytes.freeze()

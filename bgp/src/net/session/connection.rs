@@ -11,7 +11,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use crate::net::statistics::Statistics;
 use crate::net::write::Writer;
 use crate::peer::Endpoints;
-use crate::wire::Context;
+use crate::wire::{Context, header};
 
 /// How much is read at once; at least one longest message.
 const READ: usize = 65_536;
@@ -27,13 +27,22 @@ pub(super) struct Connection {
     pub(super) writer: Writer,
     /// The terms for reading UPDATEs, once established.
     pub(super) context: Option<Context>,
+    /// The octets of the longest message the peer may send.
+    pub(super) longest: usize,
 }
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, statistics: Arc<Statistics>) -> Self {
         let (reader, half) = stream.into_split();
         let writer = Writer::spawn(half, statistics);
-        Connection { reader, buffer: BytesMut::new(), room: IDLE, writer, context: None }
+        Connection {
+            reader,
+            buffer: BytesMut::new(),
+            room: IDLE,
+            writer,
+            context: None,
+            longest: header::MAX_MESSAGE,
+        }
     }
 }
 

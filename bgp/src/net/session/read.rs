@@ -2,40 +2,35 @@
 
 use std::sync::atomic::Ordering;
 
-use bytes::Buf;
-
 use super::Session;
+use crate::config::Families;
 use crate::net::report::{Report, ReportEvent};
 use crate::peer::{Event, Side};
 use crate::wire::error::Error;
-use crate::wire::header::{self, Header};
 use crate::wire::message::Message;
-use crate::wire::route_refresh::RouteRefresh;
+use crate::wire::route_refresh::{Kind, RouteRefresh};
 use crate::wire::update;
 
 impl<C: From<Report>> Session<C> {
     /// Deals with every whole message that has come. The machine may close the connection at any of them.
     pub(super) fn parse(&mut self, side: Side) {
         while let Some(connection) = self.slot(side) {
-            let header = match Header::peek(&connection.buffer) {
-                Ok(Some(header)) if header.length <= connection.buffer.len() => header,
-                Ok(_) => return,
+            let longest = connection.longest;
+            match Message::take(&mut connection.buffer, longest) {
+                Ok(Some((header, message))) => {
+                    self.statistics.received.count(header.kind, header.length);
+                    self.message(side, message);
+                }
+                Ok(None) => return,
                 Err(error) => return self.on(Event::Malformed(side, error)),
-            };
-            let mut frame = connection.buffer.split_to(header.length);
-            frame.advance(header::LENGTH);
-            self.statistics.received.count(header.kind, header.length);
-            match Message::decode(header, &frame) {
-                Ok(message) => self.message(side, message),
-                Err(error) => self.on(Event::Malformed(side, error)),
             }
         }
     }
 
-    fn message(&mut self, side: Side, message: Message<'_>) {
+    fn message(&mut self, side: Side, message: Message) {
         let context = self.slot(side).as_ref().and_then(|connection| connection.context);
         match (message, context) {
-            (Message::Update(body), Some(context)) => match update::decode(body, &context) {
+            (Message::Update(body), Some(context)) => match update::decode(&body, &context) {
                 Ok(update) => {
                     self.on(Event::Received(side, Message::Update(body)));
                     self.note_faults(&update.faults);
@@ -51,12 +46,14 @@ impl<C: From<Report>> Session<C> {
         }
     }
 
-    fn refresh_wanted(&mut self, refresh: RouteRefresh, families: crate::config::Families) {
-        match refresh.family().filter(|family| families.contains(*family)) {
-            Some(family) => self.report(ReportEvent::Refresh(family)),
-            None => tracing::debug!(
-                peer = %self.key, refresh.afi, refresh.safi, refresh.subtype,
-                "a refresh of a family that was not negotiated is ignored"
+    fn refresh_wanted(&mut self, refresh: RouteRefresh, families: Families) {
+        let family = refresh.family().filter(|family| families.contains(*family));
+        match (family, refresh.kind) {
+            (Some(family), Kind::Request) => self.report(ReportEvent::Refresh(family)),
+            (Some(family), Kind::Begin) => self.report(ReportEvent::RefreshBegins(family)),
+            (Some(family), Kind::End) => self.report(ReportEvent::RefreshEnds(family)),
+            (None, _) | (_, Kind::Other(_)) => tracing::debug!(
+                peer = %self.key, ?refresh, "a refresh of a family that was not negotiated, or of no known kind"
             ),
         }
     }

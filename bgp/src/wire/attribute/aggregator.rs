@@ -1,9 +1,9 @@
 //! AGGREGATOR (type 7, RFC 4271 §5.1.7, RFC 6793): who made this aggregate.
 
-use super::{Draft, Outgoing};
+use super::{Draft, OPTIONAL, Outgoing, Row, TRANSITIVE};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::{Error, Fault};
+use crate::wire::error::{Disposition, Error, Fault};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -30,6 +30,16 @@ fn read(value: &mut Reader<'_>, four_octet: bool) -> Result<Aggregator, Error> {
     Ok(Aggregator { asn, router: value.ipv4()? })
 }
 
+pub(super) const ROW: Row = Row {
+    code: code::AGGREGATOR,
+    name: "AGGREGATOR",
+    flags: OPTIONAL | TRANSITIVE,
+    malformed: Disposition::AttributeDiscard,
+    rfc: "RFC 7606 §7.7",
+    decode,
+    encode,
+};
+
 pub(super) fn decode(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
     draft.set.aggregator = Some(read(value, context.four_octet)?);
     Ok(())
@@ -47,9 +57,23 @@ pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
     });
 }
 
+pub(super) const AS4_ROW: Row = Row {
+    code: code::AS4_AGGREGATOR,
+    name: "AS4_AGGREGATOR",
+    flags: OPTIONAL | TRANSITIVE,
+    malformed: Disposition::AttributeDiscard,
+    rfc: "RFC 6793 §6",
+    decode: decode_as4,
+    encode: encode_as4,
+};
+
 /// AS4_AGGREGATOR (type 18, RFC 6793 §3).
-pub(super) fn decode_as4(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
-    draft.as4_aggregator = Some(read(value, true)?);
+///
+/// Between two speakers that know four octets it has no place and is dropped, however it looks (RFC 6793 §6).
+pub(super) fn decode_as4(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
+    if !context.four_octet {
+        draft.as4_aggregator = Some(read(value, true)?);
+    }
     Ok(())
 }
 

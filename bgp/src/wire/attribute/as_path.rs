@@ -1,9 +1,9 @@
 //! AS_PATH (type 2, RFC 4271 §5.1.2, RFC 6793): the autonomous systems a route went through.
 
-use super::{Draft, Outgoing};
+use super::{Draft, OPTIONAL, Outgoing, Row, TRANSITIVE};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::{Error, Fault};
+use crate::wire::error::{Disposition, Error, Fault};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -129,15 +129,24 @@ impl Width {
     }
 }
 
-fn read(value: &mut Reader<'_>, width: Width) -> Result<AsPath, Error> {
+/// What becomes of segments of confederations (3, 4): none is spoken here, so that they come from outside of one.
+#[derive(Clone, Copy)]
+enum Confederation {
+    /// They make the attribute malformed (RFC 5065 §5, RFC 7606 §7.2).
+    Refused,
+    /// They are left out (RFC 6793 §6).
+    LeftOut,
+}
+
+fn read(value: &mut Reader<'_>, width: Width, confederation: Confederation) -> Result<AsPath, Error> {
     let mut path = AsPath::default();
     while !value.is_empty() {
         let at = *value;
         let (kind, count) = (value.u8()?, value.u8()?);
-        // Segments of confederations (3, 4) have no place outside of one (RFC 5065 §5), and none is spoken here.
-        let known = match kind {
-            1 => Some(SegmentKind::Set),
-            2 => Some(SegmentKind::Sequence),
+        let known = match (kind, confederation) {
+            (1, _) => Some(Some(SegmentKind::Set)),
+            (2, _) => Some(Some(SegmentKind::Sequence)),
+            (3 | 4, Confederation::LeftOut) => Some(None),
             _ => None,
         };
         let Some(kind) = known.filter(|_| count != 0) else {
@@ -151,7 +160,7 @@ fn read(value: &mut Reader<'_>, width: Width) -> Result<AsPath, Error> {
             }
             asns.push(asn);
         }
-        path.segments.push(Segment { kind, asns });
+        path.segments.extend(kind.map(|kind| Segment { kind, asns }));
     }
     Ok(path)
 }
@@ -171,15 +180,25 @@ fn write(path: &AsPath, width: Width, out: &mut BytesMut) {
     }
 }
 
+pub(super) const ROW: Row = Row {
+    code: code::AS_PATH,
+    name: "AS_PATH",
+    flags: TRANSITIVE,
+    malformed: Disposition::TreatAsWithdraw,
+    rfc: "RFC 7606 §7.2",
+    decode,
+    encode,
+};
+
 pub(super) fn decode(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
     let at = *value;
-    let path = read(value, Width::of(context))?;
+    let path = read(value, Width::of(context), Confederation::Refused)?;
     // Whoever is outside must have put itself first (RFC 4271 §6.3).
-    if let Some(peer) = context.external_peer
-        && path.neighbour().map(|asn| if context.four_octet { asn.0 } else { u32::from(asn.two_octets()) })
-            != Some(if context.four_octet { peer.0 } else { u32::from(peer.two_octets()) })
-    {
-        return Err(at.error(Fault::FirstAs(peer.0)));
+    if let Some(peer) = context.external_peer.filter(|_| context.enforce_first_as) {
+        let shown = if context.four_octet { peer } else { Asn(u32::from(peer.two_octets())) };
+        if path.neighbour() != Some(shown) {
+            return Err(at.error(Fault::FirstAs(peer.0)));
+        }
     }
     draft.set.as_path = path;
     Ok(())
@@ -189,9 +208,23 @@ pub(super) fn encode(outgoing: &Outgoing<'_>, out: &mut BytesMut) {
     super::put(code::AS_PATH, out, |out| write(&outgoing.set.as_path, Width::of(outgoing.context), out));
 }
 
+pub(super) const AS4_ROW: Row = Row {
+    code: code::AS4_PATH,
+    name: "AS4_PATH",
+    flags: OPTIONAL | TRANSITIVE,
+    malformed: Disposition::AttributeDiscard,
+    rfc: "RFC 6793 §6",
+    decode: decode_as4,
+    encode: encode_as4,
+};
+
 /// AS4_PATH (type 17, RFC 6793 §3): the numbers a two-octet AS_PATH could not hold.
-pub(super) fn decode_as4(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
-    draft.as4_path = Some(read(value, Width::Four)?);
+///
+/// Between two speakers that know four octets it has no place and is dropped, however it looks (RFC 6793 §6).
+pub(super) fn decode_as4(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
+    if !context.four_octet {
+        draft.as4_path = Some(read(value, Width::Four, Confederation::LeftOut)?);
+    }
     Ok(())
 }
 

@@ -1,9 +1,9 @@
 //! CLUSTER_LIST (type 10, RFC 4456 §8): the reflectors a route went through, the last first.
 
-use super::{Draft, Outgoing};
+use super::{Draft, OPTIONAL, Outgoing, Row};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::Error;
+use crate::wire::error::{Disposition, Error};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -13,6 +13,16 @@ use smallvec::SmallVec;
 
 /// The clusters; empty is the same as absent.
 pub type ClusterList = SmallVec<[Ipv4Addr; 4]>;
+
+pub(super) const ROW: Row = Row {
+    code: code::CLUSTER_LIST,
+    name: "CLUSTER_LIST",
+    flags: OPTIONAL,
+    malformed: Disposition::TreatAsWithdraw,
+    rfc: "RFC 7606 §7.10",
+    decode,
+    encode,
+};
 
 pub(super) fn decode(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
     // From an external peer it is ignored, however it looks (RFC 7606 §7.10).

@@ -1,9 +1,9 @@
 //! LARGE_COMMUNITY (type 32, RFC 8092).
 
-use super::{Draft, Outgoing};
+use super::{Draft, OPTIONAL, Outgoing, Row, TRANSITIVE};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::Error;
+use crate::wire::error::{Disposition, Error};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -25,6 +25,16 @@ impl fmt::Display for LargeCommunity {
         write!(f, "{}:{}:{}", self.global, self.first, self.second)
     }
 }
+
+pub(super) const ROW: Row = Row {
+    code: code::LARGE_COMMUNITIES,
+    name: "LARGE_COMMUNITY",
+    flags: OPTIONAL | TRANSITIVE,
+    malformed: Disposition::TreatAsWithdraw,
+    rfc: "RFC 8092 §6",
+    decode,
+    encode,
+};
 
 pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
     value.elements_of(12)?;

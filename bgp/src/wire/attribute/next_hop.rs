@@ -1,9 +1,9 @@
 //! NEXT_HOP (type 3, RFC 4271 §5.1.3) and the next hop inside MP_REACH_NLRI (RFC 4760 §3, RFC 2545 §3).
 
-use super::{Draft, Outgoing};
+use super::{Draft, Outgoing, Row, TRANSITIVE};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::{Error, Fault};
+use crate::wire::error::{Disposition, Error, Fault};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -39,6 +39,16 @@ impl NextHop {
         if possible { Ok(()) } else { Err(Fault::NextHop(self.address)) }
     }
 }
+
+pub(super) const ROW: Row = Row {
+    code: code::NEXT_HOP,
+    name: "NEXT_HOP",
+    flags: TRANSITIVE,
+    malformed: Disposition::TreatAsWithdraw,
+    rfc: "RFC 7606 §7.3",
+    decode,
+    encode,
+};
 
 pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
     value.exactly(4)?;

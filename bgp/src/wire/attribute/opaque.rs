@@ -3,8 +3,6 @@
 
 use super::Draft;
 use super::{OPTIONAL, PARTIAL, TRANSITIVE};
-use crate::wire::Context;
-use crate::wire::code_points::attribute::NOT_FROM_OUTSIDE;
 use crate::wire::error::{Error, Fault};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
@@ -24,14 +22,12 @@ pub(super) fn decode(
     code: u8,
     flags: u8,
     value: &mut Reader<'_>,
-    context: &Context,
-    draft: &mut Draft,
+    draft: &mut Draft<'_>,
 ) -> Result<(), Error> {
     if flags & OPTIONAL == 0 {
         return Err(value.error(Fault::UnknownWellKnown(code)));
     }
-    let refused = context.external_peer.is_some() && NOT_FROM_OUTSIDE.contains(&code);
-    if flags & TRANSITIVE == 0 || refused {
+    if flags & TRANSITIVE == 0 {
         return Ok(());
     }
     let attribute = Opaque { code, value: Bytes::copy_from_slice(value.rest()) };

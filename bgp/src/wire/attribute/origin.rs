@@ -1,9 +1,9 @@
 //! ORIGIN (type 1, RFC 4271 §5.1.1): how the prefix came into BGP.
 
-use super::{Draft, Outgoing};
+use super::{Draft, Outgoing, Row, TRANSITIVE};
 use crate::wire::Context;
 use crate::wire::code_points::attribute as code;
-use crate::wire::error::{Error, Fault};
+use crate::wire::error::{Disposition, Error, Fault};
 use crate::wire::reader::Reader;
 use bytes::{BufMut, BytesMut};
 
@@ -38,6 +38,16 @@ impl std::fmt::Display for Origin {
         })
     }
 }
+
+pub(super) const ROW: Row = Row {
+    code: code::ORIGIN,
+    name: "ORIGIN",
+    flags: TRANSITIVE,
+    malformed: Disposition::TreatAsWithdraw,
+    rfc: "RFC 7606 §7.1",
+    decode,
+    encode,
+};
 
 pub(super) fn decode(value: &mut Reader<'_>, _: &Context, draft: &mut Draft) -> Result<(), Error> {
     value.exactly(1)?;
