@@ -11,7 +11,9 @@ use std::time::Duration;
 use caracal_bgp::config::ConfigError;
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin};
+use caracal_bgp::{
+    Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, SessionOptions,
+};
 use ipnetwork::IpNetwork;
 
 use crate::file::{self, FileError, Mistake, Source, nearest};
@@ -213,6 +215,7 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
             v6: table.next_hop_v6.map(|address| address.0),
         },
         multihop: table.multihop,
+        session: SessionOptions::default(),
         import,
         export,
     })

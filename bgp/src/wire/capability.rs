@@ -204,14 +204,14 @@ fn each<T, const N: usize>(value: &[u8], read: impl Fn([u8; N]) -> Option<T>) ->
 
 fn next_hop_family([high, low, zero, safi, next_high, next_low]: [u8; 6]) -> Option<NextHopFamily> {
     let family = (u16::from_be_bytes([high, low]), safi);
-    (zero == 0).then(|| NextHopFamily { family, next_hop_afi: u16::from_be_bytes([next_high, next_low]) })
+    (zero == 0).then_some(NextHopFamily { family, next_hop_afi: u16::from_be_bytes([next_high, next_low]) })
 }
 
 /// A value other than 1, 2 and 3 makes the family's entry void (RFC 7911 §4).
 fn add_path([high, low, safi, directions]: [u8; 4]) -> Option<AddPath> {
     let family = (u16::from_be_bytes([high, low]), safi);
     let known = (RECEIVE..=RECEIVE | SEND).contains(&directions);
-    known.then(|| AddPath { family, receive: directions & RECEIVE != 0, send: directions & SEND != 0 })
+    known.then_some(AddPath { family, receive: directions & RECEIVE != 0, send: directions & SEND != 0 })
 }
 
 fn graceful_restart(value: &[u8]) -> Option<GracefulRestart> {
