@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME, IpPool, IpamBlock};
+use caracal_api::{
+    BgpConfiguration, BgpConfigurationSpec, BgpPeer, BgpPeerSpec, DEFAULT_NAME, IpPool, IpamBlock,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -12,12 +14,20 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pos
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::control::NAMESPACE;
+use crate::encapsulation::Tunnels;
 use crate::machine::Machine;
-use crate::topology::{PoolPlan, RackPlan};
+use crate::topology::{Design, NodePlan, Topology, Tunnel};
 use crate::wait::{self, NotYet};
+
+/// The annotation by which a Node reflects routes, and the cluster id of the lab's reflectors (RFC 4456).
+const REFLECTS: (&str, &str) = ("caracal.dev/route-reflector-cluster-id", "244.0.0.1");
+/// The label by which sessions with reflectors are asked for.
+const REFLECTOR: &str = "route-reflector";
+/// The label that says in which rack a Node stands.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A client of the lab's API server.
 #[derive(Clone)]
@@ -107,7 +117,13 @@ impl Cluster {
     }
 
     /// The Node object of a machine, as a kubelet registers it.
-    pub async fn make_node(&self, machine: &Machine, rack: &RackPlan) -> anyhow::Result<()> {
+    pub async fn make_node(
+        &self,
+        machine: &Machine,
+        plan: &NodePlan,
+        topology: &Topology,
+    ) -> anyhow::Result<()> {
+        let rack = topology.racks.get(plan.rack).with_context(|| format!("no rack {}", plan.rack))?;
         let addresses: Vec<Value> = machine
             .addresses()
             .iter()
@@ -125,15 +141,16 @@ impl Cluster {
                 "osImage": "caracal-lab", "systemUUID": ""
             }
         });
+        let (mut labels, mut annotations) = (Map::new(), Map::new());
+        labels.insert("kubernetes.io/hostname".into(), json!(machine.name()));
+        labels.insert("kubernetes.io/os".into(), json!("linux"));
+        labels.insert(ZONE.into(), json!(rack.name));
+        if plan.reflects {
+            labels.insert(REFLECTOR.into(), json!("true"));
+            annotations.insert(REFLECTS.0.into(), json!(REFLECTS.1));
+        }
         let node: Node = typed(json!({
-            "metadata": {
-                "name": machine.name(),
-                "labels": {
-                    "kubernetes.io/hostname": machine.name(),
-                    "kubernetes.io/os": "linux",
-                    "topology.kubernetes.io/zone": rack.name
-                }
-            },
+            "metadata": {"name": machine.name(), "labels": labels, "annotations": annotations},
             "spec": {"providerID": format!("lab://{}/{}", rack.name, machine.name())},
             "status": status
         }))?;
@@ -142,18 +159,58 @@ impl Cluster {
         patch_status(&api, machine.name(), &status).await
     }
 
-    /// The pools and the speakers' default settings.
-    pub async fn make_network(&self, pools: &[PoolPlan]) -> anyhow::Result<()> {
+    /// The pools, the speakers' settings, and the sessions beside or instead of the mesh.
+    pub async fn make_network(&self, topology: &Topology, tunnels: &Tunnels) -> anyhow::Result<()> {
         let api: Api<IpPool> = Api::all(self.client());
-        for plan in pools {
+        for plan in &topology.pools {
+            let tunnel = tunnels.of(plan.cidr.is_ipv6());
+            let mode = |of| if tunnel == Some(of) { "CrossSubnet" } else { "Never" };
             let pool: IpPool = typed(json!({
                 "metadata": {"name": plan.name},
-                "spec": {"cidr": plan.cidr, "blockSize": plan.block}
+                "spec": {
+                    "cidr": plan.cidr, "blockSize": plan.block, "natOutgoing": plan.nat_outgoing,
+                    "ipipMode": mode(Tunnel::Ipip), "vxlanMode": mode(Tunnel::Vxlan)
+                }
             }))?;
             create(&api, &pool).await?;
         }
         let api: Api<BgpConfiguration> = Api::all(self.client());
-        create(&api, &BgpConfiguration::new(DEFAULT_NAME, BgpConfigurationSpec::default())).await
+        let mesh = (topology.design != Design::Mesh).then_some(false);
+        let settings = BgpConfigurationSpec { node_to_node_mesh_enabled: mesh, ..Default::default() };
+        create(&api, &BgpConfiguration::new(DEFAULT_NAME, settings)).await?;
+        match topology.design {
+            Design::Mesh => Ok(()),
+            Design::Tor => self.peer_with_routers(topology).await,
+            Design::Reflectors(_) => {
+                let reflectors = format!("{REFLECTOR} == 'true'");
+                let spec = BgpPeerSpec { peer_selector: Some(reflectors), ..BgpPeerSpec::default() };
+                let api: Api<BgpPeer> = Api::all(self.client());
+                create(&api, &BgpPeer::new("reflectors", spec)).await
+            }
+        }
+    }
+
+    /// Every node with its rack's router, by eBGP. Each node has an AS number of its own: were it one for a rack or for
+    /// all, the nodes would take each other's routes, which come back through the router, for loops (RFC 4271 §9.1.2),
+    /// and the router would have to rewrite AS paths.
+    async fn peer_with_routers(&self, topology: &Topology) -> anyhow::Result<()> {
+        let settings: Api<BgpConfiguration> = Api::all(self.client());
+        for node in &topology.nodes {
+            let spec = BgpConfigurationSpec { as_number: Some(node.asn), ..Default::default() };
+            create(&settings, &BgpConfiguration::new(&format!("node.{}", node.name), spec)).await?;
+        }
+        let peers: Api<BgpPeer> = Api::all(self.client());
+        for rack in &topology.racks {
+            let address = topology.router_in_rack(rack).context("the router has no address in its rack")?;
+            let spec = BgpPeerSpec {
+                node_selector: Some(format!("{ZONE} == '{}'", rack.name)),
+                peer_ip: Some(address.to_string()),
+                as_number: Some(rack.router_as()),
+                ..BgpPeerSpec::default()
+            };
+            create(&peers, &BgpPeer::new(&rack.router_name(), spec)).await?;
+        }
+        Ok(())
     }
 
     /// Who holds a lease of the product's namespace, if anybody does.

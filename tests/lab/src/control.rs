@@ -1,6 +1,6 @@
 //! The control plane: one machine with the API server and the elected controller.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -26,8 +26,9 @@ pub struct Control {
 impl Control {
     /// Readies both programs and writes the kubeconfig; starts nothing.
     pub(crate) fn install(machine: Machine, sandbox: &Sandbox) -> anyhow::Result<Self> {
-        let address: IpAddr = machine.addresses()[0].ip();
-        let server = format!("http://{address}:{PORT}");
+        let address: IpAddr = machine.addresses().first().context("the control plane has no address")?.ip();
+        let listen = SocketAddr::new(address, PORT);
+        let server = format!("http://{listen}");
         let kubeconfig = sandbox.state().join("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_for(&server))
             .with_context(|| format!("writing {}", kubeconfig.display()))?;
@@ -35,7 +36,7 @@ impl Control {
             let program = sandbox.programs().join(program);
             Process::new(name, machine.netns(), program, arguments, &sandbox.logs())
         };
-        let api = process("apiserver", "caracal-apiserver", vec![format!("--listen={address}:{PORT}")]);
+        let api = process("apiserver", "caracal-apiserver", vec![format!("--listen={listen}")]);
         let controller = process(
             "controller",
             "caracal-controller",

@@ -23,10 +23,10 @@ impl Cabled for Control {
 
 /// Takes the cable out of the rack's switch: the machine loses carrier and reaches nobody.
 pub async fn partition(who: &impl Cabled) -> anyhow::Result<()> {
-    who.machine().set_port("down").await
+    who.machine().set_ports("down").await
 }
 
 /// Puts the cable back.
 pub async fn restore(who: &impl Cabled) -> anyhow::Result<()> {
-    who.machine().set_port("up").await
+    who.machine().set_ports("up").await
 }

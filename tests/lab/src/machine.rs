@@ -1,5 +1,7 @@
-//! A machine in a rack: a network namespace with an uplink, and a mount namespace with folders of its own.
+//! A machine: a network namespace with its cables, and a mount namespace with folders of its own. Nodes, routers, the
+//! control plane and the host outside are machines.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -10,35 +12,40 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::command;
 use crate::netns::Netns;
-use crate::rack::Rack;
 use crate::sandbox::mounts::{self, MACHINE_ID, PRIVATE};
-
-/// The device every machine reaches its rack through.
-pub const UPLINK: &str = "eth0";
+use crate::segment;
+use crate::topology::MachinePlan;
 
 /// A machine that programs run on.
 #[derive(Debug)]
 pub struct Machine {
-    name: String,
+    plan: MachinePlan,
     root: PathBuf,
     netns: Netns,
-    addresses: [IpNetwork; 2],
 }
 
 impl Machine {
-    /// Makes the machine, cabled to its rack and addressed, forwarding nothing.
-    pub(crate) async fn make(name: &str, rack: &Rack, host: u8, state: &Path) -> anyhow::Result<Self> {
-        let root = state.join("nodes").join(name);
-        let netns = Netns::make(name).await?;
-        let mounts = own_mounts(name, &root, &netns).with_context(|| format!("making the machine {name}"))?;
-        let addresses = rack.plan().addresses(host);
-        rack.plug(name, UPLINK, &addresses).await?;
-        Ok(Self { name: name.to_owned(), root, netns: netns.with_mounts(mounts), addresses })
+    /// Makes the machine as planned, cabled and addressed.
+    pub(crate) async fn make(plan: MachinePlan, state: &Path) -> anyhow::Result<Self> {
+        let name = plan.name.clone();
+        let root = state.join("nodes").join(&name);
+        let netns = Netns::make(&name).await?;
+        let (folder, inside, forwards) = (root.clone(), netns.clone(), plan.forwards);
+        let making = tokio::task::spawn_blocking(move || own_mounts(&name, &folder, &inside, forwards));
+        let mounts = making.await.context("a thread that makes mounts panicked")?;
+        let mounts = mounts.with_context(|| format!("making the machine {}", plan.name))?;
+        segment::plug(&plan).await?;
+        Ok(Self { plan, root, netns: netns.with_mounts(mounts) })
     }
 
-    /// Its name, which is also its namespace's and that of its port in the rack.
+    /// Its name, which is also its namespace's.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.plan.name
+    }
+
+    /// What it was made from.
+    pub fn plan(&self) -> &MachinePlan {
+        &self.plan
     }
 
     /// Its namespace.
@@ -46,9 +53,14 @@ impl Machine {
         &self.netns
     }
 
-    /// Its addresses in the rack, IPv4 and IPv6, with the rack's prefix lengths.
-    pub fn addresses(&self) -> &[IpNetwork; 2] {
-        &self.addresses
+    /// Its addresses on its first cable, IPv4 first, with the segment's prefix lengths.
+    pub fn addresses(&self) -> &[IpNetwork] {
+        self.plan.cables.first().map_or(&[], |cable| &cable.addresses)
+    }
+
+    /// Its address of one family.
+    pub fn address(&self, v6: bool) -> Option<IpAddr> {
+        self.addresses().iter().map(IpNetwork::ip).find(|address| address.is_ipv6() == v6)
     }
 
     /// Where one of its own folders or files lies for the rest of the sandbox: `/run/caracal/admin.sock` is below
@@ -57,14 +69,15 @@ impl Machine {
         self.root.join(path.trim_start_matches('/'))
     }
 
-    /// Takes its cable out, or puts it back: carrier is lost, as when a switch port goes down.
-    pub(crate) async fn set_port(&self, state: &str) -> anyhow::Result<()> {
-        command::ip_batch(None, &format!("link set {} {state}\n", self.name)).await
+    /// Takes its cables out, or puts them back: carrier is lost, as when a switch port goes down.
+    pub(crate) async fn set_ports(&self, state: &str) -> anyhow::Result<()> {
+        let lines = self.plan.cables.iter().map(|cable| format!("link set {} {state}\n", cable.port));
+        command::ip_batch(None, &lines.collect::<String>()).await
     }
 }
 
 /// Makes the machine's mount namespace, on a thread that goes away with it.
-fn own_mounts(name: &str, root: &Path, netns: &Netns) -> anyhow::Result<OwnedFd> {
+fn own_mounts(name: &str, root: &Path, netns: &Netns, forwards: bool) -> anyhow::Result<OwnedFd> {
     let machine_id = root.join("machine-id");
     std::fs::create_dir_all(root).with_context(|| format!("making {}", root.display()))?;
     std::fs::write(&machine_id, format!("{}\n", id_of(name)))
@@ -88,9 +101,10 @@ fn own_mounts(name: &str, root: &Path, netns: &Netns) -> anyhow::Result<OwnedFd>
         }
         mounts::bind(&machine_id, Path::new(MACHINE_ID))?;
         // A new namespace takes over settings of the host; a lab must not depend on them.
+        let forwards = if forwards { "1" } else { "0" };
         for (setting, value) in [
-            ("ipv4/ip_forward", "0"),
-            ("ipv6/conf/all/forwarding", "0"),
+            ("ipv4/ip_forward", forwards),
+            ("ipv6/conf/all/forwarding", forwards),
             ("ipv4/conf/all/rp_filter", "0"),
             ("ipv4/conf/default/rp_filter", "0"),
         ] {

@@ -66,10 +66,9 @@ struct AddressInfo {
 }
 
 impl Netns {
-    /// Makes an empty namespace, its loopback up.
+    /// Makes an empty namespace.
     pub async fn make(name: &str) -> anyhow::Result<Self> {
         command::run(Command::new("ip").args(["netns", "add", name])).await?.success()?;
-        command::ip_batch(Some(name), "link set lo up\n").await?;
         Ok(Self { name: name.to_owned(), mounts: None })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::Value;
 
+use crate::command;
 use crate::machine::Machine;
 use crate::netns::Netns;
 use crate::pod::Pod;
@@ -82,6 +83,7 @@ impl Node {
     pub async fn attach(&self, namespace: &str, pod: &str, uid: &str) -> anyhow::Result<Pod> {
         let container = random_id()?;
         let netns = Netns::make(&format!("cni-{pod}-{}", &container[..8])).await?;
+        command::ip_batch(Some(netns.name()), "link set lo up\n").await?;
         let attachment = Attachment {
             container,
             netns: netns.path(),

@@ -14,9 +14,6 @@ use tokio::process::Child;
 use crate::command;
 use crate::netns::Netns;
 
-/// Tries at one target of the matrix: the first packets of a path may be lost to neighbour discovery on a busy
-/// machine; a flow counts every packet.
-const TRIES: u8 = 3;
 /// Pings at a time.
 const AT_ONCE: usize = 16;
 
@@ -83,13 +80,7 @@ pub struct Cell {
 pub async fn matrix(sources: &[Source], targets: &[Target]) -> Vec<Cell> {
     let pairs = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, target)));
     let cells = pairs.map(|(source, target)| async move {
-        let mut failure = None;
-        for _ in 0..TRIES {
-            failure = ping(&source.netns, target.address).await.err().map(|error| format!("{error:#}"));
-            if failure.is_none() {
-                break;
-            }
-        }
+        let failure = ping(&source.netns, target.address).await.err().map(|error| format!("{error:#}"));
         Cell { from: source.label.clone(), to: target.clone(), failure }
     });
     stream::iter(cells.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await

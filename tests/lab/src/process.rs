@@ -17,7 +17,7 @@ use crate::wait::NotYet;
 
 /// The product's programs that a lab runs.
 pub const PROGRAMS: &[&str] =
-    &["caracal-agent", "caracal-controller", "caracal-apiserver", "caracal-cni", "caracalctl"];
+    &["caracal-agent", "caracal-controller", "caracal-apiserver", "caracal-bgpd", "caracal-cni", "caracalctl"];
 
 /// A program in a namespace, running or not.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::probe::{self, Cell, Source, Target};
 use crate::route::Route;
+use crate::topology::{Design, Tunnel};
 
 /// Everything worth a table.
 #[derive(Debug, Clone)]
@@ -127,15 +128,69 @@ pub fn lack_of_route(lab: &Lab, node: &Node, block: &Block, routes: &[Route]) ->
         return (route.kind != "blackhole")
             .then(|| format!("{}: {} is not a blackhole", node.name(), route.words()));
     }
-    let owner = match lab.node(&block.owner) {
-        Ok(owner) => owner,
-        Err(error) => return Some(format!("{}: {error}", block.cidr)),
-    };
-    let via = owner.machine().addresses().iter().any(|address| Some(address.ip()) == route.gateway);
-    (!via).then(|| format!("{}: {} does not go through {}", node.name(), route.words(), block.owner))
+    match ways(lab, node, &block.owner, block.cidr.is_ipv6()) {
+        Err(error) => Some(format!("{}: {error:#}", block.cidr)),
+        Ok(ways) if ways.iter().any(|way| way.is_taken_by(route)) => None,
+        Ok(ways) => {
+            let ways: Vec<String> = ways.iter().map(Way::in_words).collect();
+            let owner = &block.owner;
+            Some(format!(
+                "{}: {} does not lead to {owner}: expected {}",
+                node.name(),
+                route.words(),
+                ways.join(" or ")
+            ))
+        }
+    }
 }
 
-/// The matrix of pings: every pod and every node to every pod.
+/// How packets may go from one node to another's block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// Through this gateway, which is on the node's own subnet.
+    Plain(IpAddr),
+    /// Inside this tunnel.
+    Through(Tunnel),
+}
+
+impl Way {
+    fn is_taken_by(&self, route: &Route) -> bool {
+        let (gateway, device) = (route.gateway, route.dev.as_deref());
+        route.kind == "unicast"
+            && match self {
+                Self::Plain(address) => gateway == Some(*address) && device == Some("eth0"),
+                Self::Through(Tunnel::Ipip) => device == Some("tunl0"),
+                Self::Through(Tunnel::Vxlan) => device.is_some_and(|name| name.starts_with("vxlan")),
+            }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Self::Plain(address) => format!("via {address} dev eth0"),
+            Self::Through(Tunnel::Ipip) => "dev tunl0".into(),
+            Self::Through(Tunnel::Vxlan) => "dev vxlan…".into(),
+        }
+    }
+}
+
+fn ways(lab: &Lab, from: &Node, to: &str, v6: bool) -> anyhow::Result<Vec<Way>> {
+    let topology = lab.topology();
+    let rack = |name: &str| topology.nodes.iter().find(|node| node.name == name).map(|node| node.rack);
+    let (here, there) = (rack(from.name()), rack(to));
+    let lacks = || format!("{to} has no IPv{} address", if v6 { 6 } else { 4 });
+    let owner = Way::Plain(lab.node(to)?.machine().address(v6).with_context(lacks)?);
+    let router =
+        here.and_then(|rack| lab.routers().get(rack)).and_then(|router| router.machine().address(v6));
+    Ok(match (topology.design, lab.tunnels().of(v6)) {
+        // A router may name the owner itself as next hop to a node of the same rack, or itself.
+        (Design::Tor, _) if here == there => [owner].into_iter().chain(router.map(Way::Plain)).collect(),
+        (Design::Tor, _) => router.map(Way::Plain).into_iter().collect(),
+        (_, Some(tunnel)) if here != there => vec![Way::Through(tunnel)],
+        _ => vec![owner],
+    })
+}
+
+/// The matrix of pings: every pod and every node to every pod, and the outside where it knows pods.
 pub async fn ping_all(lab: &Lab) -> anyhow::Result<Vec<Cell>> {
     let mut sources = Vec::new();
     let mut targets = Vec::new();
@@ -144,9 +199,14 @@ pub async fn ping_all(lab: &Lab) -> anyhow::Result<Vec<Cell>> {
     }
     for pod in lab.pods() {
         sources.push(Source { label: pod.name().to_owned(), netns: pod.netns().clone() });
-        for v6 in [false, true] {
-            targets.push(Target { label: pod.name().to_owned(), address: pod.address(v6)? });
+        for address in pod.addresses() {
+            targets.push(Target { label: pod.name().to_owned(), address: *address });
         }
+    }
+    // Elsewhere nobody outside knows where pods are.
+    if lab.topology().design == Design::Tor {
+        let outside = lab.outside();
+        sources.push(Source { label: outside.name().to_owned(), netns: outside.netns().clone() });
     }
     Ok(probe::matrix(&sources, &targets).await)
 }
@@ -158,7 +218,7 @@ pub async fn gather(lab: &Lab, matrix: Vec<Cell>) -> anyhow::Result<Report> {
     report.blocks = blocks(lab.cluster()).await?;
     for node in lab.nodes() {
         let name = node.name().to_owned();
-        let addresses = node.machine().addresses().map(|address| address.ip()).to_vec();
+        let addresses = node.machine().addresses().iter().map(IpNetwork::ip).collect();
         report.nodes.push(NodeLine { node: name.clone(), pod: None, addresses });
         for pod in lab.pods().iter().filter(|pod| pod.node() == name) {
             let addresses = pod.addresses().to_vec();

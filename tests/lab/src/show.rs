@@ -16,6 +16,8 @@ pub trait Progress: Send + Sync {
     fn done(&self);
     /// It failed; the error comes on its own way.
     fn failed(&self);
+    /// Something one should know, between steps.
+    fn notice(&self, what: &str);
 }
 
 /// Prints steps as they go: on a terminal at their begin too, elsewhere a line at their end.
@@ -59,6 +61,11 @@ impl Progress for Steps {
     fn failed(&self) {
         self.end("✗", anstyle::AnsiColor::Red);
     }
+
+    fn notice(&self, what: &str) {
+        let style = anstyle::AnsiColor::Yellow.on_default();
+        print(&format!("  {style}!{style:#} {what}\n"));
+    }
 }
 
 /// Says nothing: for tests, whose errors tell enough.
@@ -71,6 +78,8 @@ impl Progress for Silent {
     fn done(&self) {}
 
     fn failed(&self) {}
+
+    fn notice(&self, _what: &str) {}
 }
 
 /// Writes to the terminal, without colours where it is none.

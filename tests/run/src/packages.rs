@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 /// A program and the Debian package that brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needed {
     program: &'static str,
     package: &'static str,
@@ -27,7 +28,38 @@ pub(crate) const FOR_THE_MACHINE: &[Needed] = &[
     Needed { program: "tcpdump", package: "tcpdump" },
 ];
 
-const FOLDERS: &[&str] = &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+/// What routers run, if not our own daemon: by the name that `--router` and topology files use.
+const FOR_ROUTERS: &[(&str, Needed)] = &[
+    ("bird", Needed { program: "bird", package: "bird2" }),
+    ("frr", Needed { program: "zebra", package: "frr" }),
+];
+
+const FOLDERS: &[&str] =
+    &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/lib/frr"];
+
+/// What a lab needs that was asked for with these words. BIRD and FRR are installed only for a lab that has them.
+pub(crate) fn for_a_lab(arguments: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Needed> {
+    let mut words = arguments.join(" ");
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let file = match argument.split_once('=') {
+            Some(("--topology", file)) => Some(file),
+            _ if argument == "--topology" => rest.next().map(String::as_str),
+            _ => None,
+        };
+        words.extend(file.and_then(&read));
+    }
+    let mut needed = FOR_THE_LAB.to_vec();
+    let asked = |name: &str| words.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+    needed.extend(FOR_ROUTERS.iter().filter(|(name, _)| asked(name)).map(|(_, needed)| *needed));
+    needed
+}
+
+/// What `cargo verify` executes: labs of every kind.
+pub(crate) fn for_the_suites() -> Vec<Needed> {
+    let routers = FOR_ROUTERS.iter().map(|(_, needed)| *needed);
+    FOR_THE_LAB.iter().copied().chain(routers).collect()
+}
 
 /// Installs what is missing, or names it with the remedy.
 pub(crate) fn ensure(needed: &[Needed]) -> anyhow::Result<()> {
@@ -69,6 +101,8 @@ fn apt(arguments: &[&str]) -> anyhow::Result<()> {
     let output = Command::new("apt-get")
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // The daemons among the packages are for labs: none is to be started on the machine itself.
+        .env("RUNLEVEL", "1")
         .stdin(Stdio::null())
         .output()
         .context("starting apt-get")?;
@@ -92,6 +126,20 @@ mod tests {
     #[test]
     fn a_missing_program_is_named_by_its_package() {
         assert_eq!(missing(FOR_THE_LAB, |path| !path.ends_with("/ping")), ["iputils-ping"]);
+    }
+
+    #[test]
+    fn bird_and_frr_are_needed_only_by_labs_that_have_them() {
+        let packages = |words: &[&str], file: &str| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let needed = for_a_lab(&words, |_| Some(file.to_owned()));
+            needed[FOR_THE_LAB.len()..].iter().map(|one| one.package).collect::<Vec<_>>()
+        };
+        assert!(packages(&["--tor"], "router = \"frr\"").is_empty());
+        assert_eq!(packages(&["--router", "bird"], ""), ["bird2"]);
+        assert_eq!(packages(&["--router=frr"], ""), ["frr"]);
+        assert_eq!(packages(&["--topology", "x"], "[[rack]]\nrouter = \"frr\"\n"), ["frr"]);
+        assert_eq!(packages(&["--topology=x"], "router = 'bird'"), ["bird2"]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let place = Place::find()?;
     if !quick {
         privilege::require("cargo verify (without --quick)")?;
-        packages::ensure(packages::FOR_THE_LAB)?;
+        packages::ensure(&packages::for_the_suites())?;
         packages::ensure(packages::FOR_THE_MACHINE)?;
     }
     let mut stages = if fix { stages::fixes(&place) } else { Vec::new() };

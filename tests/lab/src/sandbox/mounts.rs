@@ -10,7 +10,8 @@ use nix::mount::{MsFlags, mount};
 use super::{Product, STATE, SandboxError};
 
 /// Folders that each node sees its own version of; see `machine`.
-pub(crate) const PRIVATE: &[&str] = &["/run/caracal", "/var/lib/caracal", "/etc/cni/net.d", "/opt/cni/bin"];
+pub(crate) const PRIVATE: &[&str] =
+    &["/run/caracal", "/var/lib/caracal", "/etc/cni/net.d", "/opt/cni/bin", "/run/bird", "/run/frr"];
 
 /// What tells one machine from another.
 pub(crate) const MACHINE_ID: &str = "/etc/machine-id";

@@ -1,62 +1,22 @@
 //! The lab as a program: brings it up, shows it, and stays until it is told to end.
 
-use std::path::{Path, PathBuf};
+mod arguments;
+
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use caracal_lab::lab::StepFailed;
 use caracal_lab::sandbox::{self, Product, SandboxError, Side};
 use caracal_lab::show::{self, Progress, Steps};
-use caracal_lab::{Lab, Sandbox, Topology, enter, process, report};
-use clap::{Args, Parser, Subcommand};
+use caracal_lab::{Lab, Sandbox, Topology, enter, process, report, topology};
+use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use arguments::{Command, Line, Up};
 
 /// Lines of a log shown after a failure.
 const TAIL: usize = 40;
-
-/// A caracal cluster on this machine, in namespaces of its own that leave nothing behind.
-#[derive(Debug, Parser)]
-#[command(name = "cargo lab", version, args_conflicts_with_subcommands = true)]
-struct Line {
-    #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    up: Up,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run a command inside a running lab: on a node, in a pod, in `control` or in the `fabric`
-    Exec {
-        /// The lab
-        #[arg(long, default_value = "lab")]
-        name: String,
-        /// A node (n1), a pod (n1-p1), control, or fabric
-        target: String,
-        /// The command and its arguments
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<String>,
-    },
-}
-
-#[derive(Debug, Args)]
-struct Up {
-    /// Tear down after the checks; exit 0 only if everything worked
-    #[arg(long)]
-    once: bool,
-    /// Nodes in the rack
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
-    nodes: u8,
-    /// Pods on each node
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=50))]
-    pods: u8,
-    /// Name of the lab; labs of different names run side by side
-    #[arg(long, default_value = "lab")]
-    name: String,
-    /// Copy the programs' logs to this folder at the end
-    #[arg(long, value_name = "DIR")]
-    keep_logs: Option<PathBuf>,
-}
 
 fn main() -> ExitCode {
     match run(Line::parse()) {
@@ -73,6 +33,7 @@ fn run(line: Line) -> anyhow::Result<ExitCode> {
         enter::exec(&name, &target, &command)?;
         return Ok(ExitCode::FAILURE);
     }
+    let topology = line.up.topology()?;
     let find = || -> Result<Product, SandboxError> { Product::find() };
     match sandbox::enter(&line.up.name, find)? {
         Side::Outside(code) => Ok(code),
@@ -81,21 +42,18 @@ fn run(line: Line) -> anyhow::Result<ExitCode> {
                 .enable_all()
                 .build()
                 .context("starting the lab's runtime")?;
-            runtime.block_on(inside(sandbox, &line.up))
+            runtime.block_on(inside(sandbox, topology, &line.up))
         }
     }
 }
 
 /// In the sandbox: the lab from its begin to its end, then its logs and what went wrong.
-async fn inside(sandbox: Sandbox, up: &Up) -> anyhow::Result<ExitCode> {
+async fn inside(sandbox: Sandbox, topology: Topology, up: &Up) -> anyhow::Result<ExitCode> {
     let mut stop = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let logs = sandbox.logs();
-    let node_s = if up.nodes == 1 { "" } else { "s" };
-    show::print(&format!(
-        "caracal lab `{}`: {} node{node_s} in one rack, {} pods each, IPv4 and IPv6\n",
-        up.name, up.nodes, up.pods
-    ));
-    let outcome = live(sandbox, up, &mut stop).await;
+    show::print(&format!("caracal lab `{}`: {}\n\n", up.name, topology.in_short()));
+    show::print(&format!("{}\n", topology::draw(&topology)));
+    let outcome = live(sandbox, topology, up, &mut stop).await;
     if let Err(error) = &outcome {
         explain(error, up.keep_logs.is_some());
     }
@@ -107,9 +65,8 @@ async fn inside(sandbox: Sandbox, up: &Up) -> anyhow::Result<ExitCode> {
 }
 
 /// Up, checked, shown, kept until the signal, down.
-async fn live(sandbox: Sandbox, up: &Up, stop: &mut Signal) -> anyhow::Result<ExitCode> {
+async fn live(sandbox: Sandbox, topology: Topology, up: &Up, stop: &mut Signal) -> anyhow::Result<ExitCode> {
     let steps = Steps::default();
-    let topology = Topology::one_rack(up.nodes, up.pods);
     let built = async {
         let lab = Lab::up(sandbox, topology, &steps).await?;
         let failed = check(&lab, &steps).await?;
