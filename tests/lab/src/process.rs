@@ -16,8 +16,14 @@ use crate::netns::Netns;
 use crate::wait::NotYet;
 
 /// The product's programs that a lab runs.
-pub const PROGRAMS: &[&str] =
-    &["caracal-agent", "caracal-controller", "caracal-apiserver", "caracal-bgpd", "caracal-cni", "caracalctl"];
+pub const PROGRAMS: &[&str] = &[
+    "caracal-agent",
+    "caracal-controller",
+    "caracal-apiserver",
+    "caracal-bgpd",
+    "caracal-cni",
+    "caracalctl",
+];
 
 /// A program in a namespace, running or not.
 #[derive(Debug)]
