@@ -6,7 +6,6 @@
 //! The agent is crash-only. SIGTERM, SIGKILL and a panic all mean a restart: sockets close without a Cease and the
 //! kernel keeps its routes, so that nobody notices. A task that ends ends the process.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::DirBuilderExt;
@@ -287,14 +286,7 @@ async fn ended<E: Into<anyhow::Error>>(part: impl Future<Output = Result<(), E>>
 
 /// The configuration before the node's addresses are known: no listener, no peer.
 fn empty_config(node_name: &str, settings: &SpeakerSettings) -> Config {
-    let router_id = named_router_id(node_name);
-    Config {
-        local_as: settings.local_as,
-        router_id,
-        cluster_id: None,
-        listen: Vec::new(),
-        peers: BTreeMap::new(),
-    }
+    Config::new(settings.local_as, named_router_id(node_name))
 }
 
 fn make_folder(path: &Path, mode: u32) -> anyhow::Result<()> {

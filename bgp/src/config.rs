@@ -12,13 +12,17 @@ use crate::policy::Policy;
 
 pub mod diff;
 mod family;
+mod multipath;
 mod number;
+mod paths_sent;
 mod peer_key;
 mod session;
 mod validate;
 
 pub use family::{Families, Family};
+pub use multipath::Multipath;
 pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
+pub use paths_sent::PathsSent;
 pub use peer_key::PeerKey;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, SessionOptions};
 pub use validate::ConfigError;
@@ -36,9 +40,27 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The peers.
     pub peers: BTreeMap<PeerKey, PeerConfig>,
+    /// Which equal paths are used side by side.
+    pub multipath: Multipath,
+    /// An external peer without an import policy gives nothing and one without an export policy gets nothing
+    /// (RFC 8212).
+    pub require_policies: bool,
 }
 
 impl Config {
+    /// A speaker without peers that listens nowhere.
+    pub fn new(local_as: Asn, router_id: RouterId) -> Self {
+        Config {
+            local_as,
+            router_id,
+            cluster_id: None,
+            listen: Vec::new(),
+            peers: BTreeMap::new(),
+            multipath: Multipath::default(),
+            require_policies: false,
+        }
+    }
+
     /// The cluster id in force: the configured one, else the router id (RFC 4456 §7).
     pub fn cluster_id(&self) -> RouterId {
         self.cluster_id.unwrap_or(self.router_id)
@@ -80,6 +102,16 @@ pub struct PeerConfig {
     pub multihop: Option<u8>,
     /// What the session may use beyond the base protocol.
     pub session: SessionOptions,
+    /// Which paths of a prefix the peer is told in the families of [`SessionOptions::add_path_send`].
+    pub paths_sent: PathsSent,
+    /// How often our own AS may be in an AS_PATH from the peer, which is a loop otherwise. For sites that share an AS
+    /// and reach each other through another.
+    pub allow_own_as: u8,
+    /// Towards this external peer, its own AS in an AS_PATH is replaced by ours, so that it does not take the path for
+    /// a loop. For a router between sites that share an AS.
+    pub as_override: bool,
+    /// Towards this external peer, private AS numbers (RFC 6996) are taken out of AS_PATH.
+    pub remove_private_as: bool,
     /// Which routes of the peer are used.
     pub import: Arc<Policy>,
     /// Which routes the peer is told.
@@ -87,6 +119,37 @@ pub struct PeerConfig {
 }
 
 impl PeerConfig {
+    /// How long to wait between two dials by default.
+    pub const CONNECT_RETRY: Duration = Duration::from_secs(5);
+
+    /// A configured peer of both families with defaults for all else; it is named by its address.
+    pub fn new(remote: SocketAddr, local_as: Asn, remote_as: Asn) -> Self {
+        PeerConfig {
+            name: remote.ip().to_string(),
+            origin: PeerOrigin::Configured,
+            remote,
+            remote_as,
+            local_as,
+            local_address: None,
+            passive: false,
+            hold_time: HoldTime::DEFAULT,
+            keepalive: None,
+            connect_retry: Self::CONNECT_RETRY,
+            families: Families::dual(),
+            reflector_client: false,
+            next_hop: NextHopMode::Auto,
+            local_next_hops: LocalNextHops::default(),
+            multihop: None,
+            session: SessionOptions::default(),
+            paths_sent: PathsSent::default(),
+            allow_own_as: 0,
+            as_override: false,
+            remove_private_as: false,
+            import: Arc::new(Policy::absent()),
+            export: Arc::new(Policy::absent()),
+        }
+    }
+
     /// Whether this is iBGP.
     pub fn is_internal(&self) -> bool {
         self.local_as == self.remote_as

@@ -29,6 +29,7 @@ pub mod destination;
 pub mod egress;
 pub mod explain;
 pub mod family;
+mod import;
 mod multipath;
 pub mod next_hops;
 pub mod peers;
@@ -49,7 +50,7 @@ pub use next_hops::{NextHopId, Reach};
 pub use peers::{PathCounts, PeerFacts, PeerSlot, Source};
 pub use reason::{Standing, WhyNot, WhyNotSent, WhyRejected};
 
-use crate::config::Asn;
+use crate::config::{Asn, Multipath};
 use crate::policy::Policy;
 use crate::wire::attribute::AttributeSet;
 pub use crate::wire::nlri::Nlri;
@@ -76,10 +77,10 @@ pub enum Change<'a, A: Af> {
     Down(PeerSlot),
     /// A peer has sent its first table (RFC 4724 §2).
     EndOfRib(PeerSlot),
-    /// The import policy of a peer, or whether it is a client, is another one from now on.
-    Policy(PeerSlot, Arc<Policy>, bool),
-    /// A next hop can or can no longer be reached.
-    NextHop(NextHopId, Reach),
+    /// What must be known of a peer is something else from now on: its paths are judged again.
+    Facts(PeerSlot, PeerFacts),
+    /// A next hop can or can no longer be reached, through this interface.
+    NextHop(NextHopId, Reach, Option<Arc<str>>),
     /// This speaker's own identity is another one: every path is judged again.
     Identity(Identity),
 }
@@ -93,8 +94,8 @@ pub struct Identity {
     pub cluster_id: Ipv4Addr,
     /// Our own addresses: no next hop of ours.
     pub own: HashSet<IpAddr>,
-    /// How many equal paths may be used side by side; at least 1.
-    pub multipath: u16,
+    /// Which equal paths may be used side by side.
+    pub multipath: Multipath,
 }
 
 /// Whether there is work left.
@@ -129,6 +130,7 @@ impl<A: Af> Rib<A> {
             router_id: identity.router_id.to_bits(),
             client: false,
             local_as,
+            allow_own_as: 0,
             import: Arc::new(Policy::accept_all()),
         };
         Rib {

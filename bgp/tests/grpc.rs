@@ -3,16 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_bgp::grpc::Bgp;
-use caracal_bgp::policy::Policy;
 use caracal_bgp::speaker::{Handle, Origination, SpeakerEvent};
-use caracal_bgp::{
-    Asn, Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
-    SessionOptions,
-};
+use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, PeerOrigin, RouterId};
 use caracal_proto::v1::bgp_service_server::BgpService;
 use caracal_proto::v1::{
     Family, ListPeersRequest, ListRoutesRequest, RefreshPeerRequest, ResetPeerRequest, Route, RouteSource,
@@ -33,29 +28,15 @@ fn speaker(n: u8, other: u8) -> Handle {
     let peer = PeerConfig {
         name: format!("node-{other}"),
         origin: PeerOrigin::Mesh,
-        remote: SocketAddr::from((address(other), PORT)),
-        remote_as: Asn(64512),
-        local_as: Asn(64512),
         local_address: Some(IpAddr::V4(address(n))),
-        passive: false,
-        hold_time: HoldTime::DEFAULT,
-        keepalive: None,
         connect_retry: Duration::from_secs(1),
-        families: Families::dual(),
-        reflector_client: false,
-        next_hop: NextHopMode::Auto,
         local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, n)), v6: None },
-        multihop: None,
-        session: SessionOptions::default(),
-        import: Arc::new(Policy::accept_all()),
-        export: Arc::new(Policy::accept_all()),
+        ..PeerConfig::new(SocketAddr::from((address(other), PORT)), Asn(64512), Asn(64512))
     };
     Handle::start(Config {
-        local_as: Asn(64512),
-        router_id: RouterId::try_from(address(n)).unwrap(),
-        cluster_id: None,
         listen: vec![SocketAddr::from((address(n), PORT))],
         peers: [(PeerKey::from(IpAddr::V4(address(other))), peer)].into(),
+        ..Config::new(Asn(64512), RouterId::try_from(address(n)).unwrap())
     })
     .unwrap()
 }

@@ -10,15 +10,11 @@ use bytes::BytesMut;
 use caracal_bgp::net::session::spawn;
 use caracal_bgp::net::{Directory, Listeners, Report, ReportEvent, SessionHandle};
 use caracal_bgp::peer::{SessionState, Stop};
-use caracal_bgp::policy::Policy;
 use caracal_bgp::wire::attribute::{AsPath, AttributeSet, NextHop};
 use caracal_bgp::wire::nlri::Ipv4Prefix;
 use caracal_bgp::wire::notification::Cease;
 use caracal_bgp::wire::update;
-use caracal_bgp::{
-    Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
-    SessionOptions,
-};
+use caracal_bgp::{Asn, Families, HoldTime, PeerConfig, PeerKey, RouterId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -43,23 +39,10 @@ impl End {
     fn config(&self, other: &End) -> PeerConfig {
         PeerConfig {
             name: other.address.to_string(),
-            origin: PeerOrigin::Configured,
-            remote: SocketAddr::from((other.address, other.port)),
-            remote_as: Asn(64512),
-            local_as: Asn(64512),
             local_address: Some(IpAddr::from(self.address)),
-            passive: false,
             hold_time: HoldTime::try_from(9).unwrap(),
-            keepalive: None,
             connect_retry: Duration::from_millis(200),
-            families: Families::dual(),
-            reflector_client: false,
-            next_hop: NextHopMode::Auto,
-            local_next_hops: LocalNextHops::default(),
-            multihop: None,
-            session: SessionOptions::default(),
-            import: Arc::new(Policy::accept_all()),
-            export: Arc::new(Policy::accept_all()),
+            ..PeerConfig::new(SocketAddr::from((other.address, other.port)), Asn(64512), Asn(64512))
         }
     }
 

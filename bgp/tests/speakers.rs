@@ -142,11 +142,7 @@ async fn an_edit_touches_only_the_peer_it_is_about() {
     let mut events = town.speaker(1).events();
 
     // Another import policy for one peer, and one peer less.
-    let pools = Rule {
-        name: "Pools".into(),
-        prefixes: vec![PrefixMatch::within(network("10.244.0.0/16"))],
-        verdict: Verdict::Accept,
-    };
+    let pools = Rule::accept("Pools", vec![PrefixMatch::within(network("10.244.0.0/16"))]);
     let narrow = Arc::new(Policy::new(vec![pools], Verdict::Reject));
     let mut edited = town.config(1).clone();
     edited.peers.get_mut(&two).unwrap().import = Arc::clone(&narrow);

@@ -21,8 +21,6 @@ use super::speaker::{SpeakerSettings, hold_time, router_id};
 use crate::cluster::Snapshot;
 use crate::node::NodeFacts;
 
-/// Time between attempts to connect when the peer does not say.
-const CONNECT_RETRY: Duration = Duration::from_secs(5);
 /// TTL of sessions with external peers, which may be several hops away.
 const EXTERNAL_TTL: u8 = 255;
 
@@ -112,11 +110,10 @@ pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
     let listen =
         inputs.facts.addresses.iter().map(|a| SocketAddr::new(a.network.ip(), inputs.settings.listen_port));
     let config = Config {
-        local_as: inputs.settings.local_as,
-        router_id,
         cluster_id: inputs.facts.cluster_id.and_then(|id| RouterId::try_from(id).ok()),
         listen: listen.collect(),
         peers,
+        ..Config::new(inputs.settings.local_as, router_id)
     };
     (Some(config), problems)
 }
@@ -167,22 +164,14 @@ fn base(
     PeerConfig {
         name,
         origin,
-        remote,
-        remote_as,
-        local_as,
         local_address: source.map(|a| a.network.ip()),
-        passive: false,
         hold_time: inputs.settings.hold_time,
-        keepalive: None,
-        connect_retry: CONNECT_RETRY,
         families: families(inputs.facts),
-        reflector_client: false,
-        next_hop: NextHopMode::Auto,
         local_next_hops: next_hops(inputs.facts),
         multihop: (local_as != remote_as).then_some(EXTERNAL_TTL),
-        session: SessionOptions::default(),
         import: import.clone(),
         export: inputs.policies.export.clone(),
+        ..PeerConfig::new(remote, local_as, remote_as)
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use caracal_api::block_cidr::masked;
-use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
+use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Then, Verdict};
 use ipnetwork::IpNetwork;
 
 /// The policies of this node.
@@ -29,39 +29,42 @@ pub fn policies(
     own_blocks: &[IpNetwork],
     own_subnets: &[IpNetwork],
 ) -> Policies {
-    let own = rule("OwnBlock", own_blocks, Verdict::Reject);
-    let subnet = rule("OwnSubnet", own_subnets, Verdict::Reject);
-    let inside = rule("InsidePool", pools, Verdict::Accept);
+    let own = rule("OwnBlock", own_blocks, Then::Reject);
+    let subnet = rule("OwnSubnet", own_subnets, Then::Reject);
+    let inside = rule("InsidePool", pools, Then::Accept);
     let mesh = own.iter().chain(&subnet).chain(&inside).cloned().collect();
-    let configured = own.into_iter().chain(subnet).chain(default_routes()).collect();
+    let configured = own.into_iter().chain(subnet).chain([default_routes()]).collect();
     Policies {
         mesh_import: Arc::new(Policy::new(mesh, Verdict::Reject)),
         configured_import: Arc::new(Policy::new(configured, Verdict::Accept)),
         export: Arc::new(Policy::new(
-            rule("InsidePool", announced_pools, Verdict::Accept).into_iter().collect(),
+            rule("InsidePool", announced_pools, Then::Accept).into_iter().collect(),
             Verdict::Reject,
         )),
     }
 }
 
 /// A rule for everything inside some networks. None for no network: a rule without prefixes would match everything.
-fn rule(name: &str, networks: &[IpNetwork], verdict: Verdict) -> Option<Rule> {
+fn rule(name: &str, networks: &[IpNetwork], then: Then) -> Option<Rule> {
     let prefixes: Vec<_> = networks.iter().map(|n| PrefixMatch::within(masked(*n))).collect();
-    (!prefixes.is_empty()).then(|| Rule { name: name.to_owned(), prefixes, verdict })
+    (!prefixes.is_empty()).then(|| Rule::new(name, prefixes, then))
 }
 
-fn default_routes() -> Option<Rule> {
-    let prefixes = [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
+fn default_routes() -> Rule {
+    let prefixes: Vec<_> = [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
         .into_iter()
         .filter_map(|any| IpNetwork::new(any, 0).ok())
         .map(PrefixMatch::exact)
         .collect();
-    Some(Rule { name: "DefaultRoute".to_owned(), prefixes, verdict: Verdict::Reject })
+    Rule::reject("DefaultRoute", prefixes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caracal_bgp::policy::{PeerType, Subject};
+    use caracal_bgp::rib::Source;
+    use caracal_bgp::wire::attribute::AttributeSet;
     use caracal_bgp::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
 
     fn networks(texts: &[&str]) -> Vec<IpNetwork> {
@@ -70,9 +73,16 @@ mod tests {
 
     fn verdict(policy: &Policy, prefix: &str) -> Verdict {
         let network: IpNetwork = prefix.parse().unwrap();
+        let subject = Subject {
+            attributes: &AttributeSet::default(),
+            next_hop: None,
+            interface: None,
+            source: Source::Ebgp,
+            peer: PeerType::External,
+        };
         match Ipv4Prefix::from_network(&network) {
-            Some(v4) => policy.evaluate(v4),
-            None => policy.evaluate(Ipv6Prefix::from_network(&network).unwrap()),
+            Some(v4) => policy.decide(v4, &subject).verdict,
+            None => policy.decide(Ipv6Prefix::from_network(&network).unwrap(), &subject).verdict,
         }
     }
 

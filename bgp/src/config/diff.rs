@@ -29,6 +29,7 @@ pub fn diff(old: &Config, new: &Config) -> Vec<(PeerKey, Step)> {
     // A change of identity reaches every session: it is in the OPEN message.
     let identity = if old.router_id != new.router_id { Some("router id") } else { None };
     let cluster = old.cluster_id() != new.cluster_id();
+    let required = old.require_policies != new.require_policies;
     for (key, after) in &new.peers {
         let Some(before) = old.peers.get(key) else {
             steps.push((*key, Step::Open));
@@ -38,10 +39,10 @@ pub fn diff(old: &Config, new: &Config) -> Vec<(PeerKey, Step)> {
             steps.push((*key, Step::Reset(why)));
             continue;
         }
-        if differs(&before.import, &after.import) {
+        if required || differs(&before.import, &after.import) || before.allow_own_as != after.allow_own_as {
             steps.push((*key, Step::Refresh));
         }
-        if cluster || export_differs(before, after) {
+        if required || cluster || export_differs(before, after) {
             steps.push((*key, Step::Reexport));
         }
     }
@@ -54,6 +55,9 @@ fn export_differs(before: &PeerConfig, after: &PeerConfig) -> bool {
         || before.next_hop != after.next_hop
         || before.local_next_hops != after.local_next_hops
         || before.reflector_client != after.reflector_client
+        || before.paths_sent != after.paths_sent
+        || before.as_override != after.as_override
+        || before.remove_private_as != after.remove_private_as
 }
 
 /// Policies are compared by value, so that compiling the same text again changes nothing.
@@ -76,13 +80,9 @@ mod tests {
     }
 
     fn config(peers: impl IntoIterator<Item = (u8, PeerConfig)>) -> Config {
-        Config {
-            local_as: Asn(1),
-            router_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 1)).unwrap(),
-            cluster_id: None,
-            listen: Vec::new(),
-            peers: peers.into_iter().map(|(last, peer)| (key(last), peer)).collect::<BTreeMap<_, _>>(),
-        }
+        let router_id = RouterId::try_from(Ipv4Addr::new(10, 0, 0, 1)).unwrap();
+        let peers = peers.into_iter().map(|(last, peer)| (key(last), peer)).collect::<BTreeMap<_, _>>();
+        Config { peers, ..Config::new(Asn(1), router_id) }
     }
 
     fn changed(change: impl FnOnce(&mut PeerConfig)) -> Vec<(PeerKey, Step)> {

@@ -12,6 +12,11 @@ impl Asn {
     /// What a four-octet AS number is shown as where only two octets fit (RFC 6793 §9).
     pub const TRANS: Asn = Asn(23456);
 
+    /// Whether it is for private use (RFC 6996) or the last of its width, which is never used (RFC 7300).
+    pub fn is_private(self) -> bool {
+        matches!(self.0, 64_512..=65_535 | 4_200_000_000..=u32::MAX)
+    }
+
     /// The number in two octets, [`Asn::TRANS`] where it does not fit.
     pub fn two_octets(self) -> u16 {
         u16::try_from(self.0).unwrap_or(23456)

@@ -198,7 +198,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{Family, LocalNextHops, NextHopMode, PeerOrigin, SessionOptions};
+    use crate::config::Family;
     use crate::policy::Policy;
 
     fn id(text: &str) -> RouterId {
@@ -212,23 +212,9 @@ pub(crate) mod tests {
     pub(crate) fn config(local_as: u32, remote_as: u32) -> PeerConfig {
         PeerConfig {
             name: "test".to_owned(),
-            origin: PeerOrigin::Configured,
-            remote: ends().remote,
-            remote_as: Asn(remote_as),
-            local_as: Asn(local_as),
-            local_address: None,
-            passive: false,
-            hold_time: HoldTime::try_from(90).unwrap(),
-            keepalive: None,
-            connect_retry: Duration::from_secs(5),
-            families: Families::dual(),
-            reflector_client: false,
-            next_hop: NextHopMode::Auto,
-            local_next_hops: LocalNextHops::default(),
-            multihop: None,
-            session: SessionOptions::default(),
             import: Arc::new(Policy::accept_all()),
             export: Arc::new(Policy::accept_all()),
+            ..PeerConfig::new(ends().remote, Asn(local_as), Asn(remote_as))
         }
     }
 

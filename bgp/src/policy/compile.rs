@@ -8,36 +8,42 @@ use super::prefix_set::PrefixMatch;
 use super::rule::Rule;
 
 /// Which rules name a network.
-type Named = SmallVec<[(usize, PrefixMatch); 1]>;
+type Named = SmallVec<[(u32, PrefixMatch); 1]>;
+/// Places of rules, in their order.
+pub(super) type Places = SmallVec<[u32; 8]>;
 
 /// What a policy is evaluated by.
 #[derive(Clone)]
 pub(super) struct Compiled {
     trie: JointPrefixMap<IpNetwork, Named>,
-    /// The first rule that matches every route.
-    catch_all: Option<usize>,
+    /// The rules that are about every prefix, in their order.
+    everywhere: Vec<u32>,
 }
 
 impl Compiled {
     pub(super) fn new(rules: &[Rule]) -> Self {
         let mut trie: JointPrefixMap<IpNetwork, Named> = JointPrefixMap::new();
-        for (place, rule) in rules.iter().enumerate() {
+        let mut everywhere = Vec::new();
+        for (place, rule) in (0u32..).zip(rules) {
+            if rule.prefixes.is_empty() {
+                everywhere.push(place);
+            }
             for prefix in &rule.prefixes {
                 trie.entry(masked(prefix.network())).or_default().push((place, *prefix));
             }
         }
-        Compiled { trie, catch_all: rules.iter().position(|rule| rule.prefixes.is_empty()) }
+        Compiled { trie, everywhere }
     }
 
-    /// The place of the first rule that matches.
-    pub(super) fn first_match(&self, network: &IpNetwork) -> Option<usize> {
+    /// The places of the rules whose prefixes match, in their order, each once.
+    pub(super) fn candidates(&self, network: &IpNetwork) -> Places {
         let length = network.prefix();
         let named = self.trie.cover_values(network).flatten();
-        let named = named.filter(|(_, prefix)| prefix.takes(length)).map(|(place, _)| *place).min();
-        match (named, self.catch_all) {
-            (Some(named), Some(all)) => Some(named.min(all)),
-            (named, all) => named.or(all),
-        }
+        let named = named.filter(|(_, prefix)| prefix.takes(length)).map(|(place, _)| *place);
+        let mut places: Places = named.chain(self.everywhere.iter().copied()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 }
 

@@ -64,6 +64,16 @@ impl PrefixMatch {
         self.network
     }
 
+    /// The shortest and the longest length that match.
+    pub fn lengths(&self) -> (u8, u8) {
+        (self.ge, self.le)
+    }
+
+    /// Whether a network lies inside and has one of the lengths.
+    pub fn matches(&self, network: &IpNetwork) -> bool {
+        self.takes(network.prefix()) && self.network.contains(network.network())
+    }
+
     pub(super) fn takes(&self, length: u8) -> bool {
         (self.ge..=self.le).contains(&length)
     }

@@ -13,11 +13,12 @@ use ahash::RandomState;
 use super::attributes::AttrId;
 use super::consumers::{Consumer, MoreOrLess, State, View};
 use super::destination::{DestId, Path};
-use super::egress::EgressProfile;
+use super::egress::{Departure, EgressProfile};
 use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
 use super::reason::WhyNotSent;
 use super::{Af, Rib};
+use crate::policy::Edits;
 use crate::wire::attribute::AttributeSet;
 
 /// What was told of one destination.
@@ -141,7 +142,8 @@ impl<P> Default for GroupBatch<P> {
 }
 
 /// What the transformation made of one path, remembered for the length of a pull: neighbouring destinations share it.
-type Memo = HashMap<(AttrId, NextHopId, PeerSlot), Result<(AttrId, NextHopId), WhyNotSent>, RandomState>;
+type Memo =
+    HashMap<(AttrId, NextHopId, PeerSlot, Edits), Result<(AttrId, NextHopId), WhyNotSent>, RandomState>;
 
 impl<A: Af> Rib<A> {
     /// A new update group, which will be told everything there is.
@@ -260,23 +262,32 @@ impl<A: Af> Rib<A> {
     /// The cell a group ought to have for a best path; `None` when the group is not to be told.
     fn wanted(&mut self, group: Consumer, prefix: A::Prefix, best: &Path, memo: &mut Memo) -> Option<Cell> {
         let State { view: View::Group(out), .. } = self.consumers.get(group.index())? else { return None };
-        let key = (best.used, best.next_hop, best.peer);
+        let departure = self.departure(best)?;
+        let edits = out.profile.admit(prefix, &departure).ok()?;
+        let key = (best.used, best.used_hop, best.peer, edits);
         let made = match memo.get(&key) {
             Some(made) => *made,
             None => {
-                let source = &self.peers.get(best.peer)?.facts;
-                let set = self.attributes.get(best.used)?;
                 let made = out
                     .profile
-                    .transform(source, set, self.next_hops.address(best.next_hop))
+                    .transform(&departure, A::FAMILY, &key.3)
                     .map(|(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop))));
                 memo.insert(key, made);
                 made
             }
         };
         let (attributes, next_hop) = made.ok()?;
-        out.profile.exports(prefix).ok()?;
         Some(Cell { attributes, next_hop, source: best.peer })
+    }
+
+    /// A path as the egress sees it.
+    fn departure(&self, path: &Path) -> Option<Departure<'_>> {
+        Some(Departure {
+            source: &self.peers.get(path.peer)?.facts,
+            set: self.attributes.get(path.used)?,
+            next_hop: self.next_hops.address(path.used_hop),
+            interface: self.next_hops.interface(path.used_hop),
+        })
     }
 
     fn add(&self, batch: &mut GroupBatch<A::Prefix>, audience: Audience, cell: Cell, prefix: A::Prefix) {

@@ -1,17 +1,13 @@
 //! One change into the tables: judge, store, decide, mark dirty. The cost is that of the prefixes named.
 
-use std::net::IpAddr;
 use std::time::Instant;
 
-use super::attributes::AttrId;
 use super::destination::{DestId, Path};
+use super::import::{Arrival, Imported, Memo};
 use super::multipath::Context;
-use super::peers::{PeerFacts, PeerSlot, Source};
-use super::reason::{Standing, WhyRejected};
+use super::peers::PeerSlot;
 use super::work::Job;
 use super::{Af, Attrs, Change, Nlri, Rib};
-use crate::policy::Verdict;
-use crate::wire::attribute::AttributeSet;
 
 impl<A: Af> Rib<A> {
     /// Takes one change. Changes of a session that is over, or was never up, are without effect.
@@ -22,15 +18,14 @@ impl<A: Af> Rib<A> {
             Change::Up(slot, facts) => self.peers.open(slot, facts),
             Change::Down(slot) => self.down(slot),
             Change::EndOfRib(slot) => self.end_of_rib(slot),
-            Change::Policy(slot, import, client) => {
+            Change::Facts(slot, facts) => {
                 if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live) {
-                    peer.facts.import = import;
-                    peer.facts.client = client;
+                    peer.facts = facts;
                     self.judge_again(slot);
                 }
             }
-            Change::NextHop(hop, reach) => {
-                if self.next_hops.set_reach(hop, reach) {
+            Change::NextHop(hop, reach, interface) => {
+                if self.next_hops.set_reach(hop, reach, interface) {
                     self.next_hops.retain(hop);
                     self.jobs.push_back(Job::Reach { hop, cursor: 0 });
                 }
@@ -61,66 +56,31 @@ impl<A: Af> Rib<A> {
 
     fn announce(&mut self, now: Instant, slot: PeerSlot, attrs: Attrs<'_>, nlri: &[Nlri<A::Prefix>]) {
         let Some(peer) = self.peers.get(slot).filter(|peer| peer.live) else { return };
-        let of_set = self.judge_set(&peer.facts, attrs.set, attrs.next_hop);
+        let loops = self.loops(&peer.facts, attrs.set);
         let stamp = now.saturating_duration_since(self.started).as_secs() as u32;
         let received = self.attributes.intern(attrs.set);
-        let used = self.import(slot, received, attrs.set);
         let next_hop = self.next_hops.intern(attrs.next_hop);
+        let arrival = Arrival { peer: slot, received, next_hop };
+        let mut memo = Memo::default();
         for one in nlri {
-            let standing = self.judge_prefix(slot, of_set, one.prefix);
-            let path =
-                Path { received, used, next_hop, path_id: one.path_id, stamp, at: 0, peer: slot, standing };
+            let Imported { standing, used, used_hop } = self.import(one.prefix, arrival, loops, &mut memo);
+            let path = Path {
+                received,
+                used,
+                next_hop,
+                used_hop,
+                path_id: one.path_id,
+                stamp,
+                at: 0,
+                peer: slot,
+                standing,
+                sent_id: 0,
+            };
             self.place(one.prefix, path);
         }
+        self.forget(memo);
         self.attributes.release(received);
-        self.attributes.release(used);
         self.next_hops.release(next_hop);
-    }
-
-    /// The attributes as import leaves them, counted once: LOCAL_PREF from an external peer means nothing
-    /// (RFC 4271 §5.1.5).
-    fn import(&mut self, slot: PeerSlot, received: AttrId, set: &AttributeSet) -> AttrId {
-        let external = self.peers.get(slot).is_some_and(|peer| peer.facts.source == Source::Ebgp);
-        if external && set.local_pref.is_some() {
-            let used = AttributeSet { local_pref: None, ..set.clone() };
-            return self.attributes.intern(&used);
-        }
-        self.attributes.retain(received);
-        received
-    }
-
-    /// What the attributes alone decide, the same for every prefix of an UPDATE.
-    pub(super) fn judge_set(
-        &self,
-        peer: &PeerFacts,
-        set: &AttributeSet,
-        next_hop: Option<IpAddr>,
-    ) -> Standing {
-        if peer.source == Source::Local {
-            return Standing::Eligible;
-        }
-        if set.as_path.contains(peer.local_as) {
-            return Standing::Rejected(WhyRejected::AsLoop);
-        }
-        if set.originator_id == Some(self.identity.router_id) {
-            return Standing::Rejected(WhyRejected::OriginatorLoop);
-        }
-        if set.cluster_list.contains(&self.identity.cluster_id) {
-            return Standing::Rejected(WhyRejected::ClusterLoop);
-        }
-        if next_hop.is_some_and(|address| self.identity.own.contains(&address)) {
-            return Standing::Rejected(WhyRejected::OwnNextHop);
-        }
-        Standing::Eligible
-    }
-
-    /// What the import policy adds for one prefix.
-    pub(super) fn judge_prefix(&self, slot: PeerSlot, of_set: Standing, prefix: A::Prefix) -> Standing {
-        let Some(peer) = self.peers.get(slot).filter(|_| of_set.is_eligible()) else { return of_set };
-        match peer.facts.import.evaluate(prefix) {
-            Verdict::Accept => Standing::Eligible,
-            Verdict::Reject => Standing::Rejected(WhyRejected::ImportPolicy),
-        }
     }
 
     /// Puts a path into its destination, in place of an older one of the same peer and identifier.
@@ -133,10 +93,12 @@ impl<A: Af> Rib<A> {
         self.attributes.retain(path.received);
         self.attributes.retain(path.used);
         self.next_hops.retain(path.next_hop);
+        self.next_hops.retain(path.used_hop);
         let old = match destination.position(path.peer, path.path_id) {
             Some(place) => {
                 let old = destination.paths[place];
                 path.at = old.at;
+                path.sent_id = old.sent_id;
                 destination.paths[place] = path;
                 Some(old)
             }
@@ -145,6 +107,7 @@ impl<A: Af> Rib<A> {
                     path.at = peer.paths.len() as u32;
                     peer.paths.push(id);
                 }
+                path.sent_id = destination.free_sent_id();
                 destination.paths.push(path);
                 None
             }
@@ -198,6 +161,7 @@ impl<A: Af> Rib<A> {
         self.attributes.release(path.received);
         self.attributes.release(path.used);
         self.next_hops.release(path.next_hop);
+        self.next_hops.release(path.used_hop);
     }
 
     pub(super) fn context(&self) -> Context<'_> {
@@ -205,7 +169,7 @@ impl<A: Af> Rib<A> {
             attributes: &self.attributes,
             next_hops: &self.next_hops,
             peers: &self.peers,
-            multipath: self.identity.multipath.max(1),
+            multipath: self.identity.multipath,
         }
     }
 
@@ -215,7 +179,7 @@ impl<A: Af> Rib<A> {
             attributes: &self.attributes,
             next_hops: &self.next_hops,
             peers: &self.peers,
-            multipath: self.identity.multipath.max(1),
+            multipath: self.identity.multipath,
         };
         let Some(destination) = self.table.get_mut(id) else { return };
         context.choose(destination);

@@ -136,7 +136,7 @@ impl<A: Af> Rib<A> {
             .selected()
             .iter()
             .map(|path| BestPath {
-                next_hop: self.next_hops.address(path.next_hop),
+                next_hop: self.next_hops.address(path.used_hop),
                 peer: path.peer,
                 source: self.peers.get(path.peer).map_or(Source::Local, |peer| peer.facts.source),
             })

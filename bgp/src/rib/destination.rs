@@ -32,6 +32,8 @@ pub struct Path {
     pub used: AttrId,
     /// The next hop as the peer sent it.
     pub next_hop: NextHopId,
+    /// The next hop as import left it.
+    pub used_hop: NextHopId,
     /// The peer's path identifier (RFC 7911); 0 where none is negotiated.
     pub path_id: u32,
     /// When the path came or last changed, in seconds since the table was made.
@@ -42,6 +44,9 @@ pub struct Path {
     pub peer: PeerSlot,
     /// Whether it takes part in the decision.
     pub standing: Standing,
+    /// The path identifier under which it is passed on (RFC 7911), its own among the paths of the destination; 0: there
+    /// was none left.
+    pub(super) sent_id: u8,
 }
 
 /// What consumers see of a selected path; a change of it is what makes a destination dirty.
@@ -55,7 +60,7 @@ pub(super) struct Shown {
 
 impl From<&Path> for Shown {
     fn from(path: &Path) -> Self {
-        Shown { used: path.used, next_hop: path.next_hop, peer: path.peer, path_id: path.path_id }
+        Shown { used: path.used, next_hop: path.used_hop, peer: path.peer, path_id: path.path_id }
     }
 }
 
@@ -94,6 +99,15 @@ impl<P> Destination<P> {
 
     pub(super) fn position(&self, peer: PeerSlot, path_id: u32) -> Option<usize> {
         self.paths.iter().position(|path| path.peer == peer && path.path_id == path_id)
+    }
+
+    /// The lowest identifier that no path here is passed on under; 0: none is left.
+    pub(super) fn free_sent_id(&self) -> u8 {
+        let mut taken = [0u64; 4];
+        for path in &self.paths {
+            taken[usize::from(path.sent_id >> 6)] |= 1 << (path.sent_id & 63);
+        }
+        (1..=u8::MAX).find(|id| taken[usize::from(id >> 6)] >> (id & 63) & 1 == 0).unwrap_or(0)
     }
 
     pub(super) fn is_unused(&self) -> bool {

@@ -5,7 +5,7 @@
 //! profile alone, so no setting can be forgotten in the key.
 //!
 //! Followed: RFC 4271 §5.1.2 (AS_PATH), §5.1.3 (NEXT_HOP), §5.1.4 (MED), §5.1.5 (LOCAL_PREF), §9.2; RFC 4456 §6–8
-//! (reflection); RFC 1997 (well-known communities).
+//! (reflection); RFC 1997 (well-known communities); RFC 8212 (no policy, no routes).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 use super::decision::DEFAULT_LOCAL_PREF;
 use super::peers::{PeerFacts, Source};
 use super::reason::WhyNotSent;
-use crate::config::{Asn, NextHopMode};
-use crate::policy::{Policy, Verdict};
+use crate::config::{Asn, Family, NextHopMode, PathsSent};
+use crate::policy::{Decision, Edits, NextHopChange, PeerType, Policy, Subject, Verdict};
 use crate::wire::Context;
-use crate::wire::attribute::AttributeSet;
+use crate::wire::attribute::{AttributeSet, Community};
 use crate::wire::nlri::Prefix;
 
 /// Everything that decides what a peer is sent: the key of an update group within one family.
@@ -34,65 +34,113 @@ pub struct EgressProfile {
     pub next_hop: NextHopMode,
     /// Our own address for this family towards it.
     pub own_next_hop: Option<IpAddr>,
+    /// Which paths of a prefix it is told; `None`: the best alone.
+    pub paths: Option<PathsSent>,
+    /// Its own AS in an AS_PATH becomes ours.
+    pub as_override: bool,
+    /// Private AS numbers are taken out of AS_PATH.
+    pub remove_private_as: bool,
     /// What may be announced.
     pub export: Arc<Policy>,
 }
 
-const NO_EXPORT: u32 = 0xffff_ff01;
-const NO_ADVERTISE: u32 = 0xffff_ff02;
-const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
+/// A path on its way out.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure<'a> {
+    /// Who sent it, or this speaker itself.
+    pub source: &'a PeerFacts,
+    /// Its attributes, as import left them.
+    pub set: &'a AttributeSet,
+    /// Its next hop; `None`: originated here.
+    pub next_hop: Option<IpAddr>,
+    /// The interface through which the next hop is reached, if somebody told.
+    pub interface: Option<&'a str>,
+}
 
 impl EgressProfile {
-    fn is_internal(&self) -> bool {
-        self.context.external_peer.is_none()
+    fn external_peer(&self) -> Option<Asn> {
+        self.context.external_peer
     }
 
-    /// The attributes and the next hop under which a path is announced, or why it is not. What depends on the prefix,
-    /// the export policy, is asked by [`EgressProfile::exports`].
-    pub fn transform(
-        &self,
-        source: &PeerFacts,
-        set: &AttributeSet,
-        next_hop: Option<IpAddr>,
-    ) -> Result<(AttributeSet, IpAddr), WhyNotSent> {
-        self.obey_communities(set)?;
-        let reflected = self.is_internal() && source.source == Source::Ibgp;
-        if reflected && !(self.client || source.client) {
+    fn is_internal(&self) -> bool {
+        self.external_peer().is_none()
+    }
+
+    /// What the export policy does to a path to one prefix, or why it is not announced. Paths with equal edits and
+    /// equal departures are announced alike.
+    pub fn admit<P: Prefix>(&self, prefix: P, departure: &Departure<'_>) -> Result<Edits, WhyNotSent> {
+        self.obey_communities(departure.set)?;
+        if self.is_reflected(departure) && !(self.client || departure.source.client) {
             return Err(WhyNotSent::InternalToInternal);
         }
-        let address = self.choose_next_hop(next_hop).ok_or(WhyNotSent::NoLocalNextHop)?;
-        let mut out = set.clone();
+        let subject = Subject {
+            attributes: departure.set,
+            next_hop: departure.next_hop,
+            interface: departure.interface,
+            source: departure.source.source,
+            peer: if self.is_internal() { PeerType::Internal } else { PeerType::External },
+        };
+        match self.export.decide(prefix, &subject) {
+            Decision { verdict: Verdict::Accept, edits, .. } => Ok(edits),
+            Decision { verdict: Verdict::Reject, .. } if self.export.is_given() => {
+                Err(WhyNotSent::ExportPolicy)
+            }
+            Decision { verdict: Verdict::Reject, .. } => Err(WhyNotSent::NoPolicy),
+        }
+    }
+
+    /// The attributes and the next hop under which a path that was admitted is announced, or why it is not.
+    ///
+    /// First what RFCs take away, then what the policy adds, then what RFCs demand, so that a policy may set a MED
+    /// towards an external peer and may not leave our AS out of the path.
+    pub fn transform(
+        &self,
+        departure: &Departure<'_>,
+        family: Family,
+        edits: &Edits,
+    ) -> Result<(AttributeSet, IpAddr), WhyNotSent> {
+        let mut out = departure.set.clone();
+        if let Some(peer) = self.external_peer() {
+            out.local_pref = None;
+            out.originator_id = None;
+            out.cluster_list.clear();
+            if departure.source.source != Source::Local {
+                out.med = None;
+            }
+            if self.remove_private_as {
+                out.as_path.remove_private();
+            }
+            if self.as_override {
+                out.as_path.replace(peer, self.local_as);
+            }
+        }
+        let change = self.export.edit(edits, &mut out);
+        let address =
+            self.choose_next_hop(change, departure.next_hop, family).ok_or(WhyNotSent::NoLocalNextHop)?;
         if self.is_internal() {
             out.local_pref.get_or_insert(DEFAULT_LOCAL_PREF);
-            if reflected {
-                out.originator_id.get_or_insert(Ipv4Addr::from_bits(source.router_id));
+            if self.is_reflected(departure) {
+                out.originator_id.get_or_insert(Ipv4Addr::from_bits(departure.source.router_id));
                 out.cluster_list.insert(0, self.cluster_id);
             }
         } else {
             out.as_path.prepend(self.local_as);
             out.local_pref = None;
-            out.originator_id = None;
-            out.cluster_list.clear();
-            if source.source != Source::Local {
-                out.med = None;
-            }
         }
         Ok((out, address))
     }
 
-    /// Whether the export policy lets a path pass.
-    pub fn exports<P: Prefix>(&self, prefix: P) -> Result<(), WhyNotSent> {
-        match self.export.evaluate(prefix) {
-            Verdict::Accept => Ok(()),
-            Verdict::Reject => Err(WhyNotSent::ExportPolicy),
-        }
+    fn is_reflected(&self, departure: &Departure<'_>) -> bool {
+        self.is_internal() && departure.source.source == Source::Ibgp
     }
 
     fn obey_communities(&self, set: &AttributeSet) -> Result<(), WhyNotSent> {
         for community in &set.communities {
-            match community.0 {
-                NO_ADVERTISE => return Err(WhyNotSent::NoAdvertise),
-                NO_EXPORT | NO_EXPORT_SUBCONFED if !self.is_internal() => return Err(WhyNotSent::NoExport),
+            match *community {
+                Community::NO_ADVERTISE => return Err(WhyNotSent::NoAdvertise),
+                Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED if !self.is_internal() => {
+                    return Err(WhyNotSent::NoExport);
+                }
                 _ => {}
             }
         }
@@ -101,11 +149,22 @@ impl EgressProfile {
 
     /// RFC 4271 §5.1.3. `Auto`: unchanged towards an internal peer, our own towards an external one; what is originated
     /// here has no other next hop than our own in any mode. `SelfAlways` is meant as said and covers reflected routes.
-    fn choose_next_hop(&self, learned: Option<IpAddr>) -> Option<IpAddr> {
-        let keep = match self.next_hop {
-            NextHopMode::Auto => self.is_internal(),
-            NextHopMode::SelfAlways => false,
-            NextHopMode::Keep => true,
+    /// The policy has the last word.
+    fn choose_next_hop(
+        &self,
+        change: Option<NextHopChange>,
+        learned: Option<IpAddr>,
+        family: Family,
+    ) -> Option<IpAddr> {
+        let keep = match (change, self.next_hop) {
+            (Some(NextHopChange::Address(address)), _) if Family::of_address(&address) == family => {
+                return Some(address);
+            }
+            (Some(NextHopChange::OwnSide), _) => false,
+            (Some(NextHopChange::Unchanged), _) => true,
+            (Some(NextHopChange::Address(_)) | None, NextHopMode::Auto) => self.is_internal(),
+            (Some(NextHopChange::Address(_)) | None, NextHopMode::SelfAlways) => false,
+            (Some(NextHopChange::Address(_)) | None, NextHopMode::Keep) => true,
         };
         learned.filter(|_| keep).or(self.own_next_hop)
     }

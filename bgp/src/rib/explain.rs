@@ -8,12 +8,13 @@ use smallvec::SmallVec;
 
 use super::decision::{Rank, eliminate};
 use super::destination::{Destination, Path};
+use super::import::peer_type;
 use super::multipath::Context;
 use super::next_hops::Reach;
 use super::peers::{PeerSlot, Source};
 use super::reason::{Standing, WhyNot, WhyRejected};
 use super::{Af, Rib};
-use crate::policy::Rule;
+use crate::policy::{Rule, Subject};
 use crate::wire::attribute::AttributeSet;
 
 /// Where a path stands among the others.
@@ -52,6 +53,8 @@ pub struct ExplainedPath {
     pub next_hop: Option<IpAddr>,
     /// With which attributes, as the peer sent them.
     pub attributes: Arc<AttributeSet>,
+    /// With which attributes, as the import policy left them.
+    pub used: Arc<AttributeSet>,
     /// The peer's path identifier.
     pub path_id: u32,
     /// How long it has been as it is.
@@ -118,7 +121,7 @@ impl<A: Af> Rib<A> {
             (Some(Some(why)), _) if used => PathStanding::Multipath(why),
             (Some(Some(why)), _) => PathStanding::NotBest(why),
             (None, Standing::Rejected(why)) => PathStanding::Rejected(why),
-            (None, Standing::Eligible) => match context.next_hops.reach(path.next_hop) {
+            (None, Standing::Eligible) => match context.next_hops.reach(path.used_hop) {
                 Reach::Unreachable => PathStanding::Rejected(WhyRejected::NextHopUnreachable),
                 Reach::At(_) => PathStanding::Rejected(WhyRejected::SessionEnded),
             },
@@ -133,14 +136,25 @@ impl<A: Af> Rib<A> {
         standing: PathStanding,
     ) -> Option<ExplainedPath> {
         let facts = &self.peers.get(path.peer)?.facts;
+        let received = self.attributes.get(path.received)?;
         let refused = standing == PathStanding::Rejected(WhyRejected::ImportPolicy);
-        let rule: Option<&Rule> = facts.import.deciding(prefix).filter(|_| refused);
+        let rule: Option<&Rule> = refused.then_some(()).and_then(|()| {
+            let subject = Subject {
+                attributes: received,
+                next_hop: self.next_hops.address(path.next_hop),
+                interface: self.next_hops.interface(path.next_hop),
+                source: facts.source,
+                peer: peer_type(facts.source),
+            };
+            facts.import.rules().get(facts.import.decide(prefix, &subject).rule?)
+        });
         let since = self.started + Duration::from_secs(u64::from(path.stamp));
         Some(ExplainedPath {
             peer: path.peer,
             source: facts.source,
-            next_hop: self.next_hops.address(path.next_hop),
-            attributes: Arc::clone(self.attributes.get(path.received)?),
+            next_hop: self.next_hops.address(path.used_hop),
+            attributes: Arc::clone(received),
+            used: Arc::clone(self.attributes.get(path.used)?),
             path_id: path.path_id,
             age: now.saturating_duration_since(since),
             standing,

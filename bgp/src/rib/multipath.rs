@@ -1,8 +1,8 @@
 //! Puts the paths of a destination in order: the best, its equals, the rest.
 //!
 //! Equals are those that were still in when the distance of the next hop had been compared; only tie-breaks, which say
-//! nothing of the quality of a path, struck them out. AS paths need not be the same, only equally long. Each next hop
-//! is used once.
+//! nothing of the quality of a path, struck them out. AS paths need only be equally long, or must be the same, as
+//! [`Multipath::relax`] says. Each next hop is used once.
 
 use smallvec::SmallVec;
 
@@ -12,6 +12,7 @@ use super::destination::{Destination, Path};
 use super::next_hops::{NextHops, Reach};
 use super::peers::{Peers, Source};
 use super::reason::WhyNot;
+use crate::config::Multipath;
 
 /// What a decision looks at besides the paths.
 #[derive(Clone, Copy)]
@@ -19,13 +20,13 @@ pub(super) struct Context<'a> {
     pub(super) attributes: &'a Attributes,
     pub(super) next_hops: &'a NextHops,
     pub(super) peers: &'a Peers,
-    pub(super) multipath: u16,
+    pub(super) multipath: Multipath,
 }
 
 impl<'a> Context<'a> {
     /// The rank of a path, or `None` when it takes no part in the decision.
     pub(super) fn rank(&self, path: &Path) -> Option<Rank<'a>> {
-        let Reach::At(metric) = self.next_hops.reach(path.next_hop) else { return None };
+        let Reach::At(metric) = self.next_hops.reach(path.used_hop) else { return None };
         let peer = self.peers.get(path.peer).filter(|peer| peer.live && path.standing.is_eligible())?;
         let facts: &Facts = self.attributes.facts(path.used)?;
         Some(Rank {
@@ -69,6 +70,12 @@ impl<'a> Context<'a> {
         destination.selected = chosen.len() as u16;
     }
 
+    /// Whether two paths went through the same ASes.
+    fn same_path(&self, a: &Path, b: &Path) -> bool {
+        let as_path = |path: &Path| self.attributes.get(path.used).map(|set| &set.as_path);
+        a.used == b.used || as_path(a) == as_path(b)
+    }
+
     /// The candidates in use, the best first.
     fn order(&self, paths: &[Path], ranks: &[Rank<'a>]) -> SmallVec<[usize; 4]> {
         let verdicts: Verdicts = eliminate(ranks);
@@ -78,9 +85,12 @@ impl<'a> Context<'a> {
             verdicts[a].is_some().cmp(&verdicts[b].is_some()).then_with(|| ranks[a].compare(&ranks[b]).0)
         });
         let mut used: SmallVec<[_; 4]> = SmallVec::new();
+        let best = order.first().copied();
         order.retain(|i| {
-            let hop = paths[*i].next_hop;
-            let fresh = !used.contains(&hop) && used.len() < usize::from(self.multipath);
+            let hop = paths[*i].used_hop;
+            let alike =
+                self.multipath.relax || best.is_some_and(|best| self.same_path(&paths[best], &paths[*i]));
+            let fresh = alike && !used.contains(&hop) && used.len() < usize::from(self.multipath.max.get());
             if fresh {
                 used.push(hop);
             }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ahash::RandomState;
 use slab::Slab;
@@ -35,6 +36,8 @@ const UNTOLD: Reach = Reach::At(0);
 struct Entry {
     address: IpAddr,
     reach: Reach,
+    /// The interface through which it is reached, if somebody told.
+    interface: Option<Arc<str>>,
     count: u32,
 }
 
@@ -53,7 +56,9 @@ impl NextHops {
             self.retain(id);
             return id;
         }
-        let id = NextHopId(self.entries.insert(Entry { address, reach: UNTOLD, count: 1 }) as u32);
+        let id = NextHopId(
+            self.entries.insert(Entry { address, reach: UNTOLD, interface: None, count: 1 }) as u32
+        );
         self.index.insert(address, id);
         id
     }
@@ -90,11 +95,17 @@ impl NextHops {
         self.entries.get(id.0 as usize).map_or(UNTOLD, |entry| entry.reach)
     }
 
+    /// The interface through which it is reached, if somebody told.
+    pub fn interface(&self, id: NextHopId) -> Option<&str> {
+        self.entries.get(id.0 as usize)?.interface.as_deref()
+    }
+
     /// Takes a new judgement; true when it differs from the old one.
-    pub fn set_reach(&mut self, id: NextHopId, reach: Reach) -> bool {
+    pub fn set_reach(&mut self, id: NextHopId, reach: Reach, interface: Option<Arc<str>>) -> bool {
         match self.entries.get_mut(id.0 as usize) {
-            Some(entry) if entry.reach != reach => {
+            Some(entry) if entry.reach != reach || entry.interface != interface => {
                 entry.reach = reach;
+                entry.interface = interface;
                 true
             }
             Some(_) | None => false,
@@ -133,8 +144,8 @@ mod tests {
     fn reach_is_told_once() {
         let mut hops = NextHops::default();
         let id = hops.intern("2001:db8::1".parse().ok());
-        assert!(hops.set_reach(id, Reach::Unreachable));
-        assert!(!hops.set_reach(id, Reach::Unreachable));
+        assert!(hops.set_reach(id, Reach::Unreachable, None));
+        assert!(!hops.set_reach(id, Reach::Unreachable, None));
         assert_eq!(hops.reach(NextHopId::LOCAL), Reach::At(0));
     }
 }

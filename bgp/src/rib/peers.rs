@@ -55,6 +55,8 @@ pub struct PeerFacts {
     pub client: bool,
     /// Our own AS towards it, which may not be in an AS_PATH from it.
     pub local_as: Asn,
+    /// How often that may be there all the same.
+    pub allow_own_as: u8,
     /// What is taken from it.
     pub import: Arc<Policy>,
 }

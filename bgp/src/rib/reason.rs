@@ -35,6 +35,8 @@ pub enum WhyRejected {
     OwnNextHop,
     /// The import policy of the peer refuses it.
     ImportPolicy,
+    /// The peer is external and has no import policy, which it must have (RFC 8212).
+    NoPolicy,
     /// The next hop cannot be reached (RFC 4271 §9.1.2).
     NextHopUnreachable,
     /// The session it came by is over, and its sweep has not come to this path yet.
@@ -50,6 +52,7 @@ impl WhyRejected {
             WhyRejected::ClusterLoop => "ClusterLoop",
             WhyRejected::OwnNextHop => "OwnNextHop",
             WhyRejected::ImportPolicy => "ImportPolicy",
+            WhyRejected::NoPolicy => "NoPolicy",
             WhyRejected::NextHopUnreachable => "NextHopUnreachable",
             WhyRejected::SessionEnded => "SessionEnded",
         }
@@ -66,6 +69,9 @@ impl fmt::Display for WhyRejected {
             }
             WhyRejected::OwnNextHop => "its next hop is an address of this speaker",
             WhyRejected::ImportPolicy => "the import policy of the peer refuses it",
+            WhyRejected::NoPolicy => {
+                "the peer is external and has no import policy, which it must have (RFC 8212)"
+            }
             WhyRejected::NextHopUnreachable => "its next hop cannot be reached",
             WhyRejected::SessionEnded => "the session it came by is over",
         })
@@ -147,6 +153,8 @@ pub enum WhyNotSent {
     InternalToInternal,
     /// The export policy refuses it.
     ExportPolicy,
+    /// The peer is external and has no export policy, which it must have (RFC 8212).
+    NoPolicy,
     /// There is no next hop of this family to announce.
     NoLocalNextHop,
 }
@@ -159,6 +167,7 @@ impl WhyNotSent {
             WhyNotSent::NoExport => "NoExport",
             WhyNotSent::InternalToInternal => "InternalToInternal",
             WhyNotSent::ExportPolicy => "ExportPolicy",
+            WhyNotSent::NoPolicy => "NoPolicy",
             WhyNotSent::NoLocalNextHop => "NoLocalNextHop",
         }
     }
@@ -173,6 +182,9 @@ impl fmt::Display for WhyNotSent {
                 "it comes from an internal peer and neither peer is a reflector client"
             }
             WhyNotSent::ExportPolicy => "the export policy of the peer refuses it",
+            WhyNotSent::NoPolicy => {
+                "the peer is external and has no export policy, which it must have (RFC 8212)"
+            }
             WhyNotSent::NoLocalNextHop => {
                 "no local next hop of its family is known: set a local next hop for the peer"
             }

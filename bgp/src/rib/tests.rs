@@ -9,6 +9,7 @@ mod properties;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,7 @@ fn identity() -> Identity {
         router_id: Ipv4Addr::new(10, 0, 0, 99),
         cluster_id: Ipv4Addr::new(10, 0, 0, 98),
         own: HashSet::from([address("192.0.2.99")]),
-        multipath: 4,
+        multipath: Multipath { max: NonZeroU16::new(4).unwrap(), relax: true },
     }
 }
 
@@ -55,6 +56,7 @@ fn peer(n: u8, source: Source) -> PeerFacts {
         router_id: Ipv4Addr::new(10, 0, 0, n).to_bits(),
         client: false,
         local_as: LOCAL_AS,
+        allow_own_as: 0,
         import: Arc::new(Policy::accept_all()),
     }
 }
@@ -67,6 +69,9 @@ fn profile(external_peer: Option<Asn>) -> EgressProfile {
         cluster_id: Ipv4Addr::new(10, 0, 0, 98),
         next_hop: NextHopMode::Auto,
         own_next_hop: Some(address("192.0.2.99")),
+        paths: None,
+        as_override: false,
+        remove_private_as: false,
         export: Arc::new(Policy::accept_all()),
     }
 }
@@ -94,6 +99,11 @@ impl World {
 
     fn up_as(&mut self, n: u8, facts: PeerFacts) {
         self.apply(Change::Up(PeerSlot(n.into()), facts));
+    }
+
+    /// Peer `n`, which is external, has another import policy from now on.
+    fn filter(&mut self, n: u8, import: Arc<Policy>) {
+        self.apply(Change::Facts(PeerSlot(n.into()), PeerFacts { import, ..peer(n, Source::Ebgp) }));
     }
 
     /// Peer `n` announces by its own address as next hop.

@@ -1,7 +1,10 @@
 //! What concerns many destinations at once, done a slice at a time so that nothing else has to wait for it.
 
+use smallvec::SmallVec;
+
 use super::consumers::State;
-use super::destination::DestId;
+use super::destination::{DestId, Path};
+use super::import::{Arrival, Imported, Memo};
 use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
 use super::{Af, Progress, Rib};
@@ -59,38 +62,47 @@ impl<A: Af> Rib<A> {
         let end = left.min(peer.paths.len());
         let start = end.saturating_sub(budget);
         let slice: Vec<DestId> = peer.paths[start..end].to_vec();
+        let mut memo = Memo::default();
         for id in slice {
-            self.judge_destination(slot, id);
+            self.judge_destination(slot, id, &mut memo);
         }
+        self.forget(memo);
         (start > 0).then_some(Job::Judge { slot, left: start })
     }
 
     /// Judges the paths of one peer to one destination again.
-    fn judge_destination(&mut self, slot: PeerSlot, id: DestId) {
-        let (Some(destination), Some(peer)) = (self.table.get(id), self.peers.get(slot)) else { return };
-        let before = destination.shown();
-        let mut verdicts = Vec::new();
-        for (place, path) in destination.paths.iter().enumerate().filter(|(_, path)| path.peer == slot) {
-            let Some(set) = self.attributes.get(path.used) else { continue };
-            let of_set = self.judge_set(&peer.facts, set, self.next_hops.address(path.next_hop));
-            let standing = self.judge_prefix(slot, of_set, destination.prefix);
-            if standing != path.standing {
-                verdicts.push((place, standing));
+    fn judge_destination(&mut self, slot: PeerSlot, id: DestId, memo: &mut Memo) {
+        let Some(destination) = self.table.get(id) else { return };
+        let (prefix, before) = (destination.prefix, destination.shown());
+        let of_peer = destination.paths.iter().enumerate().filter(|(_, path)| path.peer == slot);
+        let paths: SmallVec<[(usize, Path); 1]> = of_peer.map(|(place, path)| (place, *path)).collect();
+        let mut changed = false;
+        for (place, old) in paths {
+            let (Some(peer), Some(set)) = (self.peers.get(slot), self.attributes.get(old.received)) else {
+                continue;
+            };
+            let loops = self.loops(&peer.facts, set);
+            let arrival = Arrival { peer: slot, received: old.received, next_hop: old.next_hop };
+            let Imported { standing, used, used_hop } = self.import(prefix, arrival, loops, memo);
+            if (standing, used, used_hop) == (old.standing, old.used, old.used_hop) {
+                continue;
+            }
+            changed = true;
+            self.attributes.retain(used);
+            self.next_hops.retain(used_hop);
+            self.attributes.release(old.used);
+            self.next_hops.release(old.used_hop);
+            if let Some(path) =
+                self.table.get_mut(id).and_then(|destination| destination.paths.get_mut(place))
+            {
+                (path.standing, path.used, path.used_hop) = (standing, used, used_hop);
+            }
+            if let Some(peer) = self.peers.get_mut(slot) {
+                peer.accepted += u32::from(standing.is_eligible());
+                peer.accepted -= u32::from(old.standing.is_eligible());
             }
         }
-        let (mut gained, mut lost) = (0, 0);
-        if let Some(destination) = self.table.get_mut(id) {
-            for &(place, standing) in &verdicts {
-                let path = &mut destination.paths[place];
-                gained += u32::from(standing.is_eligible());
-                lost += u32::from(path.standing.is_eligible());
-                path.standing = standing;
-            }
-        }
-        if let Some(peer) = self.peers.get_mut(slot) {
-            peer.accepted = peer.accepted + gained - lost;
-        }
-        if !verdicts.is_empty() {
+        if changed {
             self.decide(id, &before);
         }
         // A client's path goes to other peers than a non-client's: what was told is looked at again.
@@ -106,13 +118,21 @@ impl<A: Af> Rib<A> {
 
     fn reach(&mut self, hop: NextHopId, cursor: u32, budget: usize) -> Option<Job> {
         let end = self.table.end().min(cursor.saturating_add(budget as u32));
+        let mut memo = Memo::default();
         for id in (cursor..end).map(DestId) {
             let Some(destination) = self.table.get(id) else { continue };
-            if destination.paths.iter().any(|path| path.next_hop == hop) {
+            let concerned = |path: &&Path| path.next_hop == hop || path.used_hop == hop;
+            let mut peers: SmallVec<[PeerSlot; 2]> =
+                destination.paths.iter().filter(concerned).map(|path| path.peer).collect();
+            peers.dedup();
+            if !peers.is_empty() {
                 let before = destination.shown();
                 self.decide(id, &before);
             }
+            // The policy may ask for the interface.
+            peers.into_iter().for_each(|slot| self.judge_destination(slot, id, &mut memo));
         }
+        self.forget(memo);
         if end < self.table.end() {
             return Some(Job::Reach { hop, cursor: end });
         }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::status::{RouteQuery, RouteStatus};
 use crate::config::PeerKey;
+use crate::policy::AnyCommunity;
 use crate::rib::{Af, ExplainedPath, Explanation, PathStanding, PeerSlot, Rib};
 use crate::wire::attribute::{AttributeSet, Origin};
 use crate::wire::nlri::Prefix;
@@ -43,7 +44,7 @@ fn status<P: Prefix>(prefix: P, peer: Option<PeerKey>, path: ExplainedPath) -> R
             None => why.to_string(),
         }),
     };
-    let set = &path.attributes;
+    let set = &path.used;
     RouteStatus {
         prefix: prefix.to_network(),
         next_hop: path.next_hop,
@@ -66,8 +67,8 @@ fn status<P: Prefix>(prefix: P, peer: Option<PeerKey>, path: ExplainedPath) -> R
 }
 
 fn communities(set: &AttributeSet) -> Vec<String> {
-    let standard = set.communities.iter().map(ToString::to_string);
-    let large = set.large_communities.iter().map(ToString::to_string);
-    let extended = set.extended_communities.iter().map(ToString::to_string);
-    standard.chain(large).chain(extended).collect()
+    let standard = set.communities.iter().copied().map(AnyCommunity::Standard);
+    let large = set.large_communities.iter().copied().map(AnyCommunity::Large);
+    let extended = set.extended_communities.iter().copied().map(AnyCommunity::Extended);
+    standard.chain(large).chain(extended).map(|community| community.to_string()).collect()
 }

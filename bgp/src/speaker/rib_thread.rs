@@ -239,7 +239,7 @@ impl RibThread {
         self.keys.insert(slot, Seat { key, sweeps: 2 });
         self.sessions.insert(key, Session { slot, negotiated: Arc::clone(&negotiated) });
         self.know_own_addresses(now);
-        let facts = facts(key, &peer, &negotiated);
+        let facts = facts(&self.config, key, &peer, &negotiated);
         let told = |family| profile(&self.config, &peer, &negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
@@ -282,12 +282,16 @@ impl RibThread {
             let (Some(before), Some(after)) = (old.peers.get(key), self.config.peers.get(key)) else {
                 continue;
             };
-            if before.import != after.import || before.reflector_client != after.reflector_client {
-                let change = (Arc::clone(&after.import), after.reflector_client);
-                self.v4.rib.apply(now, Change::Policy(session.slot, change.0.clone(), change.1));
-                self.v6.rib.apply(now, Change::Policy(session.slot, change.0, change.1));
-            }
             let negotiated = &session.negotiated;
+            if old.require_policies != self.config.require_policies
+                || before.import != after.import
+                || before.reflector_client != after.reflector_client
+                || before.allow_own_as != after.allow_own_as
+            {
+                let facts = facts(&self.config, *key, after, negotiated);
+                self.v4.rib.apply(now, Change::Facts(session.slot, facts.clone()));
+                self.v6.rib.apply(now, Change::Facts(session.slot, facts));
+            }
             if let Some(profile) = profile(&self.config, after, negotiated, Family::Ipv4Unicast) {
                 self.v4.regroup(session.slot, profile);
             }

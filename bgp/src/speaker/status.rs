@@ -148,11 +148,11 @@ pub struct RouteStatus {
     pub as_path: String,
     /// ORIGIN: `IGP`, `EGP` or `INCOMPLETE`.
     pub origin: &'static str,
-    /// LOCAL_PREF as received.
+    /// LOCAL_PREF as used in the decision; absent counts as 100.
     pub local_pref: Option<u32>,
-    /// MULTI_EXIT_DISC as received.
+    /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
-    /// Communities of all kinds as text.
+    /// Communities of all kinds as text, well-known ones by name.
     pub communities: Vec<String>,
     /// Whether it is in use: the best, or used beside it.
     pub best: bool,

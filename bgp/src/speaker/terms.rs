@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use crate::config::{Config, Family, PeerConfig, PeerKey};
 use crate::peer::Negotiated;
+use crate::policy::Policy;
 use crate::rib::{EgressProfile, Identity, PeerFacts, Source};
-
-/// How many equal paths are used side by side.
-const MULTIPATH: u16 = 16;
 
 /// What paths are held against. Own addresses are those configured and those sessions run over.
 pub(super) fn identity(config: &Config, sessions: impl IntoIterator<Item = IpAddr>) -> Identity {
@@ -22,20 +20,29 @@ pub(super) fn identity(config: &Config, sessions: impl IntoIterator<Item = IpAdd
         router_id: config.router_id.address(),
         cluster_id: config.cluster_id().address(),
         own: listen.chain(peers).chain(sessions).collect::<HashSet<IpAddr>>(),
-        multipath: MULTIPATH,
+        multipath: config.multipath,
     }
 }
 
 /// What the RIB must know of a session.
-pub(super) fn facts(key: PeerKey, peer: &PeerConfig, negotiated: &Negotiated) -> PeerFacts {
+pub(super) fn facts(config: &Config, key: PeerKey, peer: &PeerConfig, negotiated: &Negotiated) -> PeerFacts {
     PeerFacts {
         key: Some(key),
         source: if negotiated.is_internal() { Source::Ibgp } else { Source::Ebgp },
         router_id: negotiated.peer_id.address().to_bits(),
         client: peer.reflector_client,
         local_as: negotiated.local_as,
-        import: Arc::clone(&peer.import),
+        allow_own_as: peer.allow_own_as,
+        import: in_force(config, &peer.import, negotiated),
     }
+}
+
+/// The policy in force: an external peer without one passes nothing where policies are required (RFC 8212).
+fn in_force(config: &Config, policy: &Arc<Policy>, negotiated: &Negotiated) -> Arc<Policy> {
+    if config.require_policies && !negotiated.is_internal() && !policy.is_given() {
+        return Arc::new(Policy::required());
+    }
+    Arc::clone(policy)
 }
 
 /// How a peer is told of one family; `None` where the family was not negotiated.
@@ -62,6 +69,9 @@ pub(super) fn profile(
         cluster_id: config.cluster_id().address(),
         next_hop: peer.next_hop,
         own_next_hop: configured.or_else(|| (Family::of_address(&local) == family).then_some(local)),
-        export: Arc::clone(&peer.export),
+        paths: None,
+        as_override: peer.as_override,
+        remove_private_as: peer.remove_private_as,
+        export: in_force(config, &peer.export, negotiated),
     })
 }

@@ -13,9 +13,7 @@ use super::command::Command;
 use super::member::RING;
 use super::rib_thread::{self, Start};
 use super::*;
-use crate::config::{
-    Asn, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerOrigin, RouterId, SessionOptions,
-};
+use crate::config::{Asn, HoldTime, LocalNextHops, PeerConfig, PeerOrigin, RouterId};
 use crate::net::{Report, ReportEvent};
 use crate::peer::{Keep, Negotiated};
 use crate::policy::{Policy, PrefixMatch, Rule, Verdict};
@@ -41,33 +39,17 @@ fn peer_config(n: u8) -> PeerConfig {
     PeerConfig {
         name: format!("peer-{n}"),
         origin: PeerOrigin::Mesh,
-        remote: SocketAddr::new(key(n).address(), 179),
-        remote_as: Asn(64512),
-        local_as: Asn(64512),
-        local_address: None,
         passive: true,
-        hold_time: HoldTime::DEFAULT,
-        keepalive: None,
         connect_retry: Duration::from_secs(1),
-        families: Families::dual(),
-        reflector_client: false,
-        next_hop: NextHopMode::Auto,
         local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, 99)), v6: None },
-        multihop: None,
-        session: SessionOptions::default(),
-        import: Arc::new(Policy::accept_all()),
-        export: Arc::new(Policy::accept_all()),
+        ..PeerConfig::new(SocketAddr::new(key(n).address(), 179), Asn(64512), Asn(64512))
     }
 }
 
 fn config() -> Config {
-    Config {
-        local_as: Asn(64512),
-        router_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 99)).unwrap(),
-        cluster_id: None,
-        listen: Vec::new(),
-        peers: (1..=3).map(|n| (key(n), peer_config(n))).collect(),
-    }
+    let router_id = RouterId::try_from(Ipv4Addr::new(10, 0, 0, 99)).unwrap();
+    let peers = (1..=3).map(|n| (key(n), peer_config(n))).collect();
+    Config { peers, ..Config::new(Asn(64512), router_id) }
 }
 
 fn negotiated(n: u8) -> Arc<Negotiated> {
@@ -248,11 +230,7 @@ async fn a_peer_that_moves_to_another_group_takes_along_what_it_was_not_told() {
     bench.originate((0..100).map(withdrawal).collect()).await;
 
     // The moving peer has read nothing yet. Now it may hear of one half only.
-    let half = Rule {
-        name: "Half".into(),
-        prefixes: vec![PrefixMatch::within(network("10.0.0.0/16"))],
-        verdict: Verdict::Reject,
-    };
+    let half = Rule::reject("Half", [PrefixMatch::within(network("10.0.0.0/16"))]);
     let mut edited = config();
     edited.peers.get_mut(&key(1)).unwrap().export = Arc::new(Policy::new(vec![half], Verdict::Accept));
     bench.configure(edited).await;

@@ -5,16 +5,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_bgp::config::diff::Step;
-use caracal_bgp::policy::Policy;
 use caracal_bgp::speaker::{Feed, FeedBatch, Handle, Origination, PeerStatus, SpeakerEvent};
-use caracal_bgp::{
-    Asn, Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
-    SessionOptions,
-};
+use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, PeerOrigin, RouterId};
 use ipnetwork::IpNetwork;
 use tokio::sync::broadcast;
 
@@ -121,22 +116,10 @@ impl Town {
         PeerConfig {
             name: format!("node-{other}"),
             origin: PeerOrigin::Mesh,
-            remote: SocketAddr::from((self.address(other), self.port())),
-            remote_as: Asn(64512),
-            local_as: Asn(64512),
             local_address: Some(IpAddr::V4(self.address(n))),
-            passive: false,
-            hold_time: HoldTime::DEFAULT,
-            keepalive: None,
             connect_retry: Duration::from_secs(1),
-            families: Families::dual(),
-            reflector_client: false,
-            next_hop: NextHopMode::Auto,
             local_next_hops: LocalNextHops { v4: Some(v4), v6: Some(v6) },
-            multihop: None,
-            session: SessionOptions::default(),
-            import: Arc::new(Policy::accept_all()),
-            export: Arc::new(Policy::accept_all()),
+            ..PeerConfig::new(SocketAddr::from((self.address(other), self.port())), Asn(64512), Asn(64512))
         }
     }
 
@@ -144,11 +127,9 @@ impl Town {
     pub(crate) fn start(&mut self, n: u8, edit: impl FnOnce(&mut Config)) {
         let others = (1..=self.size).filter(|other| *other != n);
         let mut config = Config {
-            local_as: Asn(64512),
-            router_id: RouterId::try_from(self.address(n)).unwrap(),
-            cluster_id: None,
             listen: vec![SocketAddr::from((self.address(n), self.port()))],
             peers: others.map(|other| (self.key(other), self.peer_config(n, other))).collect(),
+            ..Config::new(Asn(64512), RouterId::try_from(self.address(n)).unwrap())
         };
         edit(&mut config);
         let handle = Handle::start(config.clone()).unwrap();

@@ -73,7 +73,7 @@ fn the_nearer_next_hop_wins() {
     world.announce(1, P, &path(&[1]));
     world.announce(2, P, &path(&[2]));
     let hop = world.rib.next_hop(address("192.0.2.1")).unwrap();
-    world.apply(Change::NextHop(hop, Reach::At(20)));
+    world.apply(Change::NextHop(hop, Reach::At(20), None));
     world.settle();
     loses_by(&world, WhyNot::IgpMetric);
 }
@@ -84,7 +84,7 @@ fn an_unreachable_next_hop_takes_no_part_and_says_so() {
     world.announce(1, P, &path(&[1]));
     world.announce(2, P, &path(&[2, 2]));
     let hop = world.rib.next_hop(address("192.0.2.1")).unwrap();
-    world.apply(Change::NextHop(hop, Reach::Unreachable));
+    world.apply(Change::NextHop(hop, Reach::Unreachable, None));
     world.settle();
     assert_eq!(world.best(P), Some(2));
     let standing = PathStanding::Rejected(WhyRejected::NextHopUnreachable);

@@ -1,7 +1,7 @@
 //! What peers are told.
 
 use super::*;
-use crate::policy::{PrefixMatch, Rule, Verdict};
+use crate::policy::{Condition, NextHopChange, Operation, PrefixMatch, Rule, Verdict};
 use crate::wire::attribute::Community;
 
 const P: &str = "10.1.0.0/24";
@@ -170,11 +170,7 @@ fn another_export_policy_sends_only_differences() {
     listener.hear(&world.pull(group));
     assert_eq!(listener.knows().len(), 11);
 
-    let rule = Rule {
-        name: "Pool".into(),
-        prefixes: vec![PrefixMatch::within("10.2.0.0/16".parse().unwrap())],
-        verdict: Verdict::Reject,
-    };
+    let rule = Rule::reject("Pool", [PrefixMatch::within("10.2.0.0/16".parse().unwrap())]);
     let export = Arc::new(Policy::new(vec![rule], Verdict::Accept));
     let forked = world.rib.fork_group(group, EgressProfile { export, ..profile(None) });
     assert!(world.rib.differences(group, forked, PeerSlot(200)).is_empty());
@@ -222,4 +218,64 @@ fn a_member_that_missed_changes_is_told_the_present_state_of_them() {
     let missed = ["10.1.0.0/24", "10.3.0.0/24"].map(prefix);
     slow.hear(&world.rib.catch_up(group, PeerSlot(200), &missed).bundles);
     assert_eq!(slow.knows(), ["10.2.0.0/24", "10.3.0.0/24"]);
+}
+
+/// What one path becomes on its way to a peer.
+fn sent(profile: EgressProfile, set: &AttributeSet, own: bool) -> Option<(AttributeSet, IpAddr)> {
+    let mut world = World::with_external(1);
+    if own {
+        let nlri = [Nlri { prefix: prefix("10.1.0.0/24"), path_id: 0 }];
+        world.apply(Change::Announce(PeerSlot::LOCAL, Attrs { set, next_hop: None }, &nlri));
+    } else {
+        world.announce(1, "10.1.0.0/24", set);
+    }
+    let group = world.rib.open_group(profile);
+    world.rib.join(group, PeerSlot(200));
+    let bundles = world.pull(group);
+    bundles.first().and_then(|bundle| bundle.attributes.clone()).map(|(set, hop)| ((*set).clone(), hop))
+}
+
+fn exporting(rule: Rule, external_peer: Option<Asn>) -> EgressProfile {
+    let export = Arc::new(Policy::new(vec![rule], Verdict::Accept));
+    EgressProfile { export, ..profile(external_peer) }
+}
+
+#[test]
+fn an_export_policy_changes_what_is_sent_and_our_as_comes_first_all_the_same() {
+    let external = Some(Asn(65001));
+    let rule = Rule::accept("Worse", [])
+        .with(Operation::Prepend(vec![Asn(1), Asn(2)]))
+        .with(Operation::Med(Some(50)))
+        .with(Operation::LocalPref(7));
+    let (set, _) = sent(exporting(rule.clone(), external), &path(&[9]), false).unwrap();
+    assert_eq!(set.as_path.to_string(), format!("{} 1 2 9", LOCAL_AS.0));
+    assert_eq!((set.med, set.local_pref), (Some(50), None));
+    let (set, hop) = sent(exporting(rule, None), &path(&[9]), false).unwrap();
+    assert_eq!((set.as_path.to_string(), set.local_pref), ("1 2 9".to_owned(), Some(7)));
+    assert_eq!(hop, address("192.0.2.1"), "internal peers are told the next hop as it came");
+    let own_side = Rule::accept("Self", []).with(Operation::NextHop(NextHopChange::OwnSide));
+    assert_eq!(sent(exporting(own_side, None), &path(&[9]), false).unwrap().1, address("192.0.2.99"));
+}
+
+#[test]
+fn an_export_policy_tells_learned_from_own() {
+    let learned = Rule::reject("Learned", []).when(Condition::Learned);
+    assert_eq!(sent(exporting(learned.clone(), None), &path(&[9]), false), None);
+    assert!(sent(exporting(learned, None), &path(&[]), true).is_some());
+}
+
+#[test]
+fn a_shared_as_is_overridden_and_private_ones_are_taken_out() {
+    let site = EgressProfile { as_override: true, ..profile(Some(Asn(65001))) };
+    let (set, _) = sent(site, &path(&[65001, 7, 65001]), false).unwrap();
+    assert_eq!(set.as_path.to_string(), format!("{0} {0} 7 {0}", LOCAL_AS.0));
+    let public = EgressProfile { remove_private_as: true, ..profile(Some(Asn(7))) };
+    let (set, _) = sent(public, &path(&[64999, 8, 4_200_000_001]), false).unwrap();
+    assert_eq!(set.as_path.to_string(), format!("{} 8", LOCAL_AS.0));
+}
+
+#[test]
+fn an_external_peer_without_a_policy_gets_nothing_where_one_is_required() {
+    let required = EgressProfile { export: Arc::new(Policy::required()), ..profile(Some(Asn(65001))) };
+    assert_eq!(sent(required, &path(&[9]), false), None);
 }

@@ -62,6 +62,12 @@ impl AsPath {
         self.segments.iter().any(|segment| segment.asns.contains(&asn))
     }
 
+    /// How often `asn` appears.
+    pub fn count(&self, asn: Asn) -> usize {
+        let asns = self.segments.iter().flat_map(|segment| segment.asns.iter());
+        asns.filter(|other| **other == asn).count()
+    }
+
     /// Whether the path is empty, as that of routes from inside the own AS is.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
@@ -71,6 +77,20 @@ impl AsPath {
     /// that begins with a set.
     pub fn neighbour(&self) -> Option<Asn> {
         self.segments.first().filter(|first| first.kind == SegmentKind::Sequence)?.asns.first().copied()
+    }
+
+    /// Puts `new` in the place of `old`, wherever it is.
+    pub fn replace(&mut self, old: Asn, new: Asn) {
+        let asns = self.segments.iter_mut().flat_map(|segment| segment.asns.iter_mut());
+        asns.filter(|asn| **asn == old).for_each(|asn| *asn = new);
+    }
+
+    /// Takes out every private number (RFC 6996, RFC 7300).
+    pub fn remove_private(&mut self) {
+        for segment in &mut self.segments {
+            segment.asns.retain(|asn| !asn.is_private());
+        }
+        self.segments.retain(|segment| !segment.asns.is_empty());
     }
 
     /// Puts `asn` in front (RFC 4271 §5.1.2 b). A segment holds at most 255.
