@@ -19,6 +19,7 @@ pub mod speaker;
 pub mod wire;
 
 pub use config::{
-    Asn, AttributeCodes, Config, Families, Family, HoldTime, LimitAction, LocalNextHops, Multipath, NextHopMode,
-    PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId, SessionOptions,
+    Asn, AttributeCodes, Config, Families, Family, HoldTime, LimitAction, LocalNextHops, Multipath,
+    NextHopMode, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
+    SessionOptions,
 };

@@ -18,7 +18,6 @@ mod condition;
 mod operation;
 mod prefix_set;
 mod rule;
-pub mod well_known;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

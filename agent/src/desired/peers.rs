@@ -12,7 +12,6 @@ use caracal_api::bgp_peer::{self, SourceAddress, parse_peer_ip};
 use caracal_api::{BgpPeer, BgpPeerSpec, IpPool, NetworkNode, Selector};
 use caracal_bgp::{
     Asn, Config, Families, Family, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
-    SessionOptions,
 };
 use kube::ResourceExt;
 

@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_bgp::config::ConfigError;
-use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
+use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Then, Verdict};
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{
-    Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, SessionOptions,
-};
+use caracal_bgp::{Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey};
 use ipnetwork::IpNetwork;
 
 use crate::file::{self, FileError, Mistake, Source, nearest};
@@ -93,11 +91,11 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
         ],
     };
     let config = Config {
-        local_as: speaker.local_as.0,
-        router_id: speaker.router_id.0,
         cluster_id: speaker.cluster_id.map(|id| id.0),
         listen,
         peers,
+        require_policies: speaker.require_policy,
+        ..Config::new(speaker.local_as.0, speaker.router_id.0)
     };
     config.validate().map_err(|error| {
         let place = peer_of(&error).and_then(|key| places.get(&key).cloned());
@@ -154,10 +152,14 @@ fn policies(tables: &[file::Policy]) -> Result<Policies, Mistake> {
     let mut all = Policies::new();
     for table in tables {
         let name = table.name.get_ref();
-        let rules = table.rule.iter().enumerate().map(|(place, rule)| Rule {
-            name: rule.name.clone().unwrap_or_else(|| format!("{name}[{}]", place + 1)),
-            prefixes: rule.prefixes.iter().map(|prefix| prefix.0).collect(),
-            verdict: rule.action.0,
+        let rules = table.rule.iter().enumerate().map(|(place, rule)| {
+            let name = rule.name.clone().unwrap_or_else(|| format!("{name}[{}]", place + 1));
+            let prefixes: Vec<_> = rule.prefixes.iter().map(|prefix| prefix.0).collect();
+            let then = match rule.action.0 {
+                Verdict::Accept => Then::Accept,
+                Verdict::Reject => Then::Reject,
+            };
+            Rule::new(name, prefixes, then)
         });
         let policy = Arc::new(Policy::new(rules.collect(), table.default.0));
         if all.insert(name.clone(), policy).is_some() {
@@ -192,16 +194,11 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
     };
     let export = match &table.export {
         Some(name) => named(policies, name)?,
-        None if external && speaker.require_policy => Arc::new(Policy::reject_all()),
-        None => Arc::new(Policy::accept_all()),
+        None => Arc::new(Policy::absent()),
     };
     let families = table.families.as_ref();
     Ok(PeerConfig {
         name: table.name.clone().unwrap_or_else(|| address.to_string()),
-        origin: PeerOrigin::Configured,
-        remote: SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)),
-        remote_as,
-        local_as,
         local_address: table.local_address.map(|address| address.0),
         passive: table.passive,
         hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
@@ -215,32 +212,31 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
             v6: table.next_hop_v6.map(|address| address.0),
         },
         multihop: table.multihop,
-        session: SessionOptions::default(),
         import,
         export,
+        ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
     })
 }
 
 /// Without a policy everything is accepted, except that nobody of another AS becomes the way to everywhere by
 /// accident. With `require-policy` nothing is accepted from other ASes (RFC 8212).
 fn usual_import(external: bool, require_policy: bool) -> Policy {
-    if !external {
-        return Policy::accept_all();
+    if !external || require_policy {
+        return Policy::absent();
     }
-    if require_policy {
-        return Policy::reject_all();
-    }
-    let everywhere = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+    let everywhere: Vec<_> = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
         .into_iter()
         .filter_map(|address| IpNetwork::new(address, 0).ok())
         .map(PrefixMatch::exact)
         .collect();
-    let rule = Rule { name: "DefaultRoute".to_owned(), prefixes: everywhere, verdict: Verdict::Reject };
-    Policy::new(vec![rule], Verdict::Accept)
+    Policy::new(vec![Rule::reject("DefaultRoute", everywhere)], Verdict::Accept)
 }
 
 #[cfg(test)]
 mod tests {
+    use caracal_bgp::policy::{PeerType, Subject};
+    use caracal_bgp::rib::Source;
+    use caracal_bgp::wire::attribute::AttributeSet;
     use caracal_bgp::wire::nlri::{Ipv4Prefix, Prefix};
 
     use super::*;
@@ -259,7 +255,14 @@ mod tests {
         let network: IpNetwork = text.parse().unwrap();
         let IpNetwork::V4(network) = network else { panic!("IPv4 only: {text}") };
         let prefix = Ipv4Prefix::from_network(&network.into()).unwrap();
-        policy.evaluate(prefix) == Verdict::Accept
+        let subject = Subject {
+            attributes: &AttributeSet::default(),
+            next_hop: None,
+            interface: None,
+            source: Source::Ebgp,
+            peer: PeerType::External,
+        };
+        policy.decide(prefix, &subject).verdict == Verdict::Accept
     }
 
     #[test]
@@ -281,10 +284,8 @@ mod tests {
     fn with_require_policy_other_ases_get_and_give_nothing_without_one() {
         let peers = "require-policy = true\n[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
         let settings = read(peers).unwrap();
-        assert!(
-            !accepts(&only(&settings).import, "10.0.0.0/8")
-                && !accepts(&only(&settings).export, "10.0.0.0/8")
-        );
+        assert!(settings.config.require_policies, "the speaker passes nothing where nobody gave a policy");
+        assert!(!only(&settings).import.is_given() && !only(&settings).export.is_given());
         let settings = read(&peers.replace("64602", "64601")).unwrap();
         assert!(accepts(&only(&settings).import, "10.0.0.0/8"), "inside the AS nothing changes");
     }

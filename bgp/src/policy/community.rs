@@ -6,8 +6,9 @@ use std::str::FromStr;
 use crate::wire::attribute::{AttributeSet, Community, ExtendedCommunity, LargeCommunity};
 
 /// The well-known communities this speaker knows by name, with their values (RFC 1997, 7999, 8326, 9494).
-const NAMES: [(&str, Community); 6] = [
+const NAMES: [(&str, Community); 7] = [
     ("graceful-shutdown", Community::GRACEFUL_SHUTDOWN),
+    ("llgr-stale", Community::LLGR_STALE),
     ("no-llgr", Community::NO_LLGR),
     ("blackhole", Community::BLACKHOLE),
     ("no-export", Community::NO_EXPORT),
@@ -19,7 +20,7 @@ const NAMES: [(&str, Community); 6] = [
 ///
 /// As text: `64512:7` (RFC 1997), `64512:1:2` (RFC 8092), `rt:64512:9` and `ro:64512:9` (RFC 4360, RFC 5668),
 /// `ext:0x0002fbf000000009` for any other extended one, or a well-known name: `no-export`, `no-advertise`,
-/// `no-export-subconfed`, `graceful-shutdown`, `blackhole`, `no-llgr`.
+/// `no-export-subconfed`, `graceful-shutdown`, `blackhole`, `no-llgr`, `llgr-stale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnyCommunity {
     /// Four octets (RFC 1997).

@@ -16,7 +16,7 @@ use super::peers::{PeerFacts, PeerSlot, Source};
 use super::reason::{Standing, WhyRejected};
 use super::{Af, Rib};
 use crate::config::Family;
-use crate::policy::{Edits, NextHopChange, PeerType, Policy, Subject, Verdict, well_known};
+use crate::policy::{AnyCommunity, Edits, NextHopChange, PeerType, Policy, Subject, Verdict};
 use crate::wire::attribute::{AttributeSet, Community};
 
 /// LOCAL_PREF of a path whose way is about to go.
@@ -126,7 +126,7 @@ impl<A: Af> Rib<A> {
         };
         // LOCAL_PREF from an external peer means nothing (RFC 4271 §5.1.5).
         let foreign = peer.facts.source == Source::Ebgp && set.local_pref.is_some();
-        let leaving = well_known::carries(set, Community::GRACEFUL_SHUTDOWN);
+        let leaving = AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN).is_in(set);
         let mut made = as_it_came;
         if foreign || leaving || !edits.is_empty() {
             let mut used = AttributeSet::clone(set);
