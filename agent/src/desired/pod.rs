@@ -300,6 +300,7 @@ mod tests {
         let key = |wanted: &Wanted| match wanted {
             Wanted::Route(key, _) => key.to_string(),
             Wanted::Neighbour(key, _) => key.to_string(),
+            other => panic!("a pod wants no {other:?}"),
         };
         let sorted = |list: Vec<Wanted>| {
             let mut keys: Vec<String> = list.iter().map(key).collect();

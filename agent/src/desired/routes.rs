@@ -241,11 +241,13 @@ mod tests {
         around.ability.ipip = Err("the kernel has no ipip devices".to_owned());
         assert_eq!(outcome_in("10.244.1.0/26", &["172.30.1.12"], &around), "NoTunnel");
         let best = BestPaths {
-            paths: vec![BestPath {
+            paths: [BestPath {
                 next_hop: Some("172.30.1.12".parse().unwrap()),
                 peer: None,
                 source: Source::Ibgp,
-            }],
+            }]
+            .into_iter()
+            .collect(),
         };
         let why = route("10.244.1.0/26".parse().unwrap(), &best, &around, 67).unwrap_err();
         assert_eq!(

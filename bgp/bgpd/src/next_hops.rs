@@ -68,6 +68,7 @@ mod tests {
             scope: if network.starts_with("fe80") { Scope::Link } else { Scope::Universe },
             permanent: true,
             tentative: false,
+            protocol: 0,
             secondary: false,
             deprecated: false,
         }

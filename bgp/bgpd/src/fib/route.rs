@@ -97,6 +97,7 @@ mod tests {
             scope: Scope::Universe,
             permanent: true,
             tentative: false,
+            protocol: 0,
             secondary: false,
             deprecated: false,
         };

@@ -124,11 +124,15 @@ impl Session {
 }
 
 type Source = Box<dyn Read + Send>;
+/// Makes a frame of what a stream gave.
+type Wrap = fn(Vec<u8>) -> Frame;
+/// What a command prints to.
+type Outputs = Vec<(Source, Wrap)>;
 
 /// The guest's ends of a child's streams.
 struct Ends {
     input: Box<dyn Write + Send>,
-    outputs: Vec<(Source, fn(Vec<u8>) -> Frame)>,
+    outputs: Outputs,
     terminal: Option<File>,
 }
 
@@ -157,8 +161,7 @@ fn spawn(start: &Start) -> Result<(Child, Ends), String> {
         else {
             return Err(format!("`{program}` has no pipes"));
         };
-        let outputs: Vec<(Source, fn(Vec<u8>) -> Frame)> =
-            vec![(Box::new(output), Frame::Output), (Box::new(errors), Frame::Errors)];
+        let outputs: Outputs = vec![(Box::new(output), Frame::Output), (Box::new(errors), Frame::Errors)];
         return Ok((child, Ends { input: Box::new(input), outputs, terminal: None }));
     };
     let twice =
@@ -166,12 +169,12 @@ fn spawn(start: &Start) -> Result<(Child, Ends), String> {
     let (master, slave) = terminal::open(size).map_err(|error| format!("making a terminal: {error}"))?;
     command.stdin(twice(&slave)?).stdout(twice(&slave)?).stderr(slave);
     let child = command.spawn().map_err(failed)?;
-    let outputs: Vec<(Source, fn(Vec<u8>) -> Frame)> = vec![(Box::new(twice(&master)?), Frame::Output)];
+    let outputs: Outputs = vec![(Box::new(twice(&master)?), Frame::Output)];
     Ok((child, Ends { input: Box::new(twice(&master)?), outputs, terminal: Some(master) }))
 }
 
 /// Copies what a command prints, as far as the host has room.
-fn pump(number: u32, mut source: Source, wrap: fn(Vec<u8>) -> Frame, window: &Window, out: &Out) {
+fn pump(number: u32, mut source: Source, wrap: Wrap, window: &Window, out: &Out) {
     let mut buffer = vec![0; CHUNK];
     loop {
         // A terminal whose last program has ended answers EIO: its end.
