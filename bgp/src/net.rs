@@ -13,6 +13,6 @@ pub mod statistics;
 pub mod write;
 
 pub use listen::{Directory, ListenError, Listeners};
-pub use report::{Report, ReportEvent};
+pub use report::{Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};
 pub use statistics::{Counts, Statistics};

@@ -10,7 +10,7 @@
 //! * A collision is decided only between connections that are both past OpenSent, and then in every state, also
 //!   against an established one. The rule gives both ends the same answer whatever order messages arrive in; the
 //!   RFC's exception for Established can make each end close what the other keeps.
-//! * There is no DelayOpen, and no dialling while another connection is past OpenSent.
+//! * There is no dialling while another connection is past OpenSent.
 //! * After an error of its own making a speaker refuses connections for as long as it does not dial; the refusal
 //!   itself (Cease, Connection Rejected) is not held against the peer.
 

@@ -31,6 +31,8 @@ pub enum ReportEvent {
         negotiated: Arc<Negotiated>,
         /// The way to the peer; bounded.
         writer: mpsc::Sender<Bytes>,
+        /// What the RIB has to say to the session, while it stands; bounded, and what does not fit may be dropped.
+        signals: mpsc::Sender<Signal>,
     },
     /// The peer announced or withdrew. Faulty announcements have already become withdrawals (RFC 7606).
     Update(Box<Update>),
@@ -42,4 +44,17 @@ pub enum ReportEvent {
     RefreshEnds(Family),
     /// The session ended.
     Down(Keep),
+}
+
+/// What the RIB tells a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The peer has announced more prefixes of a family than [`crate::PrefixLimits`] allow. What is done about it the
+    /// session knows; the RIB tells it once each time the count passes the limit.
+    TooManyPrefixes {
+        /// The family.
+        family: Family,
+        /// How many there are now.
+        found: u32,
+    },
 }

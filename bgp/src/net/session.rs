@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::report::Report;
+use super::report::{Report, Signal};
 use super::statistics::Statistics;
 use crate::config::{PeerConfig, PeerKey, RouterId};
 use crate::peer::{Actions, Event, Negotiated, Peer, Reason, SessionState, Stop};
@@ -43,6 +43,8 @@ pub struct SessionStatus {
     pub negotiated: Option<Arc<Negotiated>>,
     /// Why the last session, or attempt at one, ended.
     pub last_error: Option<Reason>,
+    /// It is kept down by an operator or by a limit until [`SessionHandle::start`].
+    pub halted: bool,
     /// How many times the state has changed to or from Established.
     pub transitions: u64,
 }
@@ -63,7 +65,9 @@ pub enum RefreshError {
 #[derive(Debug)]
 enum Order {
     Configure(Arc<PeerConfig>, RouterId),
-    Reset,
+    Reset(Option<Arc<str>>),
+    Halt(Option<Arc<str>>),
+    Start,
     Refresh(oneshot::Sender<Result<(), RefreshError>>),
     Stop(Stop),
 }
@@ -98,6 +102,7 @@ where
         since: SystemTime::now(),
         negotiated: None,
         last_error: None,
+        halted: false,
         transitions: 0,
     });
     let session = Session {
@@ -109,6 +114,7 @@ where
         newcomer: None,
         active: None,
         passive: None,
+        signals: None,
         outbox: VecDeque::new(),
         to_rib,
         status: report,
@@ -130,9 +136,21 @@ impl SessionHandle {
         self.order(Order::Configure(config, router_id)).await;
     }
 
-    /// Ends the session with Cease, Administrative Reset; it comes back by itself.
-    pub async fn reset(&self) {
-        self.order(Order::Reset).await;
+    /// Ends the session with Cease, Administrative Reset, and words for the operator of the peer (RFC 9003); it comes
+    /// back by itself.
+    pub async fn reset(&self, words: Option<Arc<str>>) {
+        self.order(Order::Reset(words)).await;
+    }
+
+    /// Ends the session with Cease, Administrative Shutdown, and words for the operator of the peer (RFC 9003); it stays
+    /// down until [`SessionHandle::start`].
+    pub async fn halt(&self, words: Option<Arc<str>>) {
+        self.order(Order::Halt(words)).await;
+    }
+
+    /// Lets a session come up again that was halted by an operator or by a limit.
+    pub async fn start(&self) {
+        self.order(Order::Start).await;
     }
 
     /// Asks the peer to announce everything again, in every family.
@@ -182,6 +200,8 @@ struct Session<C> {
     newcomer: Option<TcpStream>,
     active: Option<Connection>,
     passive: Option<Connection>,
+    /// What the RIB has to say, while the session stands.
+    signals: Option<mpsc::Receiver<Signal>>,
     /// Reports waiting for room in the RIB's queue.
     outbox: VecDeque<Report>,
     to_rib: mpsc::Sender<C>,
@@ -234,6 +254,7 @@ impl<C: From<Report>> Session<C> {
     fn publish(&self) {
         let state = self.peer.state(Instant::now());
         let last_error = self.peer.last_error();
+        let halted = self.peer.is_stopped();
         self.status.send_if_modified(|status| {
             let moved = status.state != state;
             if moved {
@@ -248,7 +269,9 @@ impl<C: From<Report>> Session<C> {
             if told {
                 status.last_error = last_error.cloned();
             }
-            moved || told
+            let changed = moved || told || status.halted != halted;
+            status.halted = halted;
+            changed
         });
     }
 }

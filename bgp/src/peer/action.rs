@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::event::{Loss, Side};
 use super::negotiation::Negotiated;
+use crate::config::Family;
 use crate::wire;
 use crate::wire::message::Message;
 use crate::wire::notification::Notification;
@@ -20,6 +21,8 @@ pub type Actions = SmallVec<[Action; 4]>;
 pub enum Action {
     /// Dial the peer; the answer is an event of [`Side::Active`].
     Dial,
+    /// Keep the connection that was just reported as opened; whatever was in its place has been closed.
+    Accept(Side),
     /// Write a message.
     Send(Side, Message),
     /// Close the connection (stop dialling, if there is none yet).
@@ -74,6 +77,19 @@ pub enum Reason {
     Collision,
     /// The peer came anew while this connection was not yet established.
     Replaced,
+    /// The peer has restarted and connected anew (RFC 4724 §5).
+    Restarted,
+    /// This end waits to be dialled, and nobody does.
+    NobodyDials,
+    /// The peer announced more than it may.
+    TooManyPrefixes {
+        /// Of which family.
+        family: Family,
+        /// How many it may.
+        limit: u32,
+        /// How many there were.
+        found: u32,
+    },
     /// It was stopped here.
     Stopped,
     /// The configuration changed, in this.
@@ -93,6 +109,9 @@ impl Reason {
             Reason::Unexpected(_) => "MessageUnexpected",
             Reason::Collision => "Collision",
             Reason::Replaced => "Replaced",
+            Reason::Restarted => "PeerRestarted",
+            Reason::NobodyDials => "NobodyDials",
+            Reason::TooManyPrefixes { .. } => "TooManyPrefixes",
             Reason::Stopped => "Stopped",
             Reason::Reconfigured(_) => "Reconfigured",
         }
@@ -113,6 +132,14 @@ impl fmt::Display for Reason {
             Reason::Unexpected(message) => write!(f, "the peer sent {message} where it must not"),
             Reason::Collision => f.write_str("another connection to the same peer was kept"),
             Reason::Replaced => f.write_str("the peer connected anew"),
+            Reason::Restarted => f.write_str("the peer has restarted and connected anew"),
+            Reason::NobodyDials => f.write_str(
+                "this end is passive and the peer has not connected: check that the peer runs and is not passive, too",
+            ),
+            Reason::TooManyPrefixes { family, limit, found } => {
+                write!(f, "the peer announced {found} {family} prefixes and may announce {limit}: raise the limit ")?;
+                f.write_str("or see what it announces")
+            }
             Reason::Stopped => f.write_str("stopped here"),
             Reason::Reconfigured(what) => write!(f, "the configuration changed: {what}"),
         }

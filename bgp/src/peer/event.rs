@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::{PeerConfig, RouterId};
+use crate::config::{Family, PeerConfig, RouterId};
 use crate::wire;
 use crate::wire::message::Message;
 use crate::wire::notification::Cease;
@@ -60,10 +60,12 @@ impl fmt::Display for Loss {
 }
 
 /// How a session is ended from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// With a NOTIFICATION: the peer forgets the routes at once.
     Cease(Cease),
+    /// The same with words for the operator of the peer (RFC 9003).
+    Saying(Cease, Arc<str>),
     /// Without a word, as a crash would.
     Silent,
 }
@@ -91,6 +93,8 @@ pub enum Event {
     Unwritable(Side, Instant),
     /// Writing goes on.
     Writable(Side),
+    /// The RIB counted more prefixes of this family than the peer may announce.
+    TooManyPrefixes(Family, u32),
     /// The deadline has come.
     Tick,
 }

@@ -6,13 +6,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::negotiation::Offer;
 use super::negotiation::tests::{config, ends};
 use super::{Action, Actions, Event, Farewell, Keep, Loss, Peer, Reason, SessionState, Side, Stop};
-use crate::config::{HoldTime, RouterId};
+use crate::config::{Family, HoldTime, LimitAction, PrefixLimit, RouterId};
+use crate::wire::capability::{Capability, GracefulRestart};
 use crate::wire::error::{Error, Fault, Section};
 use crate::wire::message::Message;
-use crate::wire::notification::{Cause, Cease, Notification};
+use crate::wire::notification::{Cause, Cease, Notification, OpenError};
 use crate::wire::open::Open;
+
+mod beyond;
+mod properties;
 
 fn id(text: &str) -> RouterId {
     RouterId::try_from(text.parse::<std::net::Ipv4Addr>().unwrap()).unwrap()
@@ -62,7 +67,7 @@ impl Bench {
         }
         self.on(Event::Opened(side, ends()));
         assert!(
-            matches!(&self.out[..], [Action::Send(at, Message::Open(_))] if *at == side),
+            matches!(&self.out[..], [Action::Accept(_), Action::Send(at, Message::Open(_))] if *at == side),
             "{:?}",
             self.out
         );
@@ -75,13 +80,32 @@ impl Bench {
         assert!(matches!(&self.out[..], [Action::Up(at, _)] if *at == side), "{:?}", self.out);
     }
 
+    /// The configuration of [`limited`] benches.
+    fn peer_config(&self) -> crate::config::PeerConfig {
+        let mut config = config(1, 1);
+        let limit = PrefixLimit { prefixes: 10, action: LimitAction::Stop };
+        config.session.limits.ipv6 = Some(limit);
+        config
+    }
+
     fn state(&self) -> SessionState {
         self.peer.state(self.now)
     }
 }
 
 fn their_open(identifier: &str) -> Open {
-    super::negotiation::offer(&config(1, 1), id(identifier))
+    super::negotiation::offer(&config(1, 1), id(identifier), Offer::Full)
+}
+
+fn restarting_open() -> Open {
+    let mut open = their_open("10.0.0.2");
+    open.capabilities.push(Capability::GracefulRestart(GracefulRestart {
+        restarted: false,
+        notification: false,
+        time: Duration::from_secs(120),
+        families: smallvec::SmallVec::new(),
+    }));
+    open
 }
 
 fn words(action: &Action) -> Option<(u8, u8)> {
@@ -89,6 +113,7 @@ fn words(action: &Action) -> Option<(u8, u8)> {
         Action::Close(_, Farewell::Notification(words))
         | Action::Refuse(_, Farewell::Notification(words)) => Some(words.cause.codes()),
         Action::Dial
+        | Action::Accept(_)
         | Action::Send(..)
         | Action::Close(_, Farewell::Silent)
         | Action::Refuse(_, Farewell::Silent)
@@ -117,7 +142,6 @@ fn an_active_session_goes_through_the_states_of_rfc_4271() {
 fn a_passive_peer_is_never_dialled() {
     let mut bench = Bench::with("10.0.0.1", |config| config.passive = true);
     assert_eq!(bench.on(Event::Tick), []);
-    assert_eq!(bench.peer.deadline(), None);
     bench.establish(Side::Passive);
 }
 
@@ -318,133 +342,4 @@ fn only_a_change_of_the_sessions_own_parameters_resets_it() {
     let closed = bench.on(Event::Configure(Arc::new(changed), id("10.0.0.1"))).to_vec();
     assert_eq!(words(&closed[0]), Some((6, 6)));
     assert_eq!(bench.on(Event::Tick), [Action::Dial], "at once");
-}
-
-#[derive(Clone, Debug)]
-enum Stir {
-    Open(Side),
-    Closed(Side),
-    TheirOpen(Side, u8),
-    Keepalive(Side),
-    Update(Side),
-    Notification(Side, u8),
-    Malformed(Side),
-    Backlogged(Side),
-    Blocked(Side),
-    Writable(Side),
-    Start,
-    Stop,
-    Configure(u16),
-    Wait(u64),
-    Tick,
-}
-
-fn stir() -> impl Strategy<Value = Stir> {
-    let side = prop_oneof![Just(Side::Active), Just(Side::Passive)];
-    prop_oneof![
-        3 => side.clone().prop_map(Stir::Open),
-        1 => side.clone().prop_map(Stir::Closed),
-        4 => (side.clone(), 1..4_u8).prop_map(|(side, id)| Stir::TheirOpen(side, id)),
-        4 => side.clone().prop_map(Stir::Keepalive),
-        1 => side.clone().prop_map(Stir::Update),
-        1 => (side.clone(), 0..10_u8).prop_map(|(side, code)| Stir::Notification(side, code)),
-        1 => side.clone().prop_map(Stir::Malformed),
-        1 => side.clone().prop_map(Stir::Backlogged),
-        1 => side.clone().prop_map(Stir::Blocked),
-        1 => side.prop_map(Stir::Writable),
-        1 => Just(Stir::Start),
-        1 => Just(Stir::Stop),
-        1 => (3..9_u16).prop_map(Stir::Configure),
-        2 => (0..400_u64).prop_map(Stir::Wait),
-        6 => Just(Stir::Tick),
-    ]
-}
-
-proptest! {
-    /// Whatever happens: at most one session is up, up and down alternate, nothing is written to or closed that is
-    /// not there, and no deadline stays in the past.
-    #[test]
-    fn invariants_hold_under_any_sequence_of_events(stirs in prop::collection::vec(stir(), 1..120)) {
-        let mut bench = Bench::new("10.0.0.2");
-        let (mut there, mut dialing, mut up) = (std::collections::HashSet::new(), false, None);
-        for stir in stirs {
-            let mut newcomer = None;
-            let now = bench.now;
-            let actions = match stir {
-                Stir::Open(Side::Active) if !dialing => continue,
-                Stir::Open(side) => {
-                    dialing &= side != Side::Active;
-                    newcomer = Some(side);
-                    bench.on(Event::Opened(side, ends()))
-                }
-                Stir::Closed(side) => {
-                    if !there.remove(&side) {
-                        if side == Side::Passive || !dialing { continue; }
-                        dialing = false;
-                    }
-                    bench.on(Event::Closed(side, Loss::Closed))
-                }
-                Stir::TheirOpen(side, last) => {
-                    let open = their_open(&format!("10.0.0.{last}"));
-                    bench.on(Event::Received(side, Message::Open(open)))
-                }
-                Stir::Keepalive(side) => bench.on(Event::Received(side, Message::Keepalive)),
-                Stir::Update(side) => bench.on(Event::Received(side, Message::Update(Bytes::new()))),
-                Stir::Notification(side, code) => {
-                    let words = Notification::from(Cause::from_codes(6, code));
-                    bench.on(Event::Received(side, Message::Notification(words)))
-                }
-                Stir::Malformed(side) => {
-                    let error = Error { section: Section::Header, offset: 0, fault: Fault::Marker };
-                    bench.on(Event::Malformed(side, error))
-                }
-                Stir::Backlogged(side) => bench.on(Event::Backlogged(side)),
-                Stir::Blocked(side) => bench.on(Event::Unwritable(side, now)),
-                Stir::Writable(side) => bench.on(Event::Writable(side)),
-                Stir::Start => bench.on(Event::Start),
-                Stir::Stop => bench.on(Event::Stop(Stop::Silent)),
-                Stir::Configure(hold) => {
-                    let mut config = config(1, 1);
-                    config.hold_time = HoldTime::try_from(hold).unwrap();
-                    bench.on(Event::Configure(Arc::new(config), id("10.0.0.2")))
-                }
-                Stir::Wait(seconds) => bench.after(Duration::from_secs(seconds), Event::Tick),
-                Stir::Tick => {
-                    if bench.peer.deadline().is_none() { continue; }
-                    bench.tick()
-                }
-            };
-            for action in actions.iter().cloned() {
-                match action {
-                    Action::Dial => {
-                        prop_assert!(!dialing && !there.contains(&Side::Active));
-                        dialing = true;
-                    }
-                    Action::Send(side, message) => {
-                        if let (Message::Open(_), true) = (&message, newcomer == Some(side)) {
-                            newcomer = None;
-                            prop_assert!(there.insert(side), "the old connection was not closed");
-                        }
-                        prop_assert!(there.contains(&side), "{message:?} to nobody");
-                    }
-                    Action::Close(side, _) => {
-                        let dial = side == Side::Active && std::mem::take(&mut dialing);
-                        prop_assert!(there.remove(&side) || dial, "nothing to close");
-                        if up == Some(side) { up = None; }
-                    }
-                    Action::Refuse(side, _) => prop_assert_eq!(newcomer.take(), Some(side)),
-                    Action::Up(side, _) => {
-                        prop_assert!(up.is_none() && there.contains(&side));
-                        up = Some(side);
-                    }
-                    Action::Down(..) => up = None,
-                }
-            }
-            prop_assert!(newcomer.is_none(), "neither taken nor refused");
-            prop_assert_eq!(bench.state() == SessionState::Established, bench.peer.negotiated().is_some());
-            prop_assert_eq!(bench.state() == SessionState::Established, up.is_some());
-            // One tick later nothing is due any more.
-            if bench.peer.deadline().is_some_and(|deadline| deadline <= bench.now) { continue; }
-        }
-    }
 }

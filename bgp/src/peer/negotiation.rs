@@ -79,13 +79,32 @@ impl Negotiated {
     }
 }
 
+/// What an OPEN of ours has in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// All capabilities.
+    Full,
+    /// None, for speakers from before there were any: IPv4 unicast and AS numbers of two octets.
+    Bare,
+}
+
+impl Offer {
+    /// Whether a session without capabilities would be of use.
+    pub(super) fn bare_is_possible(config: &PeerConfig) -> bool {
+        config.families.contains(Family::Ipv4Unicast)
+    }
+}
+
 /// The OPEN sent to the peer.
-pub(super) fn offer(config: &PeerConfig, router_id: RouterId) -> Open {
+pub(super) fn offer(config: &PeerConfig, router_id: RouterId, offer: Offer) -> Open {
     Open {
         my_as: config.local_as.two_octets(),
         hold_time: config.hold_time,
         identifier: router_id,
-        capabilities: capabilities(config),
+        capabilities: match offer {
+            Offer::Full => capabilities(config),
+            Offer::Bare => Vec::new(),
+        },
     }
 }
 
@@ -137,9 +156,12 @@ fn capabilities(config: &PeerConfig) -> Vec<Capability> {
 pub(super) fn negotiate(
     config: &PeerConfig,
     router_id: RouterId,
+    offer: Offer,
     open: &Open,
     ends: Endpoints,
 ) -> Result<Negotiated, Error> {
+    let bare = matches!(offer, Offer::Bare).then(|| without_capabilities(config));
+    let config = bare.as_ref().unwrap_or(config);
     let error = |offset, fault| Error { section: Section::Open, offset, fault };
     let peer_as = open.asn();
     if peer_as != config.remote_as {
@@ -168,7 +190,7 @@ pub(super) fn negotiate(
         hold_time,
         keepalive,
         families,
-        four_octet: open.four_octet_as().is_some(),
+        four_octet: offer == Offer::Full && open.four_octet_as().is_some(),
         route_refresh: open.route_refresh(),
         enhanced_refresh: options.enhanced_refresh && open.enhanced_refresh() && open.route_refresh(),
         add_path_receive: options.add_path_receive.intersection(their_send).intersection(families),
@@ -190,6 +212,18 @@ pub(super) fn negotiate(
         local: ends.local,
         remote: ends.remote,
     })
+}
+
+/// What the configuration means where no capability was offered.
+fn without_capabilities(config: &PeerConfig) -> PeerConfig {
+    let mut bare = config.clone();
+    bare.families = [Family::Ipv4Unicast].into_iter().collect();
+    bare.session.add_path_receive = Families::NONE;
+    bare.session.add_path_send = Families::NONE;
+    bare.session.extended_next_hop = Families::NONE;
+    bare.session.extended_messages = false;
+    bare.session.enhanced_refresh = false;
+    bare
 }
 
 #[cfg(test)]
@@ -225,10 +259,11 @@ pub(crate) mod tests {
 
     /// The terms between (AS, identifier) here and there.
     pub(in crate::peer) fn terms(here: (u32, &str), there: (u32, &str)) -> Negotiated {
-        let open = offer(&config(there.0, here.0), id(there.1));
+        let open = offer(&config(there.0, here.0), id(there.1), Offer::Full);
         let local_id = id(here.1);
         // Equal identifiers inside an AS are refused elsewhere.
-        let mut terms = negotiate(&config(here.0, there.0), id("255.0.0.1"), &open, ends()).unwrap();
+        let mut terms =
+            negotiate(&config(here.0, there.0), id("255.0.0.1"), Offer::Full, &open, ends()).unwrap();
         terms.local_id = local_id;
         terms
     }
@@ -236,54 +271,54 @@ pub(crate) mod tests {
     #[test]
     fn the_smaller_hold_time_counts_and_zero_is_the_smallest() {
         let mut here = config(1, 1);
-        let mut open = offer(&config(1, 1), id("10.0.0.2"));
+        let mut open = offer(&config(1, 1), id("10.0.0.2"), Offer::Full);
         open.hold_time = HoldTime::try_from(9).unwrap();
-        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        let terms = negotiate(&here, id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert_eq!((terms.hold_time.seconds(), terms.keepalive), (9, Some(Duration::from_secs(3))));
         here.keepalive = Some(Duration::from_secs(30));
-        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        let terms = negotiate(&here, id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert_eq!(terms.keepalive, Some(Duration::from_secs(3)), "a third of the hold time at most");
         open.hold_time = HoldTime::NEVER;
-        let terms = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap();
+        let terms = negotiate(&here, id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert_eq!((terms.hold_time, terms.keepalive), (HoldTime::NEVER, None));
     }
 
     #[test]
     fn a_peer_of_another_as_is_told_2_2() {
-        let open = offer(&config(3, 1), id("10.0.0.2"));
-        let error = negotiate(&config(1, 2), id("10.0.0.1"), &open, ends()).unwrap_err();
+        let open = offer(&config(3, 1), id("10.0.0.2"), Offer::Full);
+        let error = negotiate(&config(1, 2), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap_err();
         assert_eq!(error.notification().cause.codes(), (2, 2));
     }
 
     #[test]
     fn a_great_as_is_compared_by_its_capability_and_not_by_as_trans() {
-        let open = offer(&config(4_200_000_000, 1), id("10.0.0.2"));
+        let open = offer(&config(4_200_000_000, 1), id("10.0.0.2"), Offer::Full);
         assert_eq!(open.my_as, 23456);
-        let terms = negotiate(&config(1, 4_200_000_000), id("10.0.0.1"), &open, ends()).unwrap();
+        let terms = negotiate(&config(1, 4_200_000_000), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert!(terms.four_octet && !terms.is_internal());
-        assert!(negotiate(&config(1, 23456), id("10.0.0.1"), &open, ends()).is_err());
+        assert!(negotiate(&config(1, 23456), id("10.0.0.1"), Offer::Full, &open, ends()).is_err());
     }
 
     #[test]
     fn an_equal_identifier_is_refused_inside_the_as_and_allowed_outside() {
-        let open = offer(&config(1, 1), id("10.0.0.1"));
-        let error = negotiate(&config(1, 1), id("10.0.0.1"), &open, ends()).unwrap_err();
+        let open = offer(&config(1, 1), id("10.0.0.1"), Offer::Full);
+        let error = negotiate(&config(1, 1), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap_err();
         assert_eq!(error.notification().cause.codes(), (2, 3));
-        let open = offer(&config(2, 1), id("10.0.0.1"));
-        assert!(negotiate(&config(1, 2), id("10.0.0.1"), &open, ends()).is_ok());
+        let open = offer(&config(2, 1), id("10.0.0.1"), Offer::Full);
+        assert!(negotiate(&config(1, 2), id("10.0.0.1"), Offer::Full, &open, ends()).is_ok());
     }
 
     #[test]
     fn without_a_common_family_the_missing_capabilities_are_listed() {
         let mut here = config(1, 1);
         here.families = [Family::Ipv6Unicast].into_iter().collect();
-        let mut open = offer(&config(1, 1), id("10.0.0.2"));
+        let mut open = offer(&config(1, 1), id("10.0.0.2"), Offer::Full);
         open.capabilities.clear();
-        let error = negotiate(&here, id("10.0.0.1"), &open, ends()).unwrap_err();
+        let error = negotiate(&here, id("10.0.0.1"), Offer::Full, &open, ends()).unwrap_err();
         assert_eq!(error.notification().cause.codes(), (2, 7));
         assert_eq!(&error.notification().data[..], [1, 4, 0, 2, 0, 1]);
         // No multiprotocol capability at all means IPv4 unicast, and nothing of four octets was said.
-        let terms = negotiate(&config(1, 1), id("10.0.0.1"), &open, ends()).unwrap();
+        let terms = negotiate(&config(1, 1), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert_eq!(terms.families, [Family::Ipv4Unicast].into_iter().collect());
         assert!(!terms.four_octet && !terms.route_refresh);
     }

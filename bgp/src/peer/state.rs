@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::event::{Endpoints, Side};
-use super::negotiation::Negotiated;
+use super::negotiation::{Negotiated, Offer};
 
 /// The state of a session as RFC 4271 §8.2.2 names it: that of its most advanced connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +33,10 @@ impl fmt::Display for SessionState {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one a peer, and it is running nearly always")]
 pub(super) enum State {
+    /// By an operator.
     Stopped,
+    /// By a limit: until an operator starts the peer or changes its configuration.
+    Halted,
     Running(Running),
 }
 
@@ -59,6 +62,20 @@ pub(super) enum Dialer {
     Dialing {
         give_up: Instant,
     },
+    /// The peer is to dial; if it has not done so by then, an operator should know.
+    Listening {
+        complain: Option<Instant>,
+    },
+}
+
+impl Dialer {
+    /// There is no reason to wait any more.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        match self {
+            Dialer::Resting { until } => *until = now,
+            Dialer::Held | Dialer::Dialing { .. } | Dialer::Listening { .. } => (),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,13 +86,21 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// The own OPEN waits for the peer's (RFC 4271 §8.1.1, DelayOpen).
+    Delaying(Delaying),
     OpenSent(OpenSent),
     OpenConfirm(OpenConfirm),
     Established(Established),
 }
 
 #[derive(Debug)]
+pub(super) struct Delaying {
+    pub(super) until: Instant,
+}
+
+#[derive(Debug)]
 pub(super) struct OpenSent {
+    pub(super) offer: Offer,
     pub(super) hold: Instant,
 }
 
@@ -129,7 +154,7 @@ impl Running {
     pub(super) fn established(&self) -> Option<(Side, &Established)> {
         Side::BOTH.into_iter().find_map(|side| match &self.get(side)?.stage {
             Stage::Established(established) => Some((side, established)),
-            Stage::OpenSent(_) | Stage::OpenConfirm(_) => None,
+            Stage::Delaying(_) | Stage::OpenSent(_) | Stage::OpenConfirm(_) => None,
         })
     }
 
@@ -138,18 +163,21 @@ impl Running {
             Dialer::Held => None,
             Dialer::Resting { until } => Some(until),
             Dialer::Dialing { give_up } => Some(give_up),
+            Dialer::Listening { complain } => complain,
         };
         let connections = [&self.active, &self.passive].into_iter().flatten();
         connections.filter_map(|connection| connection.stage.deadline()).chain(dialer).min()
     }
 
     pub(super) fn name(&self, now: Option<Instant>) -> SessionState {
-        let stages =
-            [&self.active, &self.passive].into_iter().flatten().map(|connection| connection.stage.name());
+        let of = |side: Side| self.get(side).map(|connection| connection.stage.name(side));
+        let stages = Side::BOTH.into_iter().filter_map(of);
         stages.max().unwrap_or(match self.dialer {
             Dialer::Dialing { .. } => SessionState::Connect,
-            Dialer::Held | Dialer::Resting { .. } if self.refuses(now) => SessionState::Idle,
-            Dialer::Held | Dialer::Resting { .. } => SessionState::Active,
+            Dialer::Held | Dialer::Resting { .. } | Dialer::Listening { .. } if self.refuses(now) => {
+                SessionState::Idle
+            }
+            Dialer::Held | Dialer::Resting { .. } | Dialer::Listening { .. } => SessionState::Active,
         })
     }
 
@@ -163,24 +191,36 @@ impl Running {
 }
 
 impl Stage {
-    fn name(&self) -> SessionState {
-        match self {
-            Stage::OpenSent(_) => SessionState::OpenSent,
-            Stage::OpenConfirm(_) => SessionState::OpenConfirm,
-            Stage::Established(_) => SessionState::Established,
+    fn name(&self, side: Side) -> SessionState {
+        match (self, side) {
+            // RFC 4271 stays in the state the connection was waited for in.
+            (Stage::Delaying(_), Side::Active) => SessionState::Connect,
+            (Stage::Delaying(_), Side::Passive) => SessionState::Active,
+            (Stage::OpenSent(_), _) => SessionState::OpenSent,
+            (Stage::OpenConfirm(_), _) => SessionState::OpenConfirm,
+            (Stage::Established(_), _) => SessionState::Established,
         }
     }
 
     pub(super) fn terms(&self) -> Option<&Arc<Negotiated>> {
         match self {
-            Stage::OpenSent(_) => None,
+            Stage::Delaying(_) | Stage::OpenSent(_) => None,
             Stage::OpenConfirm(state) => Some(&state.terms),
             Stage::Established(state) => Some(&state.terms),
         }
     }
 
+    /// What the own OPEN had in it, while it waits for an answer.
+    pub(super) fn offer(&self) -> Option<Offer> {
+        match self {
+            Stage::OpenSent(state) => Some(state.offer),
+            Stage::Delaying(_) | Stage::OpenConfirm(_) | Stage::Established(_) => None,
+        }
+    }
+
     fn deadline(&self) -> Option<Instant> {
         match self {
+            Stage::Delaying(state) => Some(state.until),
             Stage::OpenSent(state) => Some(state.hold),
             Stage::OpenConfirm(state) => state.hold.into_iter().chain(state.keepalive).min(),
             Stage::Established(state) => {

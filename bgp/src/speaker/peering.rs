@@ -144,7 +144,8 @@ impl Peering {
 
     async fn stop(&mut self, how: Stop) {
         self.listeners.clear();
-        join_all(std::mem::take(&mut self.sessions).into_values().map(|session| session.stop(how))).await;
+        join_all(std::mem::take(&mut self.sessions).into_values().map(|session| session.stop(how.clone())))
+            .await;
     }
 
     /// Listens on the addresses that are not listened on yet.
@@ -200,7 +201,7 @@ impl Peering {
 
     async fn reset(&self, key: PeerKey) -> Result<(), ControlError> {
         let session = self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))?;
-        session.reset().await;
+        session.reset(None).await;
         Ok(())
     }
 

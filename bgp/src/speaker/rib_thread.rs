@@ -208,7 +208,7 @@ impl RibThread {
     fn report(&mut self, report: Report) {
         let Report { key, event } = report;
         match event {
-            ReportEvent::Up { negotiated, writer } => self.up(key, negotiated, &writer),
+            ReportEvent::Up { negotiated, writer, signals: _ } => self.up(key, negotiated, &writer),
             ReportEvent::Update(update) => self.update(key, &update),
             ReportEvent::Refresh(family) => {
                 if let Some(session) = self.sessions.get(&key) {

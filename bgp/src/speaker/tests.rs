@@ -92,7 +92,8 @@ impl Bench {
     /// Peer `n` comes up with a writer of this capacity.
     async fn up(&self, n: u8, capacity: usize) -> Ear {
         let (writer, bytes) = mpsc::channel(capacity);
-        self.report(n, ReportEvent::Up { negotiated: negotiated(n), writer }).await;
+        let (signals, _) = mpsc::channel(1);
+        self.report(n, ReportEvent::Up { negotiated: negotiated(n), writer, signals }).await;
         Ear { bytes, context: negotiated(n).context(), routes: BTreeMap::new(), end_of_rib: 0 }
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 use super::{Connection, RefreshError, Session};
 use crate::config::PeerConfig;
@@ -13,6 +14,9 @@ use crate::net::report::{Report, ReportEvent};
 use crate::peer::{Action, Actions, Event, Farewell, Negotiated, Side};
 use crate::wire::message::Message;
 use crate::wire::route_refresh::RouteRefresh;
+
+/// Signals of the RIB waiting for the session.
+const SIGNALS: usize = 4;
 
 impl<C: From<Report>> Session<C> {
     pub(super) fn slot(&mut self, side: Side) -> &mut Option<Connection> {
@@ -54,6 +58,11 @@ impl<C: From<Report>> Session<C> {
                     let (remote, options) = (self.config.remote, options(&self.config));
                     self.dialing = Some(Box::pin(dial::dial(remote, options)));
                 }
+                Action::Accept(side) => {
+                    if let Some(stream) = self.newcomer.take() {
+                        *self.slot(side) = Some(Connection::new(stream, Arc::clone(&self.statistics)));
+                    }
+                }
                 Action::Send(side, message) => self.send(side, &message),
                 Action::Close(side, farewell) => self.close(side, &farewell),
                 Action::Refuse(_, farewell) => {
@@ -65,19 +74,14 @@ impl<C: From<Report>> Session<C> {
                 Action::Up(side, terms) => self.up(side, terms),
                 Action::Down(reason, keep) => {
                     tracing::info!(peer = %self.key, name = %self.config.name, "session down: {reason}");
+                    self.signals = None;
                     self.report(ReportEvent::Down(keep));
                 }
             }
         }
     }
 
-    /// The first message on a new connection is what takes it: the machine has closed whatever was in its place.
     fn send(&mut self, side: Side, message: &Message) {
-        if let Message::Open(_) = message
-            && let Some(stream) = self.newcomer.take()
-        {
-            *self.slot(side) = Some(Connection::new(stream, Arc::clone(&self.statistics)));
-        }
         let bytes = encoded(message);
         if let Some(connection) = self.slot(side)
             && !connection.writer.write(bytes)
@@ -115,7 +119,9 @@ impl<C: From<Report>> Session<C> {
         let writer = connection.writer.updates();
         self.statistics.established.fetch_add(1, Ordering::Relaxed);
         tracing::info!(peer = %self.key, name = %self.config.name, families = ?negotiated.families, "session up");
-        self.report(ReportEvent::Up { negotiated, writer });
+        let (signals, from_rib) = mpsc::channel(SIGNALS);
+        self.signals = Some(from_rib);
+        self.report(ReportEvent::Up { negotiated, writer, signals });
     }
 
     pub(super) fn refresh(&mut self) -> Result<(), RefreshError> {

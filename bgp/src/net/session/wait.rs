@@ -4,6 +4,7 @@ use std::future::{Future, pending};
 use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::{Connection, Order, Session};
-use crate::net::report::Report;
+use crate::net::report::{Report, Signal};
 use crate::net::write::Progress;
 use crate::peer::{Event, Loss, Side, Stop};
 use crate::wire::notification::Cease;
@@ -28,6 +29,7 @@ pub(super) enum Happening {
     Dialled(io::Result<TcpStream>),
     Read(Side, io::Result<usize>),
     Progress(Side, Progress),
+    Signalled(Signal),
     /// There is room in the RIB's queue.
     Room,
     Deadline,
@@ -47,6 +49,7 @@ impl<C: From<Report>> Session<C> {
             result = dialled(&mut self.dialing) => Happening::Dialled(result),
             (read, progress) = next(&mut self.active, backlog) => happening(Side::Active, read, progress),
             (read, progress) = next(&mut self.passive, backlog) => happening(Side::Passive, read, progress),
+            signal = signalled(&mut self.signals) => Happening::Signalled(signal),
             room = self.to_rib.reserve(), if backlog => {
                 if room.is_ok() { Happening::Room } else { Happening::Abandoned }
             }
@@ -77,6 +80,9 @@ impl<C: From<Report>> Session<C> {
             Happening::Progress(side, Progress::Fine) => self.on(Event::Writable(side)),
             Happening::Progress(side, Progress::Blocked(since)) => self.on(Event::Unwritable(side, since)),
             Happening::Progress(side, Progress::Failed(kind)) => self.lost(side, Loss::Failed(kind)),
+            Happening::Signalled(Signal::TooManyPrefixes { family, found }) => {
+                self.on(Event::TooManyPrefixes(family, found));
+            }
             Happening::Room => {
                 self.send_reports();
                 self.excuse();
@@ -94,14 +100,16 @@ impl<C: From<Report>> Session<C> {
     fn obey(&mut self, order: Order) -> ControlFlow<()> {
         match order {
             Order::Configure(config, router_id) => {
-                self.config = std::sync::Arc::clone(&config);
+                self.config = Arc::clone(&config);
                 self.router_id = router_id;
                 self.on(Event::Configure(config, router_id));
             }
-            Order::Reset => {
-                self.on(Event::Stop(Stop::Cease(Cease::Reset)));
+            Order::Reset(words) => {
+                self.on(Event::Stop(stop(Cease::Reset, words)));
                 self.on(Event::Start);
             }
+            Order::Halt(words) => self.on(Event::Stop(stop(Cease::Shutdown, words))),
+            Order::Start => self.on(Event::Start),
             Order::Refresh(reply) => {
                 if reply.send(self.refresh()).is_err() {
                     tracing::debug!(peer = %self.key, "nobody waits for the refresh any more");
@@ -130,6 +138,13 @@ impl<C: From<Report>> Session<C> {
     }
 }
 
+fn stop(cease: Cease, words: Option<Arc<str>>) -> Stop {
+    match words {
+        Some(words) => Stop::Saying(cease, words),
+        None => Stop::Cease(cease),
+    }
+}
+
 fn happening(side: Side, read: Option<io::Result<usize>>, progress: Option<Progress>) -> Happening {
     match (read, progress) {
         (Some(read), _) => Happening::Read(side, read),
@@ -150,6 +165,17 @@ async fn next(
         read = super::connection::read(reader, buffer, room), if may_read => (Some(read), None),
         progress = writer.progress() => (None, Some(progress)),
     }
+}
+
+async fn signalled(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
+    if let Some(open) = signals {
+        if let Some(signal) = open.recv().await {
+            return signal;
+        }
+        // The RIB has nothing more to say.
+        *signals = None;
+    }
+    pending().await
 }
 
 async fn dialled(dialing: &mut Option<Dialing>) -> io::Result<TcpStream> {

@@ -12,6 +12,8 @@ use crate::wire::notification::Cause;
 /// What a connection's deadlines ask for.
 enum Due {
     Nothing,
+    /// Nobody said OPEN first.
+    Open,
     Keepalive,
     HoldTimer,
     SendHoldTimer,
@@ -22,6 +24,14 @@ impl Peer {
         for side in Side::BOTH {
             match self.due(now, side) {
                 Due::Nothing => (),
+                Due::Open => {
+                    let sent = self.send_open(now, side, out);
+                    if let State::Running(running) = &mut self.state
+                        && let Some(connection) = running.slot(side)
+                    {
+                        connection.stage = Stage::OpenSent(sent);
+                    }
+                }
                 Due::Keepalive => out.push(Action::Send(side, Message::Keepalive)),
                 // A path that fell silent is tried again soon: this is no error of the peer's.
                 Due::HoldTimer => {
@@ -40,6 +50,9 @@ impl Peer {
         let Some(connection) = running.slot(side) else { return Due::Nothing };
         let past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         let (hold, keepalive, send_hold, terms) = match &mut connection.stage {
+            Stage::Delaying(state) => {
+                return if state.until <= now { Due::Open } else { Due::Nothing };
+            }
             Stage::OpenSent(state) => {
                 return if state.hold <= now { Due::HoldTimer } else { Due::Nothing };
             }
@@ -62,7 +75,7 @@ impl Peer {
     fn tick_dialer(&mut self, now: Instant, out: &mut Actions) {
         let State::Running(running) = &mut self.state else { return };
         match running.dialer {
-            Dialer::Resting { until } if until <= now && !self.config.passive => {
+            Dialer::Resting { until } if until <= now => {
                 let give_up = now + self.config.connect_retry.max(LEAST_DIAL_TIME);
                 running.dialer = Dialer::Dialing { give_up };
                 running.rest_until = None;
@@ -73,7 +86,11 @@ impl Peer {
                 self.last_error = Some(Reason::DialTimedOut);
                 out.push(Action::Close(Side::Active, Farewell::Silent));
             }
-            Dialer::Held | Dialer::Resting { .. } | Dialer::Dialing { .. } => (),
+            Dialer::Listening { complain: Some(complain) } if complain <= now => {
+                running.dialer = Dialer::Listening { complain: None };
+                self.last_error = Some(Reason::NobodyDials);
+            }
+            Dialer::Held | Dialer::Resting { .. } | Dialer::Dialing { .. } | Dialer::Listening { .. } => (),
         }
     }
 }
