@@ -18,11 +18,12 @@ use caracal_bgp::Config;
 use caracal_bgp::speaker::Handle;
 use caracal_linux::features::{self, Features};
 use caracal_linux::kernel::{self, Kernel};
+use caracal_linux::nft::Nftables;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::admin::{self, AdminContext};
 use crate::attachments::{Journal, Recovered};
@@ -34,7 +35,7 @@ use crate::desired::tunnels::TunnelAddresses;
 use crate::ipam::Ipam;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
-use crate::kernel::{blackholes, sweep};
+use crate::kernel::{blackholes, filter, sweep};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
 use crate::node::{FactsReceiver, forwarding, network_node};
 use crate::peering::Peering;
@@ -83,6 +84,7 @@ struct Owners {
     surroundings: watch::Receiver<Arc<Surroundings>>,
     uplink_mtu: watch::Receiver<u32>,
     features: Arc<Features>,
+    nftables: Option<Nftables>,
     ipam: Ipam,
     speaker: Handle,
 }
@@ -98,6 +100,7 @@ impl Owners {
         let cluster = Cluster::start(&client, node, &settings.snapshots());
         let features =
             Arc::new(tokio::task::spawn_blocking(features::probe).await.context("asking the kernel")?);
+        let nftables = start_nftables(&features);
         let facts = derived::facts(node, &cluster, &kernel);
         let surroundings = derived::surroundings(&cluster, &facts, &features);
         let uplink_mtu = derived::uplink_mtu(&facts, &kernel);
@@ -121,13 +124,14 @@ impl Owners {
             surroundings,
             uplink_mtu,
             features,
+            nftables,
             ipam,
             speaker,
         };
         Ok((owners, recovered))
     }
 
-    /// Keeps the tunnels to the other nodes, and their addresses.
+    /// Keeps the tunnels to the other nodes and their addresses, and what packets may do.
     fn tunnel(
         &self,
         settings: &AgentSettings,
@@ -151,6 +155,10 @@ impl Owners {
             uplink_mtu: self.uplink_mtu.clone(),
         };
         parts.add("tunnels", tunnels::keep(self.kernel.clone(), sources));
+        if let Some(nftables) = &self.nftables {
+            let (pools, around) = (self.cluster.ip_pools.clone(), self.surroundings.clone());
+            parts.add("filter", filter::keep(nftables.clone(), pools, around));
+        }
         addresses
     }
 
@@ -217,6 +225,9 @@ impl Owners {
             facts: self.facts.clone(),
             problems: problems_told,
             not_installed,
+            features: Arc::clone(&self.features),
+            surroundings: self.surroundings.clone(),
+            nftables: self.nftables.as_ref().map(Nftables::standing),
         })
     }
 
@@ -253,6 +264,17 @@ impl Owners {
         parts.add("admin", ended(admin::serve(listener, context)));
         Ok(())
     }
+}
+
+/// A kernel without nftables is told of in the node's conditions, and the rest goes on.
+fn start_nftables(features: &Features) -> Option<Nftables> {
+    if let Some(reason) = features.nftables.reason() {
+        warn!(reason, "no nftables: natOutgoing is not carried out and tunnels are not guarded");
+        return None;
+    }
+    Nftables::start(None)
+        .inspect_err(|error| error!(%error, "natOutgoing is not carried out and tunnels are not guarded"))
+        .ok()
 }
 
 /// The parts that run as long as the agent does.

@@ -2,6 +2,7 @@
 
 pub mod announcements;
 pub mod encapsulation;
+pub mod filter;
 pub mod mtu;
 pub mod peers;
 pub mod pod;

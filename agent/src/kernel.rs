@@ -4,6 +4,7 @@
 //! so there is no queue between them and the last state of a prefix wins.
 
 pub mod blackholes;
+pub mod filter;
 pub mod routes;
 pub mod sweep;
 pub mod tunnels;

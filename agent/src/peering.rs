@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::cluster::Cluster;
 use crate::desired::announcements::announcements;
-use crate::desired::peers::{Inputs, Problem, config, not_carried_out};
+use crate::desired::peers::{Inputs, Problem, config};
 use crate::desired::policies::{Policies, policies};
 use crate::desired::speaker::SpeakerSettings;
 use crate::ipam::OwnBlocks;
@@ -90,14 +90,13 @@ impl Peering {
 
     async fn configure(&mut self, configured: &mut Option<Config>) -> Offer {
         let policies = self.policies();
-        let (wanted, mut problems) = config(&Inputs {
+        let (wanted, problems) = config(&Inputs {
             facts: &self.facts.borrow_and_update().clone(),
             settings: &self.settings.borrow_and_update().clone(),
             nodes: &self.cluster.network_nodes.borrow_and_update().clone(),
             peers: &self.cluster.bgp_peers.borrow_and_update().clone(),
             policies: &policies,
         });
-        problems.extend(not_carried_out(&self.cluster.ip_pools.borrow()));
         self.problems.send_if_modified(|told| {
             let news = **told != problems;
             if news {

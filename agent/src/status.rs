@@ -1,12 +1,16 @@
 //! How this node fares: one reading of all owners, told alike by conditions, metrics, health and `caracalctl`.
 
+mod data_path;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_api::conditions::{self, Verdict};
 use caracal_bgp::speaker::Handle;
+use caracal_linux::features::Features;
 use caracal_linux::kernel::Kernel;
+use caracal_linux::nft::Standing;
 use ipnetwork::IpNetwork;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -17,6 +21,7 @@ use crate::attachments::Journal;
 use crate::cluster::Cluster;
 use crate::desired::peers::Problem;
 use crate::desired::routes::NotInstalled;
+use crate::desired::surroundings::Surroundings;
 use crate::ipam::Ipam;
 use crate::kernel::routes::NotInstalledRoutes;
 use crate::node::FactsReceiver;
@@ -40,6 +45,12 @@ pub struct StatusSources {
     pub problems: watch::Receiver<Arc<Vec<Problem>>>,
     /// Best routes that are not in the kernel.
     pub not_installed: NotInstalledRoutes,
+    /// What the kernel can do.
+    pub features: Arc<Features>,
+    /// What is asked of it.
+    pub surroundings: watch::Receiver<Arc<Surroundings>>,
+    /// How the nftables table stands; none without nftables.
+    pub nftables: Option<watch::Receiver<Arc<Standing>>>,
 }
 
 /// One reading.
@@ -144,6 +155,9 @@ impl StatusSources {
             self.programmed(&status.not_installed),
             self.ready(),
             self.synced(),
+            data_path::kernel_features(&self.features, &self.surroundings.borrow()),
+            data_path::filter(self.nftables.as_ref().map(|told| told.borrow().clone()).as_deref()),
+            data_path::forwarding(self.nftables.as_ref().map(|told| told.borrow().clone()).as_deref()),
         ];
         conditions.sort_by_key(|c| c.type_);
         status.conditions = conditions;

@@ -9,6 +9,7 @@ pub mod features;
 pub mod kernel;
 pub mod namespace;
 pub mod netlink;
+pub mod nft;
 pub mod object;
 pub mod root_socket;
 pub mod sysctl;

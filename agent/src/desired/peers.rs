@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use caracal_api::bgp_configuration::DEFAULT_PORT;
 use caracal_api::bgp_peer::{self, SourceAddress, parse_peer_ip};
-use caracal_api::{BgpPeer, BgpPeerSpec, IpPool, NetworkNode, Selector};
+use caracal_api::{BgpPeer, BgpPeerSpec, NetworkNode, Selector};
 use caracal_bgp::{
     Asn, Config, Families, Family, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
 };
@@ -64,21 +64,6 @@ pub enum Problem {
         /// The definition that has it.
         other: String,
     },
-    /// A pool asks for something that this version does not do.
-    #[error(
-        "IPPool {pool} asks for natOutgoing, which this version does not carry out: packets leave with the pod's address; \
-         masquerade them at the node's uplink by other means, or route the pool's range back to the nodes"
-    )]
-    NoNatOutgoing {
-        /// Its name.
-        pool: String,
-    },
-}
-
-/// What pools ask for and do not get: told, so that nobody waits for it.
-pub fn not_carried_out(pools: &Snapshot<IpPool>) -> impl Iterator<Item = Problem> + '_ {
-    let asking = pools.values().filter(|pool| pool.spec.nat_outgoing);
-    asking.map(|pool| Problem::NoNatOutgoing { pool: pool.name_any() })
 }
 
 /// The configuration, and what had to be left out. None while the node has no address.

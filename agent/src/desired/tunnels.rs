@@ -243,3 +243,6 @@ fn ipv6(address: Ipv6Addr) -> IpNetwork {
 fn loose_filter(device: IfName) -> Wanted {
     Wanted::Setting(SettingKey { device, name: SettingName::ReversePathFilter }, Some(Setting(2)))
 }
+
+#[cfg(test)]
+mod tests;

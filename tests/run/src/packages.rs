@@ -18,6 +18,7 @@ pub(crate) const FOR_THE_LAB: &[Needed] = &[
     Needed { program: "ip", package: "iproute2" },
     Needed { program: "ping", package: "iputils-ping" },
     Needed { program: "nsenter", package: "util-linux" },
+    Needed { program: "nft", package: "nftables" },
 ];
 
 /// What the virtual machine is made of, besides the kernel that `caracal-vm` fetches.

@@ -171,14 +171,3 @@ fn without_an_address_there_is_no_configuration_and_a_reason() {
     world.facts = facts("n1", None, Some("fd00:30::11/64"));
     assert!(world.config().0.is_some(), "IPv6 alone is enough");
 }
-
-#[test]
-fn a_pool_that_asks_for_what_is_not_done_is_told() {
-    let pool = |name: &str, nat: bool| {
-        let spec = json!({"cidr": "10.244.0.0/16", "natOutgoing": nat});
-        IpPool::new(name, serde_json::from_value(spec).unwrap())
-    };
-    let pools = [pool("a", true), pool("b", false)].into_iter().collect();
-    let told: Vec<Problem> = not_carried_out(&pools).collect();
-    assert_eq!(told, [Problem::NoNatOutgoing { pool: "a".into() }]);
-}

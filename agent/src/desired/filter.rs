@@ -1,0 +1,163 @@
+//! The nftables table: what of the pods' traffic is masqueraded, and what is refused on arrival.
+//!
+//! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address. *guard*: tunnel
+//! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
+//! nothing of the node by 127.0.0.0/8. The guard of tunnels stands only where tunnels are in use, and, as long as no other
+//! node is known, not at all: packets of a node that is not known yet would be lost.
+
+use std::collections::BTreeSet;
+
+use caracal_api::IpPool;
+use caracal_api::block_cidr::masked;
+use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Rule, Ruleset, Set, Verdict};
+use ipnetwork::IpNetwork;
+
+use super::surroundings::Surroundings;
+use super::tunnels::{PORT, VNI};
+use crate::cluster::Snapshot;
+
+/// The table's name.
+pub const TABLE: &str = "caracal";
+/// How the names of pods' devices begin on the host.
+const PODS: &str = "cali";
+/// When masquerading happens: as everybody's source NAT.
+const SOURCE_NAT: i32 = 100;
+/// Before connections are tracked: what is refused leaves no trace.
+const RAW: i32 = -300;
+/// `IPPROTO_IPIP`.
+const IP_IN_IP: u8 = 4;
+/// Where the VXLAN network identifier is, after the UDP header (RFC 7348 §5).
+const VNI_OFFSET: u32 = 12;
+
+/// The whole table.
+pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings) -> Ruleset {
+    let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
+        let chosen = pools.values().filter(|pool| wanted(pool));
+        chosen.filter_map(|pool| pool.spec.network().map(masked)).collect()
+    };
+    let nodes: BTreeSet<IpNetwork> = around.nodes.keys().map(|address| IpNetwork::from(*address)).collect();
+    let mut sets = Vec::new();
+    let mut add = |name: &str, elements: &BTreeSet<IpNetwork>| {
+        for v4 in [true, false] {
+            sets.push(Set { name: named(name, v4), v4, elements: elements.clone() });
+        }
+    };
+    add("pools", &ranges(|_| true));
+    add("masquerade", &ranges(|pool| pool.spec.nat_outgoing));
+    add("nodes", &nodes);
+    let chain = |name: &str, kind, hook, priority, rules| {
+        let name = name.to_owned();
+        Chain { name, kind, hook, priority, rules }
+    };
+    let nat = [true, false].map(masquerade).to_vec();
+    let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
+    let loopback = [Direction::Source, Direction::Destination].map(loopback).to_vec();
+    let chains = vec![
+        chain("nat-postrouting", ChainKind::Nat, Hook::Postrouting, SOURCE_NAT, nat),
+        chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, loopback),
+        chain("guard-input", ChainKind::Filter, Hook::Input, RAW, tunnels),
+    ];
+    Ruleset { table: TABLE.to_owned(), sets, chains }
+}
+
+fn masquerade(v4: bool) -> Rule {
+    let of = |of, within, set| Match::Address { v4, of, within, set: named(set, v4) };
+    Rule {
+        comment: "natOutgoing".to_owned(),
+        matches: vec![of(Direction::Source, true, "masquerade"), of(Direction::Destination, false, "pools")],
+        verdict: Verdict::Masquerade,
+    }
+}
+
+fn loopback(of: Direction) -> Rule {
+    Rule {
+        comment: "pods do not reach the node by its loopback".to_owned(),
+        matches: vec![Match::FromDevice(PODS.to_owned()), Match::Loopback(of)],
+        verdict: Verdict::Drop,
+    }
+}
+
+fn tunnel_guard(around: &Surroundings) -> Vec<Rule> {
+    let stranger = |v4| Match::Address { v4, of: Direction::Source, within: false, set: named("nodes", v4) };
+    let mut rules = Vec::new();
+    if around.asked.vxlan {
+        let [_, a, b, c] = VNI.to_be_bytes();
+        for v4 in [true, false] {
+            rules.push(Rule {
+                comment: "VXLAN from nodes only".to_owned(),
+                matches: vec![
+                    stranger(v4),
+                    Match::UdpPort(PORT),
+                    // Another program's VXLAN is its own affair.
+                    Match::Transport(VNI_OFFSET, vec![a, b, c]),
+                ],
+                verdict: Verdict::Drop,
+            });
+        }
+    }
+    if around.asked.ipip {
+        rules.push(Rule {
+            comment: "IPIP from nodes only".to_owned(),
+            matches: vec![stranger(true), Match::Protocol(IP_IN_IP)],
+            verdict: Verdict::Drop,
+        });
+    }
+    rules
+}
+
+fn named(set: &str, v4: bool) -> String {
+    format!("{set}-{}", if v4 { "v4" } else { "v6" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::surroundings::Remote;
+    use super::super::tunnels::Asked;
+    use super::*;
+    use serde_json::json;
+
+    fn pools() -> Snapshot<IpPool> {
+        [("a", "10.244.0.0/16", true), ("b", "10.245.0.0/16", false), ("c", "fd00:244::/48", true)]
+            .into_iter()
+            .map(|(name, cidr, nat)| {
+                let spec = json!({"cidr": cidr, "natOutgoing": nat});
+                IpPool::new(name, serde_json::from_value(spec).unwrap())
+            })
+            .collect()
+    }
+
+    fn elements(ruleset: &Ruleset, set: &str) -> Vec<String> {
+        let set = ruleset.sets.iter().find(|one| one.name == set).unwrap();
+        set.elements.iter().filter(|one| one.is_ipv4() == set.v4).map(ToString::to_string).collect()
+    }
+
+    fn rules(ruleset: &Ruleset, chain: &str) -> usize {
+        ruleset.chains.iter().find(|one| one.name == chain).unwrap().rules.len()
+    }
+
+    #[test]
+    fn all_pools_are_inside_and_those_with_nat_outgoing_are_masqueraded() {
+        let ruleset = filter(&pools(), &Surroundings::default());
+        assert_eq!(elements(&ruleset, "pools-v4"), ["10.244.0.0/16", "10.245.0.0/16"]);
+        assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
+        assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
+        assert_eq!(rules(&ruleset, "nat-postrouting"), 2);
+        assert_eq!(rules(&ruleset, "guard-prerouting"), 2);
+    }
+
+    #[test]
+    fn tunnels_are_guarded_where_they_are_in_use_and_nodes_are_known() {
+        let remote = Remote { name: "n2".into(), v4: None, v6: None };
+        let asked = Asked { ipip: true, vxlan: true };
+        let mut around = Surroundings { asked, ..Surroundings::default() };
+        assert_eq!(rules(&filter(&pools(), &around), "guard-input"), 0, "no node is known");
+        around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
+        let ruleset = filter(&pools(), &around);
+        assert_eq!(rules(&ruleset, "guard-input"), 3);
+        assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
+        around.asked = Asked::default();
+        assert_eq!(rules(&filter(&pools(), &around), "guard-input"), 0, "no tunnel is in use");
+    }
+}

@@ -1,0 +1,187 @@
+//! The expressions of rules: what is matched, and what becomes of the packet.
+
+use crate::nft::attributes::Attributes;
+
+/// The register that everything here passes through.
+const REGISTER: u32 = 1;
+/// The register of verdicts.
+const VERDICT: u32 = 0;
+
+/// An expression as the kernel takes it. Most rules are written by [`Match`] and [`Verdict`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expression {
+    /// Takes a property of the packet (`NFT_META_*`).
+    Meta(u32),
+    /// Takes bytes of the packet: header (1 network, 2 transport), offset, length.
+    Payload(u32, u32, u32),
+    /// Keeps the bits of what was taken that are set here.
+    Mask(Vec<u8>),
+    /// Goes on if what was taken is this (`true`) or is not.
+    Compare(bool, Vec<u8>),
+    /// Goes on if what was taken is in this set (`true`) or is not.
+    Lookup(bool, String),
+    /// Counts.
+    Counter,
+    /// Rewrites the source to the address of the device that the packet leaves by, with a port by chance.
+    Masquerade,
+    /// Drops (0) or accepts (1).
+    Immediate(u32),
+}
+
+/// Which address of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Where it comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+/// A condition on packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Match {
+    /// It is IPv4 (else IPv6) and that address is, or is not, in this set.
+    Address {
+        /// IPv4, else IPv6.
+        v4: bool,
+        /// Which address.
+        of: Direction,
+        /// Is in it, or is not.
+        within: bool,
+        /// The set's name.
+        set: String,
+    },
+    /// It is IPv4 and that address lies in 127.0.0.0/8.
+    Loopback(Direction),
+    /// It came in by a device whose name begins so.
+    FromDevice(String),
+    /// It is of this protocol (`IPPROTO_*`).
+    Protocol(u8),
+    /// It is UDP to this port.
+    UdpPort(u16),
+    /// These bytes are at this offset from the beginning of the transport header.
+    Transport(u32, Vec<u8>),
+}
+
+/// What becomes of a packet that fulfils all conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is dropped, and counted.
+    Drop,
+    /// It goes on in no further rule of the chain.
+    Accept,
+    /// It takes the address of the device that it leaves by.
+    Masquerade,
+}
+
+const META_IIFNAME: u32 = 6;
+const META_NFPROTO: u32 = 15;
+const META_L4PROTO: u32 = 16;
+const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_IPV6: u8 = 10;
+const NETWORK: u32 = 1;
+const TRANSPORT: u32 = 2;
+
+impl Match {
+    pub(super) fn expressions(&self) -> Vec<Expression> {
+        match self {
+            Self::Address { v4, of, within, set } => {
+                let (offset, length) = place(*v4, *of);
+                let mut all = family(*v4);
+                all.push(Expression::Payload(NETWORK, offset, length));
+                all.push(Expression::Lookup(*within, set.clone()));
+                all
+            }
+            Self::Loopback(of) => {
+                let (offset, length) = place(true, *of);
+                let mut all = family(true);
+                all.push(Expression::Payload(NETWORK, offset, length));
+                all.push(Expression::Mask(vec![255, 0, 0, 0]));
+                all.push(Expression::Compare(true, vec![127, 0, 0, 0]));
+                all
+            }
+            Self::FromDevice(prefix) => vec![
+                Expression::Meta(META_IIFNAME),
+                // Without the closing zero only the beginning is compared.
+                Expression::Compare(true, prefix.as_bytes().to_vec()),
+            ],
+            Self::Protocol(number) => {
+                vec![Expression::Meta(META_L4PROTO), Expression::Compare(true, vec![*number])]
+            }
+            Self::UdpPort(port) => {
+                let mut all = Self::Protocol(17).expressions();
+                all.push(Expression::Payload(TRANSPORT, 2, 2));
+                all.push(Expression::Compare(true, port.to_be_bytes().to_vec()));
+                all
+            }
+            Self::Transport(offset, bytes) => {
+                let length = u32::try_from(bytes.len()).unwrap_or_default();
+                vec![
+                    Expression::Payload(TRANSPORT, *offset, length),
+                    Expression::Compare(true, bytes.clone()),
+                ]
+            }
+        }
+    }
+}
+
+impl Verdict {
+    pub(super) fn expressions(self) -> Vec<Expression> {
+        match self {
+            Self::Drop => vec![Expression::Counter, Expression::Immediate(0)],
+            Self::Accept => vec![Expression::Immediate(1)],
+            Self::Masquerade => vec![Expression::Masquerade],
+        }
+    }
+}
+
+fn family(v4: bool) -> Vec<Expression> {
+    let number = if v4 { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
+    vec![Expression::Meta(META_NFPROTO), Expression::Compare(true, vec![number])]
+}
+
+/// Offset and length of an address in its header.
+fn place(v4: bool, of: Direction) -> (u32, u32) {
+    match (v4, of) {
+        (true, Direction::Source) => (12, 4),
+        (true, Direction::Destination) => (16, 4),
+        (false, Direction::Source) => (8, 16),
+        (false, Direction::Destination) => (24, 16),
+    }
+}
+
+impl Expression {
+    /// As attributes: NFTA_EXPR_NAME and NFTA_EXPR_DATA.
+    pub(super) fn encode(&self) -> Attributes {
+        let new = Attributes::default;
+        let value = |bytes: &[u8]| new().bytes(1, bytes);
+        let (name, data) = match self {
+            Self::Meta(key) => ("meta", new().number(1, REGISTER).number(2, *key)),
+            Self::Payload(base, offset, length) => {
+                let data = new().number(1, REGISTER).number(2, *base);
+                ("payload", data.number(3, *offset).number(4, *length))
+            }
+            Self::Mask(mask) => {
+                let length = u32::try_from(mask.len()).unwrap_or_default();
+                let data = new().number(1, REGISTER).number(2, REGISTER).number(3, length);
+                ("bitwise", data.nest(4, value(mask)).nest(5, value(&vec![0; mask.len()])))
+            }
+            Self::Compare(equal, bytes) => {
+                let data = new().number(1, REGISTER).number(2, u32::from(!equal));
+                ("cmp", data.nest(3, value(bytes)))
+            }
+            Self::Lookup(within, set) => {
+                let data = new().text(1, set).number(2, REGISTER);
+                ("lookup", data.number(5, u32::from(!within)))
+            }
+            Self::Counter => ("counter", new()),
+            // NF_NAT_RANGE_PROTO_RANDOM_FULLY: two pods must not race for one port.
+            Self::Masquerade => ("masq", new().number(1, 1 << 4)),
+            Self::Immediate(code) => {
+                let verdict = new().nest(2, new().number(1, *code));
+                ("immediate", new().number(1, VERDICT).nest(2, verdict))
+            }
+        };
+        new().text(1, name).nest(2, data)
+    }
+}

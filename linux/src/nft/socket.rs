@@ -1,0 +1,196 @@
+//! A netlink socket to netfilter, and its messages as bytes.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use netlink_sys::SocketAddr;
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+use tracing::debug;
+
+use crate::nft::attributes;
+
+/// The family of tables that see both IPv4 and IPv6.
+pub(super) const INET: u8 = 1;
+/// NFNL_SUBSYS_NFTABLES.
+const SUBSYSTEM: u16 = 10;
+/// Room for a transaction with all that a big cluster has.
+const BUFFER: usize = 16 << 20;
+const DATAGRAM: usize = 256 << 10;
+/// The group that hears of changes of nftables.
+const GROUP: u32 = 1 << 6;
+
+pub(super) const FLAG_REQUEST: u16 = 1;
+pub(super) const FLAG_ACK: u16 = 4;
+pub(super) const FLAG_DUMP: u16 = 0x300;
+pub(super) const FLAG_CREATE: u16 = 0x400;
+const FLAG_CAPPED: u16 = 0x100;
+const FLAG_TLVS: u16 = 0x200;
+
+/// A message that came.
+pub(super) struct Message<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) sequence: u32,
+    pub(super) port: u32,
+    pub(super) body: &'a [u8],
+}
+
+impl Message<'_> {
+    /// Which message of nftables it is, and its attributes.
+    pub(super) fn of_nftables(&self) -> Option<(u16, &[u8])> {
+        (self.kind >> 8 == SUBSYSTEM).then(|| (self.kind & 0xff, self.body.get(4..).unwrap_or_default()))
+    }
+
+    /// The family of tables it is about.
+    pub(super) fn family(&self) -> u8 {
+        self.body.first().copied().unwrap_or_default()
+    }
+
+    /// An answer: none if it is no answer, else the error's number (0: done) and the kernel's words.
+    pub(super) fn answer(&self) -> Option<(i32, Option<String>)> {
+        const ERROR: u16 = 2;
+        if self.kind != ERROR {
+            return None;
+        }
+        let errno = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?).saturating_abs();
+        let request = self.body.get(4..)?;
+        let text = (self.flags & FLAG_TLVS != 0).then(|| {
+            let length = u32::from_ne_bytes(request.get(..4)?.try_into().ok()?);
+            let length = if self.flags & FLAG_CAPPED == 0 { length } else { 16 };
+            let attributes = request.get(usize::try_from(length).ok()?.next_multiple_of(4)..)?;
+            attributes::find(attributes, 1).map(attributes::text)
+        });
+        Some((errno, text.flatten()))
+    }
+
+    /// Whether it ends a list.
+    pub(super) fn ends_a_list(&self) -> bool {
+        self.kind == 3
+    }
+}
+
+/// A bound socket.
+pub(super) struct Socket {
+    inner: netlink_sys::Socket,
+    port: u32,
+    buffer: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket in the namespace of the calling thread; with `listening` it hears of changes.
+    pub(super) fn open(listening: bool) -> io::Result<Self> {
+        let mut inner = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
+        inner.set_ext_ack(true)?;
+        inner.set_cap_ack(true)?;
+        let forced = setsockopt(&inner, sockopt::RcvBufForce, &BUFFER)
+            .and_then(|()| setsockopt(&inner, sockopt::SndBufForce, &BUFFER));
+        if let Err(refused) = forced {
+            let limited = setsockopt(&inner, sockopt::RcvBuf, &BUFFER)
+                .and_then(|()| setsockopt(&inner, sockopt::SndBuf, &BUFFER));
+            debug!(%refused, ?limited, "big netlink buffers were refused");
+        }
+        inner.bind(&SocketAddr::new(0, if listening { GROUP } else { 0 }))?;
+        let mut address = SocketAddr::new(0, 0);
+        inner.get_address(&mut address)?;
+        Ok(Self { inner, port: address.port_number(), buffer: Vec::with_capacity(DATAGRAM) })
+    }
+
+    /// The kernel's name for this socket: what it changes is announced under it.
+    pub(super) fn port(&self) -> u32 {
+        self.port
+    }
+
+    pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
+        self.inner.send_to(datagram, &SocketAddr::new(0, 0), 0).map(drop)
+    }
+
+    /// Takes one datagram, and gives its messages to `each`; false if none came until then.
+    pub(super) fn receive(&mut self, until: Instant, mut each: impl FnMut(Message<'_>)) -> io::Result<bool> {
+        if !self.wait(until)? {
+            return Ok(false);
+        }
+        self.buffer.clear();
+        match self.inner.recv(&mut self.buffer, libc::MSG_DONTWAIT) {
+            Ok(_) => {
+                split(&self.buffer, &mut each);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn wait(&self, until: Instant) -> io::Result<bool> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = if left.is_zero() { left } else { left + std::time::Duration::from_millis(1) };
+            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            match poll(&mut [PollFd::new(self.inner.as_fd(), PollFlags::POLLIN)], left) {
+                Ok(ready) => return Ok(ready > 0),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+fn split(mut datagram: &[u8], each: &mut impl FnMut(Message<'_>)) {
+    fn field<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {
+        header.get(at..at + N)?.try_into().ok()
+    }
+    while let (Some(length), Some(kind), Some(flags), Some(sequence), Some(port)) = (
+        field(datagram, 0).map(u32::from_ne_bytes),
+        field(datagram, 4).map(u16::from_ne_bytes),
+        field(datagram, 6).map(u16::from_ne_bytes),
+        field(datagram, 8).map(u32::from_ne_bytes),
+        field(datagram, 12).map(u32::from_ne_bytes),
+    ) {
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(body) = datagram.get(16..length.min(datagram.len())) else { return };
+        each(Message { kind, flags, sequence, port, body });
+        if length < 16 {
+            return;
+        }
+        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+/// Appends a message of nftables.
+pub(super) fn message(
+    datagram: &mut Vec<u8>,
+    kind: u16,
+    family: u8,
+    flags: u16,
+    sequence: u32,
+    attributes: &[u8],
+) {
+    append(datagram, SUBSYSTEM << 8 | kind, flags, sequence, [family, 0, 0, 0], attributes);
+}
+
+/// Appends the message that begins (`true`) or ends a transaction.
+pub(super) fn bracket(datagram: &mut Vec<u8>, begins: bool, sequence: u32) {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    append(datagram, if begins { 0x10 } else { 0x11 }, FLAG_REQUEST, sequence, [0, 0, high, low], &[]);
+}
+
+fn append(datagram: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, generic: [u8; 4], attributes: &[u8]) {
+    let length = u32::try_from(20 + attributes.len()).unwrap_or(u32::MAX);
+    datagram.extend(length.to_ne_bytes());
+    datagram.extend(kind.to_ne_bytes());
+    datagram.extend(flags.to_ne_bytes());
+    datagram.extend(sequence.to_ne_bytes());
+    datagram.extend([0; 4]);
+    datagram.extend(generic);
+    datagram.extend(attributes);
+    datagram.resize(datagram.len().next_multiple_of(4), 0);
+}

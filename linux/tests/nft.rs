@@ -1,0 +1,294 @@
+//! The nftables table against a real kernel, with `nft` as a second opinion and as the other hand.
+
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
+mod sandbox;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use caracal_linux::features;
+use caracal_linux::namespace::Namespace;
+use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Nftables, Rule, Ruleset, Set, Verdict};
+use ipnetwork::IpNetwork;
+use sandbox::wants::{PATIENCE, SECOND};
+use sandbox::{device, ip, namespace, until, wire};
+
+fn nft(host: &Namespace, arguments: &str) -> String {
+    let (ok, text) = try_nft(host, arguments);
+    assert!(ok, "nft {arguments}: {text}");
+    text
+}
+
+fn try_nft(host: &Namespace, arguments: &str) -> (bool, String) {
+    let output = host.run(|| Command::new("nft").args(arguments.split_whitespace()).output()).unwrap();
+    let output = output.expect("this test needs `nft` of the Debian package nftables");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn has_nftables() -> bool {
+    let feature = features::probe().nftables;
+    if !feature.is_present() {
+        eprintln!("not tested here: {feature}");
+    }
+    feature.is_present()
+}
+
+fn set(name: &str, v4: bool, elements: &[&str]) -> Set {
+    let elements = elements.iter().map(|one| one.parse().unwrap()).collect();
+    Set { name: name.to_owned(), v4, elements }
+}
+
+fn address(v4: bool, of: Direction, within: bool, set: &str) -> Match {
+    Match::Address { v4, of, within, set: set.to_owned() }
+}
+
+/// Everything of which rules are made, at least once.
+fn ruleset() -> Ruleset {
+    let masquerade = |v4: bool| {
+        let family = if v4 { "4" } else { "6" };
+        Rule {
+            comment: "natOutgoing".to_owned(),
+            matches: vec![
+                address(v4, Direction::Source, true, &format!("masquerade-v{family}")),
+                address(v4, Direction::Destination, false, &format!("pools-v{family}")),
+            ],
+            verdict: Verdict::Masquerade,
+        }
+    };
+    let guard = vec![
+        Rule {
+            comment: "VXLAN from nodes only".to_owned(),
+            matches: vec![
+                address(true, Direction::Source, false, "pools-v4"),
+                Match::UdpPort(4789),
+                Match::Transport(12, vec![0, 0x10, 0]),
+            ],
+            verdict: Verdict::Drop,
+        },
+        Rule {
+            comment: "the node's own loopback".to_owned(),
+            matches: vec![Match::FromDevice("cali".to_owned()), Match::Loopback(Direction::Destination)],
+            verdict: Verdict::Drop,
+        },
+        Rule { comment: String::new(), matches: vec![Match::Protocol(4)], verdict: Verdict::Accept },
+    ];
+    Ruleset {
+        table: "caracal".to_owned(),
+        sets: vec![
+            set("pools-v4", true, &["10.244.0.0/16", "10.245.0.0/16"]),
+            set("pools-v6", false, &["fd00:244::/48"]),
+            set("masquerade-v4", true, &["10.244.0.0/16"]),
+            set("masquerade-v6", false, &["fd00:244::/48"]),
+        ],
+        chains: vec![
+            Chain {
+                name: "nat-postrouting".to_owned(),
+                kind: ChainKind::Nat,
+                hook: Hook::Postrouting,
+                priority: 100,
+                rules: vec![masquerade(true), masquerade(false)],
+            },
+            Chain {
+                name: "guard-input".to_owned(),
+                kind: ChainKind::Filter,
+                hook: Hook::Input,
+                priority: -10,
+                rules: guard,
+            },
+        ],
+    }
+}
+
+#[tokio::test]
+async fn nft_shows_what_was_wanted_and_other_tables_stay() {
+    if !has_nftables() {
+        return;
+    }
+    let host = namespace();
+    nft(&host, "add table ip mine");
+    nft(&host, "add chain ip mine input { type filter hook input priority 0 ; policy accept ; }");
+    let before = nft(&host, "list table ip mine");
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    kernel.want(ruleset()).await.unwrap();
+    let shown = nft(&host, "list table inet caracal");
+    for part in [
+        "type ipv4_addr",
+        "10.244.0.0/15",
+        "fd00:244::/48",
+        "type nat hook postrouting priority srcnat; policy accept;",
+        "ip saddr @masquerade-v4 ip daddr != @pools-v4 masquerade fully-random comment \"natOutgoing\"",
+        "ip6 saddr @masquerade-v6 ip6 daddr != @pools-v6 masquerade fully-random comment \"natOutgoing\"",
+        "type filter hook input priority filter - 10; policy accept;",
+        "ip saddr != @pools-v4 udp dport 4789 @th,96,24 0x1000 counter packets 0 bytes 0 drop",
+        "iifname \"cali*\" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop",
+        "meta l4proto ipencap accept",
+    ] {
+        assert!(
+            shown.contains(part) || shown.replace("0x1000 ", "4096 ").contains(part),
+            "`{part}` is not in {shown}"
+        );
+    }
+    // Wanting it again changes nothing, another ruleset takes its place, and none removes the table.
+    kernel.want(ruleset()).await.unwrap();
+    assert_eq!(kernel.standing().borrow().commits, 1);
+    let mut other = ruleset();
+    other.sets[0] = set("pools-v4", true, &["192.0.2.0/24"]);
+    kernel.want(other).await.unwrap();
+    assert!(nft(&host, "list set inet caracal pools-v4").contains("192.0.2.0/24"));
+    kernel.want(Ruleset { table: "caracal".to_owned(), ..Ruleset::default() }).await.unwrap();
+    assert!(!nft(&host, "list tables").contains("caracal"));
+    assert_eq!(nft(&host, "list table ip mine"), before);
+}
+
+#[tokio::test]
+async fn a_refused_ruleset_says_what_of_it_and_leaves_the_one_before() {
+    if !has_nftables() {
+        return;
+    }
+    let host = namespace();
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    kernel.want(ruleset()).await.unwrap();
+    let before = nft(&host, "list ruleset");
+    let mut wrong = ruleset();
+    wrong.sets.remove(0);
+    let refused = kernel.want(wrong).await.unwrap_err();
+    assert!(refused.to_string().contains("refused a rule"), "{refused}");
+    assert_eq!(nft(&host, "list ruleset"), before, "a transaction is all or nothing");
+    assert_eq!(kernel.standing().borrow().refused.as_ref(), Some(&refused));
+    kernel.want(ruleset()).await.unwrap();
+    assert_eq!(kernel.standing().borrow().refused, None);
+}
+
+#[tokio::test]
+async fn what_another_hand_does_to_the_table_is_undone_within_a_second_and_a_contest_is_told() {
+    if !has_nftables() {
+        return;
+    }
+    let host = namespace();
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    kernel.want(ruleset()).await.unwrap();
+    let before = nft(&host, "list ruleset");
+    for command in [
+        "flush ruleset",
+        "delete table inet caracal",
+        "flush chain inet caracal nat-postrouting",
+        "add element inet caracal pools-v4 { 192.0.2.0/24 }",
+    ] {
+        nft(&host, command);
+        until(command, SECOND, async || nft(&host, "list ruleset") == before).await;
+    }
+    // What is done to other tables is nobody's business here.
+    let repairs = kernel.standing().borrow().repairs;
+    nft(&host, "add table inet other");
+    nft(&host, "delete table inet other");
+    assert_eq!(kernel.standing().borrow().repairs, repairs);
+
+    let standing = kernel.standing();
+    until("the report", PATIENCE, async || {
+        try_nft(&host, "delete table inet caracal");
+        standing.borrow().refused.is_some()
+    })
+    .await;
+    let refused = standing.borrow().refused.clone().unwrap();
+    assert!(refused.why.starts_with("nft changed it 5 times within 10 s"), "{refused}");
+}
+
+#[tokio::test]
+async fn chains_of_others_that_drop_what_is_forwarded_are_found() {
+    if !has_nftables() {
+        return;
+    }
+    let host = namespace();
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    let standing = kernel.standing();
+    nft(&host, "add table ip filter");
+    nft(&host, "add chain ip filter FORWARD { type filter hook forward priority 0 ; policy drop ; }");
+    let found = || standing.borrow().forward_drops.iter().map(ToString::to_string).collect::<Vec<_>>();
+    until("the chain", SECOND, async || found() == ["chain FORWARD of table ip filter"]).await;
+    nft(&host, "add chain ip filter FORWARD { policy accept ; }");
+    until("its end", SECOND, async || found().is_empty()).await;
+}
+
+/// A pod behind a host behind which is a stranger: what the stranger sees of the pod.
+#[tokio::test]
+async fn packets_to_strangers_carry_the_hosts_address_and_those_to_pools_the_pods() {
+    if !has_nftables() {
+        return;
+    }
+    let (pod, host, stranger) = (namespace(), namespace(), namespace());
+    join(&host, "cali1", &pod).await;
+    join(&host, "eth1", &stranger).await;
+    for (host_side, name, other, host_address, address) in [
+        (&host, "cali1", &pod, "10.244.0.254/24", "10.244.0.1/24"),
+        (&host, "cali1", &pod, "fd00:244::fe/64", "fd00:244::1/64"),
+        (&host, "eth1", &stranger, "192.0.2.1/24", "192.0.2.2/24"),
+        (&host, "eth1", &stranger, "2001:db8::1/64", "2001:db8::2/64"),
+        (&host, "eth1", &stranger, "10.245.0.1/24", "10.245.0.2/24"),
+    ] {
+        let nodad = if address.contains(':') { "nodad" } else { "" };
+        ip(host_side, &format!("addr add {host_address} dev {name} {nodad}"));
+        ip(other, &format!("addr add {address} dev eth0 {nodad}"));
+    }
+    for (namespace, v4, v6) in
+        [(&pod, "10.244.0.254", "fd00:244::fe"), (&stranger, "192.0.2.1", "2001:db8::1")]
+    {
+        ip(namespace, &format!("route add default via {v4}"));
+        ip(namespace, &format!("-6 route add default via {v6}"));
+    }
+    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        host.run(|| caracal_linux::sysctl::write(setting, "1")).unwrap().unwrap();
+    }
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    kernel.want(ruleset()).await.unwrap();
+    for (to, seen) in [
+        ("192.0.2.2", "192.0.2.1"),
+        ("2001:db8::2", "2001:db8::1"),
+        // Inside a pool, though behind the same device.
+        ("10.245.0.2", "10.244.0.1"),
+    ] {
+        assert_eq!(seen_as(&pod, &stranger, to), seen.parse::<IpAddr>().unwrap(), "towards {to}");
+    }
+}
+
+/// The source address with which a connection arrives.
+fn seen_as(from: &Namespace, at: &Namespace, to: &str) -> IpAddr {
+    let address = SocketAddr::new(to.parse().unwrap(), 0);
+    let listener = at.run(|| TcpListener::bind(address)).unwrap().unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut stream =
+        from.run(|| TcpStream::connect_timeout(&address, Duration::from_secs(10))).unwrap().unwrap();
+    let (mut taken, peer) = listener.accept().unwrap();
+    stream.write_all(b"x").unwrap();
+    let mut byte = [0];
+    taken.read_exact(&mut byte).unwrap();
+    peer.ip()
+}
+
+async fn join(a: &Namespace, name: &str, b: &Namespace) {
+    use caracal_linux::netlink::client::{Client, Veth, VethEnd};
+    let client = Client::open(Some(a)).unwrap();
+    let peer = VethEnd { name: device("eth0"), mac: None, mtu: None, namespace: b };
+    let veth = Veth { name: device(name), mac: None, mtu: None, alias: None, up: true, peer };
+    client.create_veth(&veth).await.unwrap();
+    ip(b, "link set eth0 up");
+}
+
+#[tokio::test]
+async fn ten_thousand_addresses_go_in_at_once() {
+    if !has_nftables() {
+        return;
+    }
+    let host = namespace();
+    wire(&host, "eth0");
+    let kernel = Nftables::start(Some(host.clone())).unwrap();
+    let mut many = ruleset();
+    many.sets[0].elements =
+        (0..10_000_u32).map(|n| IpNetwork::from(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n * 2)))).collect();
+    kernel.want(many).await.unwrap();
+    let shown = nft(&host, "list set inet caracal pools-v4");
+    assert_eq!(shown.matches("10.0.").count(), 10_000);
+}
