@@ -93,8 +93,11 @@ impl Owners {
     async fn start(settings: &AgentSettings) -> anyhow::Result<(Self, Recovered)> {
         let node = &settings.node_name;
         let (journal, recovered) = Journal::open(&settings.journal())?;
-        let for_kernel =
-            kernel::Settings { protocol: settings.route_protocol, ..kernel::Settings::default() };
+        let for_kernel = kernel::Settings {
+            protocol: settings.route_protocol,
+            workload_protocol: settings.pod_route_protocol,
+            ..kernel::Settings::default()
+        };
         let kernel = Kernel::start(for_kernel).context("starting the kernel's writer")?;
         let client = settings.api.client().await?;
         let cluster = Cluster::start(&client, node, &settings.snapshots());

@@ -43,6 +43,10 @@ pub struct AgentSettings {
     /// Routing protocol number of our routes: 4 to 255, and no other program's (12 lists like BIRD's).
     #[arg(long, env = "CARACAL_ROUTE_PROTOCOL", default_value_t = 67, value_parser = clap::value_parser!(u8).range(4..))]
     pub route_protocol: u8,
+    /// Routing protocol number of the routes to this node's own pods, if it is to be another: with 12 for all others, 3 lists
+    /// as Calico's nodes do.
+    #[arg(long, env = "CARACAL_POD_ROUTE_PROTOCOL", value_parser = clap::value_parser!(u8).range(3..))]
+    pub pod_route_protocol: Option<u8>,
     /// Write logs as JSON lines.
     #[arg(long, env = "CARACAL_LOG_JSON")]
     pub log_json: bool,

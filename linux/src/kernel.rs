@@ -57,8 +57,11 @@ const QUESTION_QUEUE: usize = 16;
 /// How the kernel thread works.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The number that tells our routes and neighbours from those of others.
+    /// The number that tells our routes, neighbours and addresses from those of others.
     pub protocol: u8,
+    /// The number of routes to pods, if it is to be another. It may be one that others use: only routes on the host's ends
+    /// of pods count as ours by it.
+    pub workload_protocol: Option<u8>,
     /// How the names of the host's ends of pods begin. Such devices are ours: they are left out of [`Underlay`], and permanent
     /// neighbours on them may be changed whoever made them.
     pub workload_prefix: String,
@@ -76,6 +79,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             protocol: DEFAULT_PROTOCOL,
+            workload_protocol: None,
             workload_prefix: "cali".to_owned(),
             tunnel_suffix: ".caracal".to_owned(),
             backstop: Duration::from_secs(60),

@@ -194,13 +194,36 @@ impl<K: Key, V: Value> Table<K, V> {
             self.entries.entry(key.clone()).or_default().round = round;
             self.note(&key, Some(value), owner);
         }
+        self.sweep_round(|key, value, _| within(key, value));
+    }
+
+    /// Takes a listing of ours alone: of all of them, or of those that `within` holds for.
+    pub fn resync_own(&mut self, within: impl Fn(&K, &V) -> bool, dump: impl IntoIterator<Item = (K, V)>) {
+        self.round = self.round.wrapping_add(1);
+        let round = self.round;
+        for (key, value) in dump {
+            self.entries.entry(key.clone()).or_default().round = round;
+            self.note(&key, Some(value), Owner::Ours);
+        }
+        self.sweep_round(|key, value, owner| owner == Owner::Ours && within(key, value));
+    }
+
+    /// Takes it that nothing is known of what others have: it is seen again when it stands in our way.
+    pub fn forget_foreign(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        self.sweep_round(|_, _, owner| owner == Owner::Foreign);
+    }
+
+    /// What the listing of this round did not show, and should have, is gone.
+    fn sweep_round(&mut self, should: impl Fn(&K, &V, Owner) -> bool) {
+        let round = self.round;
         let gone: Vec<(K, Owner)> = self
             .entries
             .iter()
             .filter(|(_, entry)| entry.round != round)
             .filter_map(|(key, entry)| {
                 let (value, owner) = entry.seen.as_ref()?;
-                within(key, value).then(|| (key.clone(), *owner))
+                should(key, value, *owner).then(|| (key.clone(), *owner))
             })
             .collect();
         for (key, owner) in gone {
@@ -424,9 +447,17 @@ impl<K: Key, V: Value> Table<K, V> {
         self.entries.get(key).is_some_and(|entry| entry.want.is_some())
     }
 
+    /// Our object under this key, as last seen.
+    pub fn own_value(&self, key: &K) -> Option<&V> {
+        match &self.entries.get(key)?.seen {
+            Some((value, Owner::Ours)) => Some(value),
+            Some((_, Owner::Foreign)) | None => None,
+        }
+    }
+
     /// Whether an object of ours was seen under this key.
     pub fn owns(&self, key: &K) -> bool {
-        self.entries.get(key).is_some_and(|entry| matches!(entry.seen, Some((_, Owner::Ours))))
+        self.own_value(key).is_some()
     }
 
     /// Every key that something is wanted or known of.

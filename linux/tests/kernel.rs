@@ -284,3 +284,37 @@ async fn what_cannot_be_kept_is_refused_at_the_door() {
     assert!(refused.iter().all(|refused| refused.code() == "RouteUnsupported"), "{refused:?}");
     assert!(ours(&host).contains("blackhole 10.0.0.3"));
 }
+
+#[tokio::test]
+async fn routes_to_pods_may_bear_a_number_that_others_use() {
+    let host = namespace();
+    wire(&host, "cali1");
+    wire(&host, "eth0");
+    ip(&host, "addr add 192.0.2.1/24 dev eth0");
+    ip(&host, "route add 10.9.0.0/16 via 192.0.2.9");
+    let bird = || Settings { protocol: 12, workload_protocol: Some(3), ..settings(&host) };
+    let kernel = Kernel::start(bird()).unwrap();
+    let block = blackhole("10.0.0.0/26");
+    kernel.settle(vec![direct("10.0.0.1/32", "cali1"), direct("10.0.0.2/32", "cali1"), block]).await.unwrap();
+    assert_eq!(
+        ip(&host, "route show root 10.0.0.0/8").lines().map(str::trim_end).collect::<Vec<_>>(),
+        [
+            "blackhole 10.0.0.0/26 proto bird",
+            "10.0.0.1 dev cali1 scope link",
+            "10.0.0.2 dev cali1 scope link",
+            "10.9.0.0/16 via 192.0.2.9 dev eth0",
+        ]
+    );
+    ip(&host, "route del 10.0.0.1");
+    until("the repair", SECOND, async || ip(&host, "route show 10.0.0.1").contains("cali1")).await;
+    kernel.settle(vec![without(&direct("10.0.0.2/32", "cali1"))]).await.unwrap();
+    assert_eq!(ip(&host, "route show 10.0.0.2"), "");
+    drop(kernel);
+    // What an earlier run left is known by device and number together, and what is not ours stays.
+    let again = Kernel::start(bird()).unwrap();
+    assert_eq!(again.routes().await.unwrap().len(), 2);
+    again.release_sweep().await.unwrap();
+    until("the sweep", SECOND, async || ip(&host, "route show root 10.0.0.0/24").is_empty())
+        .await;
+    assert!(ip(&host, "route show 10.9.0.0/16").contains("via 192.0.2.9"));
+}

@@ -311,6 +311,99 @@ async fn packets_of_both_families_pass_between_two_hosts_and_carry_the_tunnels_a
     }
 }
 
+fn has_ipip() -> bool {
+    let feature = features::probe().ipip;
+    if !feature.is_present() {
+        eprintln!("not tested here: {feature}");
+    }
+    feature.is_present()
+}
+
+/// One end of IP in IP, with the protocol number that lists like BIRD's.
+fn ipip_end(own: &str, block: &str, other: &str) -> Vec<Wanted> {
+    let tunl0 = device("tunl0");
+    let own = AddressKey { device: tunl0, network: own.parse().unwrap() };
+    let hop = Hop::via(other.parse().unwrap(), tunl0).onlink();
+    vec![
+        Wanted::Tunnel(tunl0, Some(Tunnel::ipip(1480))),
+        reverse_path_filter("tunl0"),
+        Wanted::Address(own, Some(Assigned::LASTING)),
+        route(block, Route::new(RouteKind::Unicast(vec![hop]))),
+    ]
+}
+
+#[tokio::test]
+async fn ipip_lists_as_it_is_known_from_elsewhere() {
+    if !has_ipip() {
+        return;
+    }
+    let host = host();
+    let kernel = Kernel::start(Settings { protocol: 12, ..settings(&host) }).unwrap();
+    let end = ipip_end("10.0.0.1/32", "10.0.1.0/26", "192.0.2.2");
+    kernel.settle(end.clone()).await.unwrap();
+    let listed = ip(&host, "route show 10.0.1.0/26");
+    assert_eq!(listed.trim_end(), "10.0.1.0/26 via 192.0.2.2 dev tunl0 proto bird onlink");
+    let link = ip(&host, "-d link show tunl0");
+    assert!(link.contains("mtu 1480") && link.contains("<NOARP,UP,LOWER_UP>"), "{link}");
+    assert!(ip(&host, "addr show dev tunl0").contains("inet 10.0.0.1/32"));
+    kernel.release_sweep().await.unwrap();
+    for command in [
+        "link set tunl0 down",
+        "link set tunl0 mtu 1300",
+        "addr flush dev tunl0",
+        "addr add 10.9.9.9/32 dev tunl0",
+        "route flush proto bird",
+    ] {
+        ip(&host, command);
+        until(command, SECOND, async || {
+            let (link, addresses) = (ip(&host, "link show tunl0"), ip(&host, "addr show dev tunl0"));
+            link.contains("mtu 1480")
+                && link.contains(",UP")
+                && addresses.contains("10.0.0.1/32")
+                && !addresses.contains("10.9.9.9")
+                && ip(&host, "route show 10.0.1.0/26").contains("dev tunl0 proto bird onlink")
+        })
+        .await;
+    }
+    assert_eq!(kernel.refusals().borrow().total, 0);
+    // The device is the kernel's: given up, it is down and bare, but there.
+    kernel.settle(end.iter().rev().map(without).collect()).await.unwrap();
+    let left = ip(&host, "addr show dev tunl0");
+    assert!(!left.contains("10.0.0.1") && !left.contains(",UP"), "{left}");
+}
+
+#[tokio::test]
+async fn a_tunl0_that_nobody_here_asked_for_is_left_alone() {
+    if !has_ipip() {
+        return;
+    }
+    let host = host();
+    ip(&host, "link set tunl0 up");
+    ip(&host, "addr add 10.9.9.9/32 dev tunl0");
+    let kernel = start(&host);
+    kernel.release_sweep().await.unwrap();
+    kernel.settle(vec![reverse_path_filter("eth0")]).await.unwrap();
+    let left = ip(&host, "addr show dev tunl0");
+    assert!(left.contains("10.9.9.9") && left.contains(",UP"), "{left}");
+}
+
+#[tokio::test]
+async fn packets_pass_through_ipip_between_two_hosts() {
+    if !has_ipip() {
+        return;
+    }
+    let (a, b) = (namespace(), namespace());
+    join(&a, &b).await;
+    ip(&a, "addr add 192.0.2.1/24 dev eth0");
+    ip(&b, "addr add 192.0.2.2/24 dev eth0");
+    let (first, second) = (start(&a), start(&b));
+    first.settle(ipip_end("10.0.0.1/32", "10.0.1.0/26", "192.0.2.2")).await.unwrap();
+    second.settle(ipip_end("10.0.1.1/32", "10.0.0.0/26", "192.0.2.1")).await.unwrap();
+    let chosen = ip(&a, "route get 10.0.1.1");
+    assert!(chosen.contains("src 10.0.0.1"), "{chosen}");
+    until("an answer", PATIENCE, async || ping(&a, "10.0.1.1")).await;
+}
+
 fn ping(from: &Namespace, to: &str) -> bool {
     let run = || std::process::Command::new("ping").args(["-c1", "-W1", "-s1400", "-Mdo", to]).output();
     from.run(run)

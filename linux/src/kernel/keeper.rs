@@ -192,8 +192,10 @@ impl Keeper {
             Wanted::Neighbour(key, neighbour) => self.tables.neighbours.want(key, neighbour),
             Wanted::Route(key, route) => {
                 let key = key.normalised();
-                let route =
-                    route.map(|route| Route { protocol: self.settings.protocol, ..route.normalised(&key) });
+                let route = route.map(|route| {
+                    let route = route.normalised(&key);
+                    Route { protocol: self.protocol_of(&route), ..route }
+                });
                 if let Some(why) = unfit(&key, route.as_ref()) {
                     return Err(Refused { object: ObjectKey::Route(key), why });
                 }

@@ -234,7 +234,9 @@ impl Kind for RouteKey {
             Op::Create(key, route) => (key, route, NLM_F_CREATE | NLM_F_EXCL),
             Op::Replace(key, route) => (key, route, NLM_F_REPLACE),
             Op::Delete(key) => {
-                let message = message::removal(key, keeper.settings.protocol);
+                let seen = keeper.tables.routes.own_value(key);
+                let number = seen.map_or(keeper.settings.protocol, |route| route.protocol);
+                let message = message::removal(key, number);
                 return Prepared::send(RouteNetlinkMessage::DelRoute(message), 0);
             }
         };

@@ -231,9 +231,19 @@ impl Keeper {
         device.as_str().starts_with(&self.settings.workload_prefix)
     }
 
+    /// The protocol number that a route of ours bears.
+    pub(super) fn protocol_of(&self, route: &Route) -> u8 {
+        let to_a_pod = |number: &u8| {
+            *number != self.settings.protocol
+                && !route.hops().is_empty()
+                && route.hops().iter().all(|hop| self.is_workload(&hop.device))
+        };
+        self.settings.workload_protocol.filter(to_a_pod).unwrap_or(self.settings.protocol)
+    }
+
     /// Whose a route is.
     pub(super) fn owner(&self, route: &Route) -> Owner {
-        if route.protocol == self.settings.protocol { Owner::Ours } else { Owner::Foreign }
+        if route.protocol == self.protocol_of(route) { Owner::Ours } else { Owner::Foreign }
     }
 
     /// Whose a neighbour is; none for one that does not count: learned ones, which may be replaced, and those without our mark

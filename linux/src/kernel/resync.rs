@@ -115,17 +115,15 @@ impl Keeper {
         self.due.devices.clear();
         self.list_links()?;
         self.resync_tunnels()?;
-        let protocol = self.settings.protocol;
         if lost {
             // What we know of others may be out of date as well. It is asked for again when it stands in our way.
-            self.tables.routes.resync(|_, route| route.protocol != protocol, []);
+            self.tables.routes.forget_foreign();
         }
         let mut found = Vec::new();
         for family in Family::BOTH {
-            found.extend(self.list_routes(family, Some(protocol), None)?);
+            found.extend(self.list_own_routes(family, None)?);
         }
-        let found = found.into_iter().map(|(key, route)| (key, route, Owner::Ours));
-        self.tables.routes.resync(|_, route| route.protocol == protocol, found);
+        self.tables.routes.resync_own(|_, _| true, found);
         let found = self.list_neighbours()?;
         self.tables.neighbours.resync(|_, _| true, found);
         self.retry_all();
@@ -164,6 +162,24 @@ impl Keeper {
         }
         self.underlay_changed = true;
         Ok(())
+    }
+
+    /// Lists the routes of ours, by their numbers.
+    fn list_own_routes(
+        &mut self,
+        family: Family,
+        device: Option<u32>,
+    ) -> Result<Vec<(RouteKey, Route)>, Error> {
+        let numbers = BTreeSet::from([
+            self.settings.protocol,
+            self.settings.workload_protocol.unwrap_or(self.settings.protocol),
+        ]);
+        let mut found = Vec::new();
+        for number in numbers {
+            found.extend(self.list_routes(family, Some(number), device)?);
+        }
+        found.retain(|(_, route)| self.owner(route) == Owner::Ours);
+        Ok(found)
     }
 
     fn list_routes(
@@ -218,11 +234,10 @@ impl Keeper {
         if !self.tables.routes.any(|_, route| route.uses(&device)) {
             return Ok(());
         }
-        let protocol = self.settings.protocol;
         let mut found = BTreeMap::new();
         if let Some(index) = self.links.index(&device) {
             for family in Family::BOTH {
-                match self.list_routes(family, Some(protocol), Some(index)) {
+                match self.list_own_routes(family, Some(index)) {
                     Ok(routes) => found.extend(routes),
                     // It has gone meanwhile, and everything on it.
                     Err(Error::Refused { refused, .. }) if refused.errno == libc::ENODEV => {}
@@ -236,8 +251,7 @@ impl Keeper {
             }
         }
         let found = found.into_iter().filter(|(_, route)| route.uses(&device));
-        let found: Vec<_> = found.map(|(key, route)| (key, route, Owner::Ours)).collect();
-        self.tables.routes.resync(|_, route| route.protocol == protocol && route.uses(&device), found);
+        self.tables.routes.resync_own(|_, route| route.uses(&device), found);
         Ok(())
     }
 
