@@ -314,7 +314,6 @@ async fn routes_to_pods_may_bear_a_number_that_others_use() {
     let again = Kernel::start(bird()).unwrap();
     assert_eq!(again.routes().await.unwrap().len(), 2);
     again.release_sweep().await.unwrap();
-    until("the sweep", SECOND, async || ip(&host, "route show root 10.0.0.0/24").is_empty())
-        .await;
+    until("the sweep", SECOND, async || ip(&host, "route show root 10.0.0.0/24").is_empty()).await;
     assert!(ip(&host, "route show 10.9.0.0/16").contains("via 192.0.2.9"));
 }

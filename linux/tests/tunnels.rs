@@ -169,14 +169,32 @@ async fn what_another_hand_does_to_a_tunnel_is_undone_within_a_second() {
         ("a device set down", "link set vxlan.caracal down"),
         ("another MTU", "link set vxlan.caracal mtu 1400"),
         ("another Ethernet address", "link set vxlan.caracal address 02:00:00:00:00:ff"),
+    ] {
+        ip(&host, command);
+        until_as_wanted(&host, what).await;
+    }
+    assert_eq!(kernel.refusals().borrow().total, 0);
+    assert_eq!(kernel.status().await.unwrap().resyncs, 1, "events alone must do");
+}
+
+#[tokio::test]
+async fn what_another_hand_does_to_what_is_on_a_tunnel_is_undone_within_a_second() {
+    if !has_vxlan() {
+        return;
+    }
+    let host = host();
+    let kernel = start(&host);
+    kernel.settle(end()).await.unwrap();
+    kernel.release_sweep().await.unwrap();
+    for (what, command) in [
         ("a removed address", "addr del 10.0.0.1/32 dev vxlan.caracal"),
         ("a removed IPv6 address", "-6 addr flush dev vxlan.caracal scope global"),
         ("removed neighbours", "neigh flush dev vxlan.caracal nud permanent"),
         ("removed routes", "route flush proto 67"),
-        ("a device of another make", "link del vxlan.caracal"),
+        ("a removed device", "link del vxlan.caracal"),
     ] {
         ip(&host, command);
-        if what == "a device of another make" {
+        if what == "a removed device" {
             // Whoever is first: this or the repair. Either way it ends as wanted.
             try_ip(&host, "link add vxlan.caracal type vxlan id 7 dstport 8472 local 192.0.2.1");
         }
