@@ -108,15 +108,16 @@ impl Owners {
         let surroundings = derived::surroundings(&cluster, &facts, &features);
         let uplink_mtu = derived::uplink_mtu(&facts, &kernel);
         let speaker_settings = derived::speaker_settings(node, &cluster);
+        let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
+            .context("starting the BGP speaker")?;
         let ipam = Ipam::start(ipam::Start {
             node: node.clone(),
             client: client.clone(),
             cluster: cluster.clone(),
             journal: journal.clone(),
+            speaker: Some(speaker.clone()),
             recovered: &recovered,
         });
-        let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
-            .context("starting the BGP speaker")?;
         let owners = Self {
             journal,
             kernel,

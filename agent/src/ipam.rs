@@ -63,6 +63,8 @@ pub struct Start<'a> {
     pub cluster: Cluster,
     /// The journal, for the blocks that allocation goes on from after a restart.
     pub journal: Journal,
+    /// The speaker, which knows what others announce.
+    pub speaker: Option<caracal_bgp::speaker::Handle>,
     /// What the journal held at this start.
     pub recovered: &'a Recovered,
 }

@@ -96,6 +96,7 @@ impl Lab {
             client: self.client.clone(),
             cluster,
             journal: journal.clone(),
+            speaker: None,
             recovered: &recovered,
         };
         Agent { ipam: Ipam::start_with(start, settings), journal }

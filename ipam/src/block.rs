@@ -274,11 +274,16 @@ impl Block {
         }
     }
 
+    /// What holders on this node have.
+    pub(crate) fn own_used(&self) -> impl Iterator<Item = (u32, &Used)> {
+        self.used.iter().map(|(ordinal, used)| (*ordinal, used))
+    }
+
     /// Every ordinal, as often as it is kept.
     #[cfg(test)]
-    pub(crate) fn ordinals(&self) -> Vec<u32> {
+    pub(crate) fn ordinals(&self) -> impl Iterator<Item = u32> {
         let resting = self.cooling.iter().map(|c| c.ordinal);
-        self.used.keys().copied().chain(self.free.iter().copied()).chain(resting).collect()
+        self.used.keys().copied().chain(self.free.iter().copied()).chain(resting)
     }
 
     /// The allocations as the object should show them.

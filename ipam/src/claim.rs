@@ -325,13 +325,17 @@ impl Ipam {
                 }
                 self.not_ours(now, claim, "an object that is no block of this name");
             }
-            Ok(Reply::Deleted | Reply::Names(_)) => claim.step = Step::Create(None),
+            Ok(Reply::Deleted | Reply::Names(_) | Reply::Node(_)) => claim.step = Step::Create(None),
             Err(StoreError::Exists) if claim.uncertain || claim.only.is_some() => {
                 claim.step = Step::Read(None)
             }
             Err(StoreError::Exists) => {
                 claim.tries += 1;
                 self.not_ours(now, claim, "another node");
+            }
+            Err(StoreError::Announced(by)) => {
+                claim.tries += 1;
+                self.not_ours(now, claim, &by);
             }
             Err(StoreError::Unreachable(_)) => {
                 claim.uncertain = true;
@@ -369,7 +373,7 @@ impl Ipam {
                 }
                 self.not_ours(now, claim, &owner);
             }
-            Ok(Reply::Deleted | Reply::Names(_)) => claim.step = Step::Read(None),
+            Ok(Reply::Deleted | Reply::Names(_) | Reply::Node(_)) => claim.step = Step::Read(None),
             // Deleted since: it is free again.
             Err(StoreError::Gone) => claim.step = Step::Create(None),
             Err(_) => claim.step = Step::Read(Some(self.after_failure(now, claim))),
@@ -386,7 +390,7 @@ impl Ipam {
                 claim.walk = None;
                 claim.drop_candidate();
             }
-            Ok(Reply::Block(_) | Reply::Deleted) => claim.step = Step::List(None),
+            Ok(Reply::Block(_) | Reply::Deleted | Reply::Node(_)) => claim.step = Step::List(None),
             Err(error @ (StoreError::Forbidden(_) | StoreError::Invalid(_))) => {
                 self.close(now, claim.pool(), Closed::Refused(error));
                 claim.next_pool();

@@ -10,6 +10,7 @@
 
 mod block;
 mod claim;
+mod collect;
 mod grant;
 mod machine;
 mod pool;
@@ -24,6 +25,7 @@ mod verify;
 mod walk;
 mod want;
 
+pub use collect::{Collector, Departed, NodeId};
 pub use machine::Ipam;
 pub use pool::{Pool, PoolUnfit, Pools};
 pub use recover::{Held, JournalTrust, Recovery};

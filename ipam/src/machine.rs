@@ -35,6 +35,8 @@ pub(crate) struct Waiting {
 /// What a request in flight is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
+    /// Reading the own Node.
+    Node,
     Claim(Family),
     Block(String),
 }
@@ -61,7 +63,11 @@ pub struct Ipam {
     pub(crate) in_flight: BTreeMap<RequestId, Cause>,
     pub(crate) next_request: u64,
     pub(crate) fence: Option<Fence>,
-    pub(crate) last_live: Instant,
+    pub(crate) started: Instant,
+    /// When the API server last confirmed anything about the own blocks, in this process.
+    pub(crate) blocks_live: Option<Instant>,
+    /// When it last confirmed the own Node.
+    pub(crate) node_live: Option<Instant>,
     /// When ownership is read if nothing live was heard by then.
     pub(crate) verify_at: Instant,
     /// Time without a live reading before this process started.
@@ -72,6 +78,7 @@ pub struct Ipam {
 impl Ipam {
     pub(crate) fn empty(now: Now, settings: Settings, owner: BlockOwner) -> Self {
         let rng = SmallRng::seed_from_u64(settings.seed);
+        let settings_verify = settings.verify_every;
         Self {
             settings,
             owner,
@@ -90,8 +97,10 @@ impl Ipam {
             in_flight: BTreeMap::new(),
             next_request: 0,
             fence: None,
-            last_live: now.monotonic,
-            verify_at: now.monotonic,
+            started: now.monotonic,
+            blocks_live: None,
+            node_live: None,
+            verify_at: now.monotonic + settings_verify,
             unseen_before: Duration::ZERO,
             rng,
         }
@@ -119,7 +128,7 @@ impl Ipam {
         let claims = self.claims.values().filter_map(Claim::deadline);
         let blocks = self.blocks.values().filter_map(|b| self.block_deadline(b));
         let spares = self.spare_not_before.values().copied();
-        let verify = (!self.blocks.is_empty()).then_some(self.verify_at);
+        let verify = Some(self.verify_at);
         asks.chain(claims).chain(blocks).chain(spares).chain(verify).min()
     }
 
@@ -138,9 +147,9 @@ impl Ipam {
         &self.owner
     }
 
-    /// When the API server last confirmed anything about this node's blocks or Node.
-    pub fn last_live(&self) -> Instant {
-        self.last_live
+    /// When the API server last confirmed both the own Node and the own blocks, if it did in this process.
+    pub fn last_live(&self) -> Option<Instant> {
+        self.live()
     }
 
     fn round(&mut self, now: Now, out: &mut Vec<Action>) {
@@ -155,7 +164,7 @@ impl Ipam {
         self.drive_claims(now, out);
         self.look_again(now);
         self.give_back(now);
-        self.verify_if_silent(now);
+        self.verify_if_silent(now, out);
         self.drive_blocks(now, out);
     }
 
@@ -182,7 +191,7 @@ impl Ipam {
             self.claims.clear();
             return;
         };
-        self.heard_live(now);
+        self.node_live = Some(now.monotonic);
         if self.fence == Some(Fence::NodeGone) {
             self.fence = None;
         }
@@ -199,6 +208,14 @@ impl Ipam {
         self.node = Some(node);
     }
 
+    fn node_replied(&mut self, now: Now, result: Result<Reply, StoreError>) {
+        match result {
+            Ok(Reply::Node(view)) => self.node_is(now, Some(view)),
+            Err(StoreError::Gone) => self.node_is(now, None),
+            Ok(Reply::Block(_) | Reply::Deleted | Reply::Names(_)) | Err(_) => {}
+        }
+    }
+
     /// Notes an answer; whoever waits for it is served in the round that follows.
     fn replied(&mut self, now: Now, id: RequestId, result: Result<Reply, StoreError>) {
         let Some(cause) = self.in_flight.remove(&id) else { return };
@@ -208,6 +225,7 @@ impl Ipam {
             Ok(_)
             | Err(
                 StoreError::Exists
+                | StoreError::Announced(_)
                 | StoreError::Conflict
                 | StoreError::Gone
                 | StoreError::Forbidden(_)
@@ -219,6 +237,7 @@ impl Ipam {
             }
         }
         match cause {
+            Cause::Node => self.node_replied(now, result),
             Cause::Claim(family) => self.claim_replied(now, family, id, result),
             Cause::Block(name) => self.block_replied(now, &name, id, result),
         }
@@ -254,14 +273,23 @@ impl Ipam {
 
     /// Time since the API server last confirmed anything, counted over restarts.
     pub(crate) fn unseen(&self, now: Now) -> Duration {
-        now.monotonic.saturating_duration_since(self.last_live) + self.unseen_before
+        match self.live() {
+            Some(last) => now.monotonic.saturating_duration_since(last),
+            None => now.monotonic.saturating_duration_since(self.started) + self.unseen_before,
+        }
+    }
+
+    /// When the API server last confirmed both the own Node and the own blocks, if it did in this process.
+    fn live(&self) -> Option<Instant> {
+        if self.blocks.is_empty() {
+            return self.node_live;
+        }
+        Some(self.node_live?.min(self.blocks_live?))
     }
 
     /// Something live was heard about this node's blocks.
     pub(crate) fn heard_live(&mut self, now: Now) {
-        self.last_live = now.monotonic;
-        self.verify_at = now.monotonic + self.settings.verify_every;
-        self.unseen_before = Duration::ZERO;
+        self.blocks_live = Some(now.monotonic);
     }
 
     /// What keeps the whole node from allocating.

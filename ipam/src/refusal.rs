@@ -250,6 +250,8 @@ pub enum Dispute {
     Foreign(String),
     /// The node was replaced under its name; the block is the former node's.
     FormerNode(String),
+    /// Another node announces it to the network.
+    Announced(String),
 }
 
 impl Dispute {
@@ -261,6 +263,7 @@ impl Dispute {
             Self::Missing => "Missing",
             Self::Foreign(_) => "Foreign",
             Self::FormerNode(_) => "FormerNode",
+            Self::Announced(_) => "Announced",
         }
     }
 }
@@ -272,6 +275,9 @@ impl fmt::Display for Dispute {
             Self::Suspected => f.write_str("the API server no longer lists it; it is being read"),
             Self::Missing => f.write_str("it was deleted by another hand"),
             Self::Foreign(owner) => write!(f, "it belongs to {owner}"),
+            Self::Announced(by) => {
+                write!(f, "{by} announces addresses of it to the network, so they are in use there")
+            }
             Self::FormerNode(uid) => write!(f, "it belongs to a former node of this name (UID {uid})"),
         }
     }

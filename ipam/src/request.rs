@@ -102,6 +102,8 @@ pub enum Request {
     },
     /// The names of all blocks, by a metadata-only list.
     ListNames,
+    /// Read the own Node, from the API server itself.
+    ReadNode,
 }
 
 /// A successful answer.
@@ -113,6 +115,8 @@ pub enum Reply {
     Deleted,
     /// Names of blocks.
     Names(BTreeSet<String>),
+    /// The own Node as it is now.
+    Node(NodeView),
 }
 
 /// Why a request failed.
@@ -124,6 +128,9 @@ pub enum StoreError {
     Conflict,
     /// There is no such object.
     Gone,
+    /// Not done: another node announces addresses of the block to the network, so they are in use there, whatever the
+    /// API server's objects say (they may have been deleted by hand, or come from an old backup).
+    Announced(String),
     /// No answer, or an answer that says nothing about the request (5xx, 429): it may or may not have happened.
     Unreachable(String),
     /// Our credentials are not accepted (401).
@@ -140,6 +147,7 @@ impl fmt::Display for StoreError {
             Self::Exists => f.write_str("it exists already"),
             Self::Conflict => f.write_str("it changed in the meantime"),
             Self::Gone => f.write_str("it is not there"),
+            Self::Announced(by) => write!(f, "{by} announces addresses of it to the network"),
             Self::Unreachable(why) => write!(f, "the API server gave no answer ({why})"),
             Self::Unauthorized(why) => write!(f, "the API server does not accept our credentials ({why})"),
             Self::Forbidden(why) => write!(f, "the API server forbids it ({why}): check the agent's role"),

@@ -201,12 +201,11 @@ impl Ipam {
             block.object = Some(object);
             block.touched = true;
             // One that a lost journal does not know is taken over by a write; see `take_up_again`.
-            let unconfirmed = block.standing == Standing::Disputed(Dispute::Unconfirmed);
-            block.standing = if unconfirmed && !written_by_us {
-                Standing::Disputed(Dispute::Unconfirmed)
-            } else {
-                Standing::Owned
-            };
+            let to_be_written =
+                matches!(block.standing, Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)));
+            if !to_be_written || written_by_us {
+                block.standing = Standing::Owned;
+            }
             if first_seen {
                 self.settle_unaccounted(now, &mut block);
             }
@@ -256,6 +255,12 @@ impl Ipam {
                     block.read_wanted = true;
                 }
             }
+            (Work::Publish, Err(StoreError::Announced(by))) => {
+                if let Some(block) = self.blocks.get_mut(name) {
+                    block.publish_at = Some(now.monotonic);
+                    block.standing = Standing::Disputed(Dispute::Announced(by));
+                }
+            }
             (Work::Publish, Err(error)) => {
                 if let Some(block) = self.blocks.get_mut(name) {
                     block.publish_at = Some(now.monotonic);
@@ -266,7 +271,10 @@ impl Ipam {
                 }
             }
             (Work::Restore, Err(StoreError::Exists)) => self.suspect(name),
-            (Work::Read | Work::Publish | Work::Restore, Ok(Reply::Deleted | Reply::Names(_)))
+            (
+                Work::Read | Work::Publish | Work::Restore,
+                Ok(Reply::Deleted | Reply::Names(_) | Reply::Node(_)),
+            )
             | (Work::Read | Work::Restore | Work::Return, Err(_)) => {}
         }
     }
@@ -276,7 +284,9 @@ impl Ipam {
         let failures = self.blocks.get(name).map_or(0, |b| b.retry.failures) + 1;
         let pause = match result {
             Ok(_) | Err(StoreError::Conflict | StoreError::Gone | StoreError::Exists) => None,
-            Err(StoreError::Unreachable(_) | StoreError::Unauthorized(_)) => Some(self.pause(failures)),
+            Err(StoreError::Unreachable(_) | StoreError::Unauthorized(_) | StoreError::Announced(_)) => {
+                Some(self.pause(failures))
+            }
             Err(StoreError::Forbidden(_) | StoreError::Invalid(_)) => Some(self.jittered(HOPELESS_PAUSE)),
         };
         let Some(block) = self.blocks.get_mut(name) else { return };
@@ -306,15 +316,34 @@ impl Ipam {
         self.blocks.remove(name);
     }
 
-    /// Reads the block that was not read for longest, when nothing live was heard for long.
-    pub(crate) fn verify_if_silent(&mut self, now: Now) {
+    /// Reads what was not heard of for long: the own Node, and the block that was not read for longest. A block that is
+    /// somebody else's while pods here hold addresses of it is read each time: the watch does not tell of it.
+    pub(crate) fn verify_if_silent(&mut self, now: Now, out: &mut Vec<Action>) {
         if self.verify_at > now.monotonic {
             return;
         }
         let every = self.settings.verify_every;
         self.verify_at = now.monotonic + self.jittered(every);
-        if let Some(block) = self.blocks.values_mut().min_by_key(|b| b.last_read) {
+        let silent = |live: Option<Instant>| {
+            live.is_none_or(|live| now.monotonic.saturating_duration_since(live) >= every / 2)
+        };
+        if silent(self.node_live) && !self.in_flight.values().any(|cause| *cause == Cause::Node) {
+            self.ask(Cause::Node, Request::ReadNode, out);
+        }
+        if silent(self.blocks_live)
+            && let Some(block) = self.blocks.values_mut().min_by_key(|b| b.last_read)
+        {
             block.read_wanted = true;
+        }
+        for block in self.blocks.values_mut() {
+            match block.standing {
+                Standing::Disputed(Dispute::Foreign(_) | Dispute::FormerNode(_)) => block.read_wanted = true,
+                Standing::Disputed(
+                    Dispute::Unconfirmed | Dispute::Suspected | Dispute::Missing | Dispute::Announced(_),
+                )
+                | Standing::Owned
+                | Standing::Returning => {}
+            }
         }
     }
 
@@ -353,7 +382,7 @@ impl Ipam {
                 let object = block.to_create(&self.owner, &pool_uid);
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
-            Standing::Disputed(Dispute::Unconfirmed) => {
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => {
                 block.to_publish(&self.owner).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
             }
             Standing::Disputed(_) => None,
@@ -372,7 +401,7 @@ impl Ipam {
         match &block.standing {
             Standing::Returning => pausing,
             Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => pausing,
-            Standing::Disputed(Dispute::Unconfirmed) => pausing,
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => pausing,
             Standing::Disputed(_) => None,
             Standing::Owned => block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at))),
         }

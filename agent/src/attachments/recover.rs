@@ -15,6 +15,11 @@ use caracal_ipam::{Held, JournalTrust};
 
 use super::attachment::{Attachment, Phase};
 
+/// How far a wall clock may be behind the journal's without being doubted.
+const TRUSTED_DRIFT: Duration = Duration::from_secs(300);
+/// Longer than any limit.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// What a journal held when it was opened.
 #[derive(Clone, Debug)]
 pub struct Recovered {
@@ -72,10 +77,16 @@ impl Recovered {
         self.attachments.iter().flat_map(of).collect()
     }
 
-    /// How long ago the API server last confirmed the ownership of blocks. A wall clock that was set back cannot tell,
-    /// and counts as no time.
+    /// How long ago the API server last confirmed the ownership of blocks. A wall clock that was set back a little counts
+    /// as no time; one that was set back far cannot tell, and counts as for ever: nothing new is given then until the
+    /// API server has answered.
     pub fn unseen_for(&self, now: SystemTime) -> Duration {
-        self.last_live.and_then(|then| now.duration_since(then).ok()).unwrap_or_default()
+        match self.last_live.map(|then| now.duration_since(then)) {
+            None => Duration::ZERO,
+            Some(Ok(passed)) => passed,
+            Some(Err(ahead)) if ahead.duration() <= TRUSTED_DRIFT => Duration::ZERO,
+            Some(Err(_)) => FOREVER,
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_api::IpamBlock;
-use caracal_ipam::{Reply, Request, StoreError};
+use caracal_bgp::speaker::{Handle, RouteQuery, RouteStatus};
+use caracal_ipam::{NodeView, Reply, Request, StoreError};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::Status;
@@ -23,14 +24,17 @@ const PAGE: u32 = 500;
 /// The blocks at the API server.
 #[derive(Clone)]
 pub struct Blocks {
+    node: String,
+    speaker: Option<Handle>,
     blocks: Api<IpamBlock>,
     nodes: Api<Node>,
 }
 
 impl Blocks {
-    /// Through this client.
-    pub fn new(client: &Client) -> Self {
-        Self { blocks: Api::all(client.clone()), nodes: Api::all(client.clone()) }
+    /// Through this client, for a node. With a speaker, blocks that others announce to the network are not written.
+    pub fn new(client: &Client, node: &str, speaker: Option<Handle>) -> Self {
+        let (blocks, nodes) = (Api::all(client.clone()), Api::all(client.clone()));
+        Self { node: node.to_owned(), speaker, blocks, nodes }
     }
 
     /// Performs one request, once.
@@ -40,11 +44,13 @@ impl Blocks {
     pub async fn perform(&self, request: Request) -> Result<Reply, StoreError> {
         match request {
             Request::Create(block) => {
+                self.not_announced(&block).await?;
                 let created = bounded(self.blocks.create(&PostParams::default(), &block)).await;
                 // A create of a name cannot fail because the name is missing: the kind is.
                 created.map(shown).map_err(|e| if e == StoreError::Gone { not_installed() } else { e })
             }
             Request::Replace(block) => {
+                self.not_announced(&block).await?;
                 let name = block.metadata.name.clone().unwrap_or_default();
                 bounded(self.blocks.replace(&name, &PostParams::default(), &block)).await.map(shown)
             }
@@ -56,6 +62,21 @@ impl Blocks {
                 bounded(self.blocks.delete(&name, &params)).await.map(|_| Reply::Deleted)
             }
             Request::ListNames => self.names().await.map(Reply::Names),
+            Request::ReadNode => {
+                bounded(self.nodes.get(&self.node)).await.map(|node| Reply::Node(node_view(&node)))
+            }
+        }
+    }
+
+    /// Refuses a block that somebody else announces: its addresses are in use there, whatever its object says.
+    async fn not_announced(&self, block: &IpamBlock) -> Result<(), StoreError> {
+        let (Some(speaker), Ok(prefix)) = (&self.speaker, block.spec.cidr.parse()) else { return Ok(()) };
+        let query = RouteQuery { prefix: Some(prefix), ..RouteQuery::default() };
+        // A speaker that has ended takes the agent with it.
+        let routes = speaker.routes(query).await.unwrap_or_default();
+        match routes.iter().find_map(announcer) {
+            Some(by) => Err(StoreError::Announced(by)),
+            None => Ok(()),
         }
     }
 
@@ -75,6 +96,22 @@ impl Blocks {
                 None => return Ok(names),
             }
         }
+    }
+}
+
+/// Who announces a path, unless it is our own that came back.
+fn announcer(route: &RouteStatus) -> Option<String> {
+    let peer = route.peer.as_ref()?;
+    let ours = ["AsLoop", "OriginatorLoop", "ClusterLoop", "OwnNextHop"].contains(&route.standing);
+    let next_hop = route.next_hop.map(|hop| hop.to_string()).unwrap_or_default();
+    (!ours).then(|| format!("{next_hop} (told by peer {peer})"))
+}
+
+/// What the allocator needs of a Node.
+pub fn node_view(node: &Node) -> NodeView {
+    NodeView {
+        uid: node.metadata.uid.clone().unwrap_or_default(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
     }
 }
 

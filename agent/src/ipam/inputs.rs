@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use caracal_api::{DEFAULT_NAME, IpPool, IpamBlock, IpamConfig};
-use caracal_ipam::{Delta, Input, NodeView, Pools};
+use caracal_ipam::{Delta, Input, Pools};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::cluster::Snapshot;
+use crate::cluster::blocks::node_view;
 
 /// The pools and how they are used; `None` while none were ever heard of.
 pub(super) fn pools(pools: &Snapshot<IpPool>, configs: &Snapshot<IpamConfig>) -> Option<Input> {
@@ -26,11 +27,7 @@ pub(super) fn node(snapshot: &Snapshot<Node>, name: &str) -> Option<Input> {
     if !snapshot.synced {
         return None;
     }
-    let view = snapshot.get(name).map(|node| NodeView {
-        uid: node.metadata.uid.clone().unwrap_or_default(),
-        labels: node.metadata.labels.clone().unwrap_or_default(),
-    });
-    Some(Input::Node(view))
+    Some(Input::Node(snapshot.get(name).map(|node| node_view(node))))
 }
 
 /// Compares each snapshot of own blocks with the one before.

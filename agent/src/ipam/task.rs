@@ -76,9 +76,9 @@ impl Task {
         );
         let machine = caracal_ipam::Ipam::recover(now(), settings, recovery);
         Self {
+            blocks: Blocks::new(&start.client, &start.node, start.speaker),
             node: start.node,
             machine,
-            blocks: Blocks::new(&start.client),
             cluster: start.cluster,
             keeper: Keeper::start(start.journal),
             told,
@@ -251,8 +251,9 @@ impl Task {
             }
             self.kept = owned;
         }
-        let live = self.machine.last_live();
-        if live.saturating_duration_since(self.kept_live) >= KEEP_LIVE_EVERY {
+        if let Some(live) = self.machine.last_live()
+            && live.saturating_duration_since(self.kept_live) >= KEEP_LIVE_EVERY
+        {
             self.kept_live = live;
             self.keeper.live(SystemTime::now()).await;
         }

@@ -3,53 +3,123 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use caracal_api::{BlockCidr, IpamBlock};
+
 use super::node::Node;
 use super::store::Store;
+use crate::block::Block;
 use crate::machine::Ipam;
+use crate::recover::journal_of;
+use crate::want::{Allocation, Handle};
 
-/// No address twice, none outside its block, none in a block that is not its node's.
-pub(super) fn always(nodes: &[Node], store: &Store) -> Result<(), String> {
-    let mut holders: BTreeMap<IpAddr, String> = BTreeMap::new();
-    for node in nodes {
-        for (handle, allocations) in node.pods.iter().chain(&node.granted) {
-            for allocation in allocations {
-                let holder = format!("{handle} on {}", node.name);
-                if let Some(other) = holders.insert(allocation.address, holder.clone())
-                    && other != holder
-                {
-                    return Err(format!("{} is held by {other} and by {holder}", allocation.address));
-                }
-                if !allocation.block_cidr.contains(allocation.address) {
-                    return Err(format!(
-                        "{} lies outside its block {}",
-                        allocation.address, allocation.block
-                    ));
-                }
-                match store.blocks.get(&allocation.block) {
-                    Some(block) if block.spec.owner.node_uid == node.uid => {}
-                    Some(block) => {
-                        let owner = &block.spec.owner.name;
-                        return Err(format!("{} of {holder} lies in a block of {owner}", allocation.address));
-                    }
-                    None => return Err(format!("{} of {holder} lies in no block", allocation.address)),
-                }
+/// Who holds each address that a pod has, or that was just answered.
+#[derive(Default)]
+pub(super) struct Holders(BTreeMap<IpAddr, (usize, Handle)>);
+
+impl Holders {
+    /// A grant was answered: nobody else may hold these.
+    pub(super) fn take(
+        &mut self,
+        n: usize,
+        handle: &Handle,
+        allocations: &[Allocation],
+    ) -> Result<(), String> {
+        for allocation in allocations {
+            let holder = (n, handle.clone());
+            if let Some(other) = self.0.insert(allocation.address, holder.clone())
+                && other != holder
+            {
+                return Err(format!(
+                    "{} is held by {} on machine {} and by {handle} on machine {n}",
+                    allocation.address, other.1, other.0
+                ));
+            }
+            if !allocation.block_cidr.contains(allocation.address) {
+                return Err(format!("{} lies outside its block {}", allocation.address, allocation.block));
+            }
+        }
+        Ok(())
+    }
+
+    /// The holder has ended.
+    pub(super) fn leave(&mut self, n: usize, handle: &Handle, allocations: &[Allocation]) {
+        for allocation in allocations {
+            if self.0.get(&allocation.address).is_some_and(|(m, h)| *m == n && h == handle) {
+                self.0.remove(&allocation.address);
             }
         }
     }
-    Ok(())
+
+    /// Everyone inside a block.
+    pub(super) fn inside(&self, cidr: BlockCidr) -> impl Iterator<Item = (IpAddr, usize, &Handle)> {
+        let last = cidr.address(cidr.size() - 1).unwrap();
+        self.0.range(cidr.network().ip()..=last).map(|(address, (n, handle))| (*address, *n, handle))
+    }
+
+    /// Forgets everyone inside a block: whoever removed the Node said that the machine is off.
+    pub(super) fn forget(&mut self, cidr: BlockCidr) {
+        let inside: Vec<IpAddr> = self.inside(cidr).map(|(address, ..)| address).collect();
+        for address in inside {
+            self.0.remove(&address);
+        }
+    }
+}
+
+/// Whether a machine is the owner that a block names.
+pub(super) fn is_owner(node: &Node, object: &IpamBlock) -> bool {
+    let owner = &object.spec.owner;
+    owner.name == node.name && owner.machine_id == node.machine_id && journal_of(owner) == node.disk.token
+}
+
+/// Whether a block records that a handle holds an address.
+pub(super) fn records(object: &IpamBlock, address: IpAddr, handle: &Handle) -> bool {
+    let cidr: BlockCidr = object.spec.cidr.parse().unwrap();
+    let ordinal = cidr.ordinal(address);
+    Block::published(object)
+        .into_iter()
+        .any(|(o, used)| Some(o) == ordinal && used.is_some_and(|u| u.handle == *handle))
+}
+
+/// A new grant lies in a block of the node that gave it, or is recorded there as borrowed.
+pub(super) fn lawful(
+    node: &Node,
+    store: &Store,
+    handle: &Handle,
+    allocation: &Allocation,
+) -> Result<(), String> {
+    let told = |what: &str| Err(format!("{} given to {handle} on {}: {what}", allocation.address, node.name));
+    let Some(object) = store.blocks.get(&allocation.block) else { return told("its block is gone") };
+    let cidr: BlockCidr = object.spec.cidr.parse().unwrap();
+    let ordinal = cidr.ordinal(allocation.address).unwrap();
+    let recorded = Block::published(object).into_iter().any(|(o, used)| {
+        o == ordinal && used.is_some_and(|u| u.handle == *handle && u.sequence == allocation.sequence)
+    });
+    match is_owner(node, object) {
+        true if object.spec.shared && !recorded => told("its block is shared and does not record it"),
+        true => Ok(()),
+        false if recorded => Ok(()),
+        false => told(&format!("its block is {}'s", object.spec.owner.name)),
+    }
 }
 
 /// Every ordinal of every block is in use, free, or rests: exactly one of these.
 pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
+    let mut used = 0;
     for block in agent.blocks.values() {
-        let mut seen = [0_u8; 256];
+        let mut seen = [0_u64; 4];
+        let mut twice = false;
+        let mut count = 0;
         for ordinal in block.ordinals() {
-            seen[ordinal as usize] += 1;
+            let (word, bit) = (ordinal as usize / 64, 1_u64 << (ordinal % 64));
+            twice |= seen[word] & bit != 0;
+            seen[word] |= bit;
+            count += 1;
         }
-        let size = block.cidr.size() as usize;
-        if seen[..size].iter().any(|n| *n != 1) || seen[size..].iter().any(|n| *n != 0) {
-            return Err(format!("block {} keeps its ordinals {seen:?} times", block.name));
+        if twice || count != block.cidr.size() {
+            let ordinals: Vec<u32> = block.ordinals().collect();
+            return Err(format!("block {} keeps its ordinals as {ordinals:?}", block.name));
         }
+        used += block.own_used().count();
     }
     let mut held = 0;
     for (handle, places) in &agent.holders {
@@ -60,7 +130,6 @@ pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
             }
         }
     }
-    let used: usize = agent.blocks.values().map(|b| b.used.len()).sum();
     if held != used {
         return Err(format!("{held} addresses have holders, {used} are in use"));
     }
@@ -70,34 +139,44 @@ pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
 /// After everything healed, all pods ended and time passed: every block is known to its owner and wholly free, and the
 /// objects say so.
 pub(super) fn at_the_end(nodes: &[Node], store: &Store) -> Result<(), String> {
-    for node in nodes {
+    for (name, object) in &store.blocks {
+        let owner = &object.spec.owner;
+        let Some(node) = nodes.iter().find(|n| n.runs && is_owner(n, object)) else {
+            return Err(format!("{name} of {} {} was never freed", owner.name, owner.node_uid));
+        };
         let agent = node.agent.as_ref().ok_or("an agent is down")?;
-        // What a former node of the name left behind is the controller's to free.
-        for object in store.owned_by(&node.name).filter(|b| b.spec.owner.node_uid == node.uid) {
-            let name = object.metadata.name.as_deref().unwrap_or_default();
-            let block = agent.blocks.get(name).ok_or(format!("{} lost block {name}", node.name))?;
-            if !block.is_owned() || block.free() != block.cidr.size() as usize {
+        if owner.node_uid != agent.owner().node_uid {
+            return Err(format!(
+                "{name} of the former node {} {} was never freed",
+                owner.name, owner.node_uid
+            ));
+        }
+        let block = agent.blocks.get(name).ok_or(format!("{} lost block {name}", node.name))?;
+        if !block.is_owned() || block.free() != block.cidr.size() as usize {
+            let (standing, free, used) = (&block.standing, block.free(), &block.used);
+            return Err(format!(
+                "{} lost addresses of {name}: {standing:?}, {free} free, {used:?}",
+                node.name
+            ));
+        }
+        if !object.spec.allocations.is_empty() {
+            return Err(format!("{name} still shows {:?}", object.spec.allocations));
+        }
+    }
+    for node in nodes.iter().filter(|n| n.runs) {
+        let agent = node.agent.as_ref().ok_or("an agent is down")?;
+        let mut empty: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+        for block in agent.blocks.values() {
+            if store.blocks.get(&block.name).is_none_or(|object| !is_owner(node, object)) {
                 return Err(format!(
-                    "{} lost addresses of {name}: {:?}, {} free",
-                    node.name,
-                    block.standing,
-                    block.free()
+                    "{} believes that it has {}: {:?}",
+                    node.name, block.name, block.standing
                 ));
             }
-            if !object.spec.allocations.is_empty() {
-                return Err(format!("{name} still shows {:?}", object.spec.allocations));
-            }
+            *empty.entry((&block.pool, block.cidr.is_ipv4())).or_default() += 1;
         }
-        for name in agent.blocks.keys() {
-            if !store.owned_by(&node.name).any(|b| b.metadata.name.as_ref() == Some(name)) {
-                return Err(format!("{} believes that it owns {name}", node.name));
-            }
-        }
-        for v4 in [true, false] {
-            let own = agent.blocks.values().filter(|b| b.cidr.is_ipv4() == v4).count();
-            if own > 1 {
-                return Err(format!("{} keeps {own} empty blocks", node.name));
-            }
+        if let Some(((pool, _), count)) = empty.iter().find(|(_, count)| **count > 1) {
+            return Err(format!("{} keeps {count} empty blocks of {pool}", node.name));
         }
     }
     Ok(())

@@ -47,7 +47,7 @@ impl World {
     }
 
     fn crash_and_start(&mut self, n: usize) {
-        self.nodes[n].crash();
+        self.kill(n);
         self.start(n);
         self.run_for(SECOND);
     }
@@ -317,7 +317,7 @@ fn a_lost_journal_is_rebuilt_from_the_blocks_and_nothing_is_given_twice() {
     let mut world = world(1);
     let held = world.get(0, WantFamilies::V4).unwrap();
     world.run_for(10 * SECOND);
-    world.nodes[0].crash();
+    world.kill(0);
     world.nodes[0].disk = super::node::Disk { token: "new".into(), ..Default::default() };
     world.trust = JournalTrust::Lost;
     world.start(0);

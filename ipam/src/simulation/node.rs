@@ -17,6 +17,8 @@ pub(super) struct Disk {
     pub(super) blocks: BTreeMap<String, IpamBlock>,
     pub(super) node_uid: String,
     pub(super) token: String,
+    /// When the API server last confirmed the blocks, in simulated milliseconds.
+    pub(super) live: u64,
 }
 
 pub(super) struct Node {
@@ -41,6 +43,10 @@ pub(super) struct Node {
     pub(super) watch_until: u64,
     pub(super) disk_until: u64,
     pub(super) rebooted: bool,
+    /// Whether its way to the API server is cut.
+    pub(super) cut: bool,
+    /// Whether the machine is on; one that is off is so for ever.
+    pub(super) runs: bool,
     /// The life and time of the earliest tick that is on its way.
     pub(super) tick: (u64, u64),
 }
@@ -63,12 +69,14 @@ impl Node {
             watch_until: 0,
             disk_until: 0,
             rebooted: false,
+            cut: false,
+            runs: true,
             tick: (0, u64::MAX),
         }
     }
 
     /// Starts the agent from its disk.
-    pub(super) fn start(&mut self, now: Now, settings: Settings, trust: JournalTrust) {
+    pub(super) fn start(&mut self, now: Now, millis: u64, settings: Settings, trust: JournalTrust) {
         let held = self.disk.attachments.iter().flat_map(|(handle, allocations)| {
             allocations.iter().map(|allocation| Held {
                 handle: handle.clone(),
@@ -88,28 +96,29 @@ impl Node {
             held: held.collect(),
             trust,
             rebooted: std::mem::take(&mut self.rebooted),
-            unseen_for: std::time::Duration::ZERO,
+            unseen_for: std::time::Duration::from_millis(millis.saturating_sub(self.disk.live)),
         };
         self.life += 1;
         self.kept = self.disk.blocks.keys().map(|name| (name.clone(), String::new())).collect();
         self.agent = Some(Ipam::recover(now, settings, recovery));
     }
 
-    /// Kills the agent. Pods whose address was never on disk do not start.
-    pub(super) fn crash(&mut self) {
+    /// Kills the agent. Pods whose address was never on disk do not start: they are returned.
+    pub(super) fn crash(&mut self) -> BTreeMap<Handle, Vec<Allocation>> {
         self.agent = None;
         self.life += 1;
         self.asks.clear();
-        self.granted.clear();
+        std::mem::take(&mut self.granted)
     }
 
-    /// Ends every pod with its machine.
-    pub(super) fn reboot(&mut self) {
-        self.crash();
-        self.pods.clear();
+    /// Ends every pod with its machine, and returns them.
+    pub(super) fn reboot(&mut self) -> BTreeMap<Handle, Vec<Allocation>> {
+        let mut ended = self.crash();
+        ended.append(&mut self.pods);
         self.ending.clear();
         self.disk.attachments.clear();
         self.rebooted = true;
+        ended
     }
 }
 

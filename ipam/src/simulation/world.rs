@@ -1,6 +1,7 @@
 //! The run: a queue of events in simulated time, and what each does.
 
 mod chance;
+mod cluster;
 mod disk;
 mod event;
 
@@ -14,32 +15,41 @@ use rand::{Rng, SeedableRng};
 
 use event::{Change, Event};
 
+use super::check::{self, Holders};
 use super::clock::Clock;
 use super::node::{Node, attributes};
+use super::plan::{Fault, Plan};
+use super::pools::PoolObjects;
 use super::store::Store;
-use super::{check, pools};
+use crate::collect::Collector;
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
-use crate::request::{Action, AskId, Delta, Input, NodeView, Request, RequestId, StoreError};
+use crate::request::{Action, AskId, Delta, Input, Reply, Request, RequestId, StoreError};
 use crate::settings::Settings;
 use crate::want::{Allocation, Handle, Want, WantFamilies};
 
-/// How long chance rules, in milliseconds.
-const CHAOS: u64 = 2 * 60_000;
 /// How long everything has to come to rest afterwards.
 const REST: u64 = 9 * 60_000;
-/// Steps without time passing that are no endless loop yet.
-const MOST_STEPS_AT_ONCE: u32 = 500;
+/// Steps of one node without time passing that are no endless loop yet.
+const MOST_STEPS_AT_ONCE: usize = 250;
 /// How long the client waits for an answer.
 const CLIENT_PATIENCE: u64 = 5_000;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Counts {
     pub(super) grants: u64,
     pub(super) claims: u64,
     pub(super) crashes: u64,
     pub(super) steps: u64,
+    /// Grants from blocks of others.
+    pub(super) borrowed: u64,
+    /// Blocks of removed nodes that the controller freed.
+    pub(super) collected: u64,
+    /// Claims refused since another node announces the block.
+    pub(super) kept_off: u64,
+    /// Asks refused since the node must not allocate.
+    pub(super) fenced: u64,
 }
 
 impl Counts {
@@ -48,6 +58,10 @@ impl Counts {
         self.claims += other.claims;
         self.crashes += other.crashes;
         self.steps += other.steps;
+        self.borrowed += other.borrowed;
+        self.collected += other.collected;
+        self.kept_off += other.kept_off;
+        self.fenced += other.fenced;
     }
 }
 
@@ -59,6 +73,19 @@ pub(super) struct World {
     pub(super) answers: BTreeMap<Handle, Result<Vec<Allocation>, Refusal>>,
     pub(super) trust: JournalTrust,
     pub(super) outage: bool,
+    pub(super) holders: Holders,
+    plan: Plan,
+    /// The UID of the Node of each name, while there is one.
+    registered: BTreeMap<String, String>,
+    collector: Collector,
+    pool_objects: PoolObjects,
+    backup: BTreeMap<String, Arc<IpamBlock>>,
+    /// Until when the API server is being restored.
+    restored_at: u64,
+    /// Blocks whose objects were changed by hand or by a restore: only the network tells whose they are.
+    pub(super) tampered: BTreeSet<String>,
+    /// What a step broke, if anything.
+    broken: Result<(), String>,
     pools: Arc<Pools>,
     settings: Settings,
     rng: SmallRng,
@@ -67,9 +94,7 @@ pub(super) struct World {
     next_handle: u64,
     next_uid: u64,
     chaos: bool,
-    /// Whether an address or a block changed hands since the last look.
-    moved: bool,
-    steps_at_once: u32,
+    steps_at_once: usize,
     /// Whether the last steps are kept to be printed.
     pub(super) traced: bool,
     trace: VecDeque<String>,
@@ -77,14 +102,17 @@ pub(super) struct World {
 
 impl World {
     /// A world that chance rules.
-    pub(super) fn new(seed: u64) -> Self {
-        let mut world = Self::quiet(0, pools::small(3));
-        world.rng = SmallRng::seed_from_u64(seed);
+    pub(super) fn new(plan: &Plan) -> Self {
+        let objects = PoolObjects::of(plan);
+        let mut world = Self::quiet(0, objects.read());
+        world.pool_objects = objects;
+        world.rng = SmallRng::seed_from_u64(!plan.seed);
         world.chaos = true;
-        // Blocks come and go all the time.
-        world.settings.give_back_after = Duration::from_secs(2);
-        let count = world.rng.random_range(2..=5);
-        world.add_nodes(count);
+        world.settings = plan.settings.clone();
+        world.collector = Collector::new(plan.quarantine());
+        world.plan = plan.clone();
+        world.add_nodes(plan.nodes);
+        world.plan_faults();
         world
     }
 
@@ -96,7 +124,17 @@ impl World {
             verify_every: Duration::from_secs(60),
             ..Settings::default()
         };
+        let plan = Plan { faults: Vec::new(), ..Plan::of(0) };
         let mut world = Self {
+            holders: Holders::default(),
+            registered: BTreeMap::new(),
+            collector: Collector::new(Duration::from_secs(5400)),
+            pool_objects: PoolObjects::of(&plan),
+            plan,
+            backup: BTreeMap::new(),
+            restored_at: 0,
+            tampered: BTreeSet::new(),
+            broken: Ok(()),
             clock: Clock::new(),
             store: Store::default(),
             nodes: Vec::new(),
@@ -112,7 +150,6 @@ impl World {
             next_handle: 0,
             next_uid: 0,
             chaos: false,
-            moved: false,
             steps_at_once: 0,
             traced: false,
             trace: VecDeque::new(),
@@ -124,16 +161,13 @@ impl World {
     fn add_nodes(&mut self, count: usize) {
         for n in 0..count {
             let uid = self.fresh_uid();
+            self.registered.insert(format!("node-{n}"), uid.clone());
             self.nodes.push(Node::new(format!("node-{n}"), uid, format!("machine-{n}")));
             self.at(0, Event::Start(n));
             if self.chaos {
                 self.at(10, Event::WantPod(n));
                 self.plan_crash(n);
             }
-        }
-        if self.chaos {
-            let first = self.rng.random_range(5_000..60_000);
-            self.at(first, Event::Outage(true));
         }
     }
 
@@ -144,10 +178,17 @@ impl World {
 
     /// The whole run: chance, then rest, then the last look.
     pub(super) fn run(&mut self) -> Result<(), String> {
-        self.run_until(CHAOS)?;
+        self.run_until(self.plan.chaos)?;
         self.heal();
-        self.run_until(CHAOS + REST)?;
-        check::at_the_end(&self.nodes, &self.store)
+        // What rests, and what waits for a quarantine, may take its time; what comes to rest sooner ends the run.
+        let last = self.plan.chaos + REST;
+        loop {
+            self.run_until(last.min(self.clock.millis + REST / 12))?;
+            let end = check::at_the_end(&self.nodes, &self.store);
+            if end.is_ok() || self.clock.millis >= last {
+                return end;
+            }
+        }
     }
 
     pub(super) fn run_until(&mut self, end: u64) -> Result<(), String> {
@@ -157,7 +198,7 @@ impl World {
                 break;
             }
             self.steps_at_once = if millis > self.clock.millis { 0 } else { self.steps_at_once + 1 };
-            if self.steps_at_once > MOST_STEPS_AT_ONCE {
+            if self.steps_at_once > MOST_STEPS_AT_ONCE * (self.nodes.len() + 2) {
                 if let Event::Tick(n, _) = &event {
                     self.trace.push_back(format!("{:#?}", self.nodes[*n].agent));
                 }
@@ -168,18 +209,13 @@ impl World {
             self.counts.steps += 1;
             let who = event.node();
             self.happen(event);
-            self.check(who)?;
+            if let Some(agent) = who.and_then(|n| self.nodes[n].agent.as_ref()) {
+                check::partition(agent)?;
+            }
+            std::mem::replace(&mut self.broken, Ok(()))?;
         }
         self.clock.millis = self.clock.millis.max(end);
         Ok(())
-    }
-
-    /// Looks at what the step may have changed: the agent that took it, and, if any address or block moved, everything.
-    fn check(&mut self, who: Option<usize>) -> Result<(), String> {
-        if let Some(agent) = who.and_then(|n| self.nodes[n].agent.as_ref()) {
-            check::partition(agent)?;
-        }
-        if std::mem::take(&mut self.moved) { check::always(&self.nodes, &self.store) } else { Ok(()) }
     }
 
     fn note(&mut self, event: &Event) {
@@ -206,10 +242,9 @@ impl World {
             Event::Watch(n, life, delta) => self.feed(n, life, Input::Blocks(delta)),
             Event::Relist(n, life) => self.relist(n, life),
             Event::NodeSeen(n, life) => {
-                let view = NodeView { uid: self.nodes[n].uid.clone(), ..NodeView::default() };
-                self.feed(n, life, Input::Node(Some(view)));
-                let uid = self.nodes[n].uid.clone();
-                self.write(n, Change::NodeUid(uid));
+                let view = self.view(n);
+                self.feed(n, life, Input::Node(view));
+                self.keep_identity(n);
             }
             Event::Tick(n, life) => {
                 if self.nodes[n].tick == (life, self.clock.millis) {
@@ -230,6 +265,15 @@ impl World {
             Event::Crash(n) => self.crash(n),
             Event::Start(n) => self.start(n),
             Event::Outage(begins) => self.outage(begins),
+            Event::Cut(n, begins) => self.cut(n, begins),
+            Event::Remove(n) => self.remove(n),
+            Event::Register(n) => self.register(n),
+            Event::Collect => self.collect(),
+            Event::Backup => self.back_up(),
+            Event::Restored => self.greet_all(),
+            Event::HandDelete => self.delete_by_hand(),
+            Event::PoolEdit => self.edit_pools(),
+            Event::PoolsSeen(n, life, pools) => self.feed(n, life, Input::Pools(pools)),
         }
     }
 
@@ -255,6 +299,9 @@ impl World {
         let mut out = Vec::new();
         let Some(agent) = self.nodes[n].agent.as_mut() else { return };
         agent.on(now, input, &mut out);
+        if let Some(live) = agent.last_live() {
+            self.nodes[n].disk.live = self.clock.millis_of(live);
+        }
         self.sync_kept(n);
         for action in out {
             self.act(n, life, action);
@@ -276,13 +323,14 @@ impl World {
                 let Some(handle) = self.nodes[n].asks.remove(&id) else { return };
                 self.counts.grants += 1;
                 self.answers.insert(handle.clone(), Ok(allocations.clone()));
-                self.moved = true;
+                self.judge(n, &handle, &allocations);
                 self.nodes[n].granted.insert(handle.clone(), allocations);
                 let after = self.rng.random_range(1..20);
                 self.at(after, Event::Kept(n, life, handle));
             }
             Action::Refused(id, refusal) => {
                 let Some(handle) = self.nodes[n].asks.remove(&id) else { return };
+                self.counts.fenced += u64::from(matches!(refusal.code(), "Fenced" | "OutageTooLong"));
                 self.answers.insert(handle, Err(refusal));
             }
             Action::Ask(id, request) => match &request {
@@ -292,7 +340,11 @@ impl World {
                     let when = self.nodes[n].disk_until;
                     self.at_millis(when, Event::Send(n, life, id, request));
                 }
-                Request::Create(_) | Request::Replace(_) | Request::Read(_) | Request::ListNames => {
+                Request::Create(_)
+                | Request::Replace(_)
+                | Request::Read(_)
+                | Request::ListNames
+                | Request::ReadNode => {
                     self.send(n, life, id, request);
                 }
             },
@@ -301,7 +353,11 @@ impl World {
 
     fn send(&mut self, n: usize, life: u64, id: RequestId, request: Request) {
         let lost = || Err(StoreError::Unreachable("lost".to_owned()));
-        let luck = if self.chaos { self.rng.random_range(0..100) } else { 99 };
+        if self.nodes[n].cut {
+            self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
+            return;
+        }
+        let luck = if self.chaos && self.plan.has(Fault::Loss) { self.rng.random_range(0..100) } else { 99 };
         match luck {
             0..=2 => self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost())),
             3..=5 => {
@@ -322,7 +378,7 @@ impl World {
     }
 
     fn latency(&mut self) -> u64 {
-        if self.chaos && self.rng.random_range(0..20) == 0 {
+        if self.chaos && self.plan.has(Fault::Lag) && self.rng.random_range(0..20) == 0 {
             return self.rng.random_range(50..2_400);
         }
         self.rng.random_range(1..30)
@@ -330,8 +386,13 @@ impl World {
 
     /// A request reaches the API server, whatever became of who sent it.
     fn arrive(&mut self, n: usize, life: u64, id: RequestId, request: &Request, heard: bool) {
-        let result = if self.outage {
+        let result = if self.is_down() {
             Err(StoreError::Unreachable("refused".to_owned()))
+        } else if let Request::ReadNode = request {
+            self.view(n).map(Reply::Node).ok_or(StoreError::Gone)
+        } else if let Some(by) = self.kept_off(n, request) {
+            self.counts.kept_off += 1;
+            Err(StoreError::Announced(by))
         } else {
             self.store.apply(request)
         };
@@ -345,27 +406,40 @@ impl World {
         }
     }
 
+    /// Tells everyone whose blocks changed, and looks whether one was taken from under its pods.
     pub(super) fn tell_watches(&mut self) {
-        self.moved |= !self.store.changed.is_empty();
-        for (name, owner) in std::mem::take(&mut self.store.changed) {
-            let Some(n) = self.nodes.iter().position(|node| node.name == owner) else { continue };
-            let delta = match self.store.blocks.get(&name) {
-                Some(block) => Delta::Saw(Arc::clone(block)),
-                None => Delta::Gone(name),
-            };
-            self.watch_event(n, delta);
+        for (name, before, after) in std::mem::take(&mut self.store.changed) {
+            self.look_under(&name);
+            for n in 0..self.nodes.len() {
+                if self.nodes[n].agent.is_none() || self.nodes[n].cut {
+                    continue;
+                }
+                let is = |owner: &Option<String>| owner.as_deref() == Some(self.nodes[n].name.as_str());
+                let delta = match (is(&before), is(&after), self.store.blocks.get(&name)) {
+                    (_, true, Some(block)) => Delta::Saw(Arc::clone(block)),
+                    (true, false, _) | (_, true, None) => Delta::Gone(name.clone()),
+                    (false, false, _) => continue,
+                };
+                self.watch_event(n, delta);
+            }
         }
     }
 
     fn watch_event(&mut self, n: usize, delta: Delta) {
-        let lag = if self.chaos { self.rng.random_range(1..4_000) } else { 5 };
+        let slow = self.chaos && self.plan.has(Fault::Lag);
+        let lag = if slow { self.rng.random_range(1..4_000) } else { 5 };
         let (life, when) = (self.nodes[n].life, (self.clock.millis + lag).max(self.nodes[n].watch_until));
         self.nodes[n].watch_until = when;
+        if self.chaos && self.plan.has(Fault::Duplicate) && self.rng.random_range(0..15) == 0 {
+            // Another API server that lags behind is asked after a disconnect.
+            let again = when + self.rng.random_range(0..5_000);
+            self.at_millis(again, Event::Watch(n, life, delta.clone()));
+        }
         self.at_millis(when, Event::Watch(n, life, delta));
     }
 
     fn relist(&mut self, n: usize, life: u64) {
-        if !self.lives(n, life) || self.outage {
+        if !self.lives(n, life) || self.is_down() || self.nodes[n].cut {
             return;
         }
         let name = self.nodes[n].name.clone();
@@ -405,20 +479,18 @@ impl World {
     }
 
     pub(super) fn start(&mut self, n: usize) {
-        if self.nodes[n].agent.is_some() {
+        if self.nodes[n].agent.is_some() || !self.nodes[n].runs {
             return;
         }
         let (now, trust) = (self.clock.now(), self.trust);
         let settings = Settings { seed: self.rng.random(), ..self.settings.clone() };
         self.nodes[n].watch_until = 0;
         self.nodes[n].disk_until = 0;
-        self.nodes[n].start(now, settings, trust);
+        self.nodes[n].start(now, self.clock.millis, settings, trust);
         let life = self.nodes[n].life;
         let pools = Arc::clone(&self.pools);
         self.feed(n, life, Input::Pools(pools));
-        if !self.outage {
-            self.greet(n);
-        }
+        self.greet(n);
         // The runtime repeats what was not answered.
         let disk = &self.nodes[n].disk.attachments;
         let over: Vec<Handle> =
@@ -429,11 +501,23 @@ impl World {
         }
     }
 
+    pub(super) fn greet_all(&mut self) {
+        for n in 0..self.nodes.len() {
+            self.greet(n);
+        }
+    }
+
     /// The API server answers the watches of an agent.
     fn greet(&mut self, n: usize) {
+        if self.nodes[n].cut || self.is_down() || self.nodes[n].agent.is_none() {
+            return;
+        }
         let life = self.nodes[n].life;
         let (node, list) = (self.latency(), self.latency());
         self.at(node, Event::NodeSeen(n, life));
         self.at(list, Event::Relist(n, life));
+        if self.chaos {
+            self.at(list, Event::PoolsSeen(n, life, Arc::clone(&self.pools)));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What happens by chance, and how it ends.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rand::Rng;
 
@@ -8,16 +8,17 @@ use super::World;
 use super::event::Event;
 use crate::request::Input;
 use crate::simulation::node::Node;
-use crate::want::{Handle, WantFamilies};
+use crate::simulation::plan::Fault;
+use crate::want::{Allocation, Handle, WantFamilies};
 
 impl World {
     pub(super) fn want_pod(&mut self, n: usize) {
-        if !self.chaos {
+        if !self.chaos || !self.nodes[n].runs {
             return;
         }
         // Bursts with pauses between them, so that blocks are claimed and given back.
         let after = if self.rng.random_range(0..12) == 0 {
-            self.rng.random_range(5_000..40_000)
+            self.rng.random_range(3_000..20_000)
         } else {
             self.rng.random_range(10..1_500)
         };
@@ -35,12 +36,21 @@ impl World {
     }
 
     pub(super) fn plan_crash(&mut self, n: usize) {
-        let after = self.rng.random_range(2_000..60_000);
+        let after = self.rng.random_range(1_000..30_000);
         self.at(after, Event::Crash(n));
     }
 
     pub(super) fn crash(&mut self, n: usize) {
-        if !self.chaos {
+        if !self.chaos || !self.nodes[n].runs {
+            return;
+        }
+        self.plan_crash(n);
+        let kind = match self.rng.random_range(0..10) {
+            0 => Fault::Reboot,
+            1 => Fault::Replace,
+            _ => Fault::Crash,
+        };
+        if !self.plan.has(kind) {
             return;
         }
         self.counts.crashes += 1;
@@ -50,28 +60,46 @@ impl World {
             self.feed(n, life, Input::Publish);
             self.ask(n, WantFamilies::DUAL, Vec::new());
         }
-        match self.rng.random_range(0..10) {
-            0 => self.nodes[n].reboot(),
-            1 => self.replace(n),
-            _ => self.nodes[n].crash(),
+        match kind {
+            Fault::Reboot => {
+                let ended = self.nodes[n].reboot();
+                self.ended(n, ended);
+            }
+            Fault::Replace => self.replace(n),
+            _ => self.kill(n),
         }
         let after = self.rng.random_range(10..10_000);
         self.at(after, Event::Start(n));
-        self.plan_crash(n);
+    }
+
+    /// Kills the agent.
+    pub(in super::super) fn kill(&mut self, n: usize) {
+        let never_started = self.nodes[n].crash();
+        self.ended(n, never_started);
+    }
+
+    fn ended(&mut self, n: usize, ended: BTreeMap<Handle, Vec<Allocation>>) {
+        for (handle, allocations) in ended {
+            self.holders.leave(n, &handle, &allocations);
+        }
     }
 
     /// Another machine takes the name; everything of the old one is gone but its blocks.
     pub(super) fn replace(&mut self, n: usize) {
+        let ended = self.nodes[n].reboot();
+        self.ended(n, ended);
         let uid = self.fresh_uid();
         let life = self.nodes[n].life + 1;
-        let mut node = Node::new(self.nodes[n].name.clone(), uid.clone(), format!("machine-{uid}"));
+        let name = self.nodes[n].name.clone();
+        self.registered.insert(name.clone(), uid.clone());
+        let mut node = Node::new(name, uid.clone(), format!("machine-{uid}"));
         node.life = life;
         self.nodes[n] = node;
     }
 
     pub(in super::super) fn outage(&mut self, begins: bool) {
         self.outage = begins;
-        if self.chaos {
+        if self.chaos && self.plan.has(Fault::Outage) {
             let after = if begins {
                 self.rng.random_range(500..30_000)
             } else {
@@ -80,27 +108,22 @@ impl World {
             self.at(after, Event::Outage(!begins));
         }
         if !begins {
-            for n in 0..self.nodes.len() {
-                self.greet(n);
-            }
+            self.greet_all();
         }
     }
 
     /// Ends all that goes wrong, and all pods. What former nodes left behind is removed as the controller does.
     pub(super) fn heal(&mut self) {
         self.chaos = false;
-        self.events
-            .retain(|_, event| !matches!(event, Event::Outage(_) | Event::Crash(_) | Event::WantPod(_)));
+        self.events.retain(|_, event| {
+            !matches!(event, Event::Outage(_) | Event::Crash(_) | Event::WantPod(_) | Event::Cut(..))
+        });
+        self.restored_at = 0;
+        self.settle_cluster();
         self.outage(false);
-        let uids: BTreeSet<&str> = self.nodes.iter().map(|n| n.uid.as_str()).collect();
-        let former = self.store.blocks.iter().filter(|(_, b)| !uids.contains(b.spec.owner.node_uid.as_str()));
-        let former: Vec<String> = former.map(|(name, _)| name.clone()).collect();
-        for name in former {
-            self.store.remove(&name);
-        }
-        self.tell_watches();
         for n in 0..self.nodes.len() {
             self.start(n);
+            self.wake(n);
             let pods: Vec<Handle> = self.nodes[n].pods.keys().cloned().collect();
             for handle in pods {
                 let after = self.rng.random_range(1..5_000);

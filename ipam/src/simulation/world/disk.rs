@@ -14,11 +14,11 @@ impl World {
     /// Does what the keeper of the agent does: the journal follows what the machine owns, in order and a little later.
     pub(super) fn sync_kept(&mut self, n: usize) {
         let Some(agent) = self.nodes[n].agent.as_ref() else { return };
-        let owned: BTreeMap<String, String> =
-            agent.owned_versions().map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
-        if owned == self.nodes[n].kept {
+        if agent.owned_versions().eq(self.nodes[n].kept.iter().map(|(a, b)| (a.as_str(), b.as_str()))) {
             return;
         }
+        let owned: BTreeMap<String, String> =
+            agent.owned_versions().map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
         let changed = owned.iter().filter(|(name, version)| self.nodes[n].kept.get(*name) != Some(version));
         let keep: Vec<IpamBlock> = changed.filter_map(|(name, _)| agent.owned_object(name)).collect();
         let forget: Vec<String> =
@@ -70,9 +70,8 @@ impl World {
     }
 
     pub(in super::super) fn pod_ends(&mut self, n: usize, handle: Handle) {
-        if self.nodes[n].pods.remove(&handle).is_none() {
-            return;
-        }
+        let Some(allocations) = self.nodes[n].pods.remove(&handle) else { return };
+        self.holders.leave(n, &handle, &allocations);
         self.nodes[n].ending.insert(handle.clone());
         let (life, after) = (self.nodes[n].life, self.rng.random_range(1..50));
         self.at(after, Event::Removed(n, life, handle));

@@ -2,6 +2,9 @@
 
 use caracal_api::IpamBlock;
 
+use std::sync::Arc;
+
+use crate::pool::Pools;
 use crate::request::{Delta, Reply, Request, RequestId, StoreError};
 use crate::want::Handle;
 
@@ -29,6 +32,15 @@ pub(super) enum Event {
     Crash(usize),
     Start(usize),
     Outage(bool),
+    Cut(usize, bool),
+    Remove(usize),
+    Register(usize),
+    Collect,
+    Backup,
+    Restored,
+    HandDelete,
+    PoolEdit,
+    PoolsSeen(usize, u64, Arc<Pools>),
 }
 
 impl Event {
@@ -42,6 +54,7 @@ impl Event {
             | Self::Tick(n, _)
             | Self::Removed(n, ..)
             | Self::WantPod(n)
+            | Self::PoolsSeen(n, ..)
             | Self::Start(n) => Some(*n),
             Self::Arrive(..)
             | Self::Disk(..)
@@ -49,7 +62,15 @@ impl Event {
             | Self::Kept(..)
             | Self::PodEnds(..)
             | Self::Crash(_)
-            | Self::Outage(_) => None,
+            | Self::Outage(_)
+            | Self::Cut(..)
+            | Self::Remove(_)
+            | Self::Register(_)
+            | Self::Collect
+            | Self::Backup
+            | Self::Restored
+            | Self::HandDelete
+            | Self::PoolEdit => None,
         }
     }
 }
@@ -58,7 +79,8 @@ impl Event {
     /// The step in a few words; ticks are not worth any.
     pub(super) fn brief(&self) -> Option<String> {
         Some(match self {
-            Event::Tick(..) => return None,
+            Event::Tick(..) | Event::Collect => return None,
+            Event::PoolsSeen(n, ..) => format!("node-{n} pools"),
             Event::Arrive(n, _, id, request, _) => format!("node-{n} {id:?} arrives: {}", brief(request)),
             Event::Reply(n, _, id, result) => format!("node-{n} {id:?} answered: {}", brief_reply(result)),
             Event::Watch(n, _, delta) => format!("node-{n} watch: {}", brief_delta(delta)),
@@ -82,6 +104,7 @@ fn brief(request: &Request) -> String {
         Request::Read(name) => format!("read {name}"),
         Request::Delete { name, resource_version, .. } => format!("delete {name} at {resource_version}"),
         Request::ListNames => "list names".to_owned(),
+        Request::ReadNode => "read the Node".to_owned(),
     }
 }
 
