@@ -274,6 +274,7 @@ impl Block {
         }
     }
 
+    #[cfg(test)]
     /// What holders on this node have.
     pub(crate) fn own_used(&self) -> impl Iterator<Item = (u32, &Used)> {
         self.used.iter().map(|(ordinal, used)| (*ordinal, used))
