@@ -146,6 +146,7 @@ impl Node {
             cluster: cluster.clone(),
             journal: journal.clone(),
             recovered: &recovered,
+            speaker: None,
         };
         let ipam = Ipam::start(start);
         let mut pools = cluster.ip_pools.clone();
