@@ -19,6 +19,7 @@ mod apply;
 mod keeper;
 mod kind;
 mod listen;
+mod reach;
 mod resync;
 mod tables;
 mod tunnels;
@@ -26,8 +27,10 @@ mod underlay;
 mod waiting;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -41,6 +44,7 @@ use crate::netlink::Error;
 use crate::object::route::{Route, RouteKey};
 use crate::table::Refusal;
 use keeper::Keeper;
+pub use reach::Gateways;
 pub use underlay::Underlay;
 pub use wanted::{ObjectKey, Refusals, Refused, Wanted};
 
@@ -82,7 +86,7 @@ impl Default for Settings {
             workload_protocol: None,
             workload_prefix: "cali".to_owned(),
             tunnel_suffix: ".caracal".to_owned(),
-            backstop: Duration::from_secs(60),
+            backstop: Duration::from_secs(300),
             event_buffer: 8 << 20,
             namespace: None,
         }
@@ -135,6 +139,7 @@ struct Batch {
 
 enum Question {
     ReleaseSweep(oneshot::Sender<()>),
+    Gateways(BTreeSet<IpAddr>, oneshot::Sender<()>),
     Status(oneshot::Sender<Status>),
     Routes(oneshot::Sender<Vec<(RouteKey, Route)>>),
 }
@@ -151,6 +156,7 @@ struct Shared {
     bulk: mpsc::Sender<Batch>,
     questions: mpsc::Sender<Question>,
     underlay: watch::Receiver<Arc<Underlay>>,
+    gateways: watch::Receiver<Arc<Gateways>>,
     refusals: watch::Receiver<Arc<Refusals>>,
     waker: UnixStream,
 }
@@ -177,7 +183,7 @@ impl Kernel {
             Some(namespace) => namespace.run(|| Keeper::open(settings, queues))??,
             None => Keeper::open(settings, queues)?,
         };
-        let (underlay, refusals) = (keeper.underlay(), keeper.refusals());
+        let (underlay, refusals, gateways) = (keeper.underlay(), keeper.refusals(), keeper.gateways());
         thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
@@ -188,7 +194,7 @@ impl Kernel {
                 }
             })
             .map_err(failed)?;
-        Ok(Self { shared: Arc::new(Shared { urgent, bulk, questions, underlay, refusals, waker }) })
+        Ok(Self { shared: Arc::new(Shared { urgent, bulk, questions, underlay, gateways, refusals, waker }) })
     }
 
     /// Wants this at once, before any bulk work, and waits until it is so. For what a pod's start or end waits for.
@@ -258,6 +264,16 @@ impl Kernel {
     /// The host's links and addresses, without the host's ends of pods, whenever they change.
     pub fn underlay(&self) -> watch::Receiver<Arc<Underlay>> {
         self.shared.underlay.clone()
+    }
+
+    /// Asks by which routes of others these next hops lie, in place of those asked about before.
+    pub async fn follow_gateways(&self, next_hops: BTreeSet<IpAddr>) -> Result<(), Stopped> {
+        self.ask(|reply| Question::Gateways(next_hops, reply)).await
+    }
+
+    /// By which routes of others the next hops lie that were asked about, whenever that changes.
+    pub fn gateways(&self) -> watch::Receiver<Arc<Gateways>> {
+        self.shared.gateways.clone()
     }
 
     /// Waits until the thread has ended, which it does by itself only after an error.

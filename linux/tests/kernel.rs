@@ -4,6 +4,7 @@
 
 mod sandbox;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -316,4 +317,51 @@ async fn routes_to_pods_may_bear_a_number_that_others_use() {
     again.release_sweep().await.unwrap();
     until("the sweep", SECOND, async || ip(&host, "route show root 10.0.0.0/24").is_empty()).await;
     assert!(ip(&host, "route show 10.9.0.0/16").contains("via 192.0.2.9"));
+}
+
+#[tokio::test]
+async fn next_hops_that_are_not_on_the_link_are_found_behind_the_hosts_own_gateways() {
+    let host = namespace();
+    wire(&host, "eth0");
+    wire(&host, "eth1");
+    ip(&host, "addr add 192.0.2.1/24 dev eth0");
+    ip(&host, "addr add 2001:db8::1/64 dev eth0 nodad");
+    ip(&host, "addr add 203.0.113.1/32 dev eth1");
+    let kernel = start(&host);
+    let gateways = kernel.gateways();
+    let all: BTreeSet<IpAddr> =
+        ["198.51.100.7", "2001:db8:1::7", "203.0.113.2"].map(|text| text.parse().unwrap()).into();
+    kernel.follow_gateways(all).await.unwrap();
+    let shown = || {
+        let gateways = gateways.borrow().clone();
+        let hops = gateways.iter().flat_map(|(to, hops)| hops.iter().map(move |hop| (to, hop)));
+        hops.map(|(to, hop)| {
+            let onlink = if hop.onlink { " onlink" } else { "" };
+            format!("{to} via {} dev {}{onlink}", hop.via.unwrap(), hop.device)
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), Vec::<String>::new());
+    ip(&host, "route add default via 192.0.2.254");
+    ip(&host, "-6 route add default via 2001:db8::fe");
+    // An address whose neighbours are reached by a route without a subnet.
+    ip(&host, "route add 203.0.113.2/32 dev eth1");
+    let expected = [
+        "198.51.100.7 via 192.0.2.254 dev eth0",
+        "203.0.113.2 via 203.0.113.2 dev eth1 onlink",
+        "2001:db8:1::7 via 2001:db8::fe dev eth0",
+    ];
+    until("the gateways", SECOND, async || shown() == expected).await;
+    // Routes of ours are no way to a next hop.
+    kernel.settle(vec![direct("198.51.100.0/24", "eth1")]).await.unwrap();
+    ip(&host, "route replace default via 192.0.2.253");
+    until("the end of a next hop", SECOND, async || !shown().iter().any(|one| one.starts_with("198."))).await;
+    kernel.settle(vec![without(&direct("198.51.100.0/24", "eth1"))]).await.unwrap();
+    ip(&host, "route replace default via 192.0.2.252");
+    until("the next gateway", SECOND, async || {
+        shown().iter().any(|one| one == "198.51.100.7 via 192.0.2.252 dev eth0")
+    })
+    .await;
+    ip(&host, "link set eth0 down");
+    until("the end of the gateways", SECOND, async || shown() == [expected[1]]).await;
 }

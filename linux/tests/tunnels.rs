@@ -289,7 +289,7 @@ async fn a_device_of_another_kind_is_left_alone_and_told() {
 #[tokio::test]
 async fn a_setting_is_kept_also_on_a_device_that_comes_back() {
     let host = host();
-    let kernel = Kernel::start(Settings { backstop: Duration::from_millis(50), ..settings(&host) }).unwrap();
+    let kernel = start(&host);
     write(&host, "net/ipv4/conf/eth0/rp_filter", "1");
     kernel.settle(vec![reverse_path_filter("eth0")]).await.unwrap();
     assert_eq!(sysctl(&host, "net/ipv4/conf/eth0/rp_filter"), "2");

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
+use crate::kernel::reach::{Gateways, Reach};
 use crate::kernel::resync::Due;
 use crate::kernel::tables::Tables;
 use crate::kernel::underlay::{Links, Underlay};
@@ -49,6 +50,8 @@ pub(super) struct Keeper {
     pub(super) due: Due,
     /// Devices that events were about.
     pub(super) touched: BTreeSet<IfName>,
+    /// By which routes of others the next hops lie that callers asked about.
+    pub(super) reach: Reach,
     /// Routes that the kernel says exist though we did not see them: whose they are has to be looked up.
     pub(super) unexplained: BTreeSet<RouteKey>,
     pub(super) counts: Status,
@@ -80,6 +83,7 @@ impl Keeper {
             tables: Tables::new(),
             due: Due::new(backstop),
             touched: BTreeSet::new(),
+            reach: Reach::default(),
             unexplained: BTreeSet::new(),
             counts: Status { sweep_held: true, ..Status::default() },
             hurried: Vec::new(),
@@ -106,6 +110,10 @@ impl Keeper {
         self.underlay.subscribe()
     }
 
+    pub(super) fn gateways(&self) -> watch::Receiver<Arc<Gateways>> {
+        self.reach.told()
+    }
+
     pub(super) fn refusals(&self) -> watch::Receiver<Arc<Refusals>> {
         self.refusals.subscribe()
     }
@@ -119,6 +127,7 @@ impl Keeper {
                 self.listen()?;
             }
             self.answer_questions();
+            self.look_for_gateways()?;
             self.take_urgent();
             self.perform_urgent()?;
             self.publish();
@@ -215,6 +224,10 @@ impl Keeper {
                     self.tables.release_sweep();
                     reply.send(()).ok();
                 }
+                Question::Gateways(next_hops, reply) => {
+                    self.reach.want(next_hops);
+                    reply.send(()).ok();
+                }
                 Question::Status(reply) => {
                     let status = Status {
                         routes_wanted: self.tables.routes.wanted(),
@@ -236,6 +249,7 @@ impl Keeper {
     /// Tells those who watch.
     fn publish(&mut self) {
         if std::mem::take(&mut self.underlay_changed) {
+            self.reach.look_again();
             let underlay = self.links.underlay(&self.settings.workload_prefix);
             self.underlay.send_if_modified(|told| {
                 let differs = **told != underlay;
@@ -257,7 +271,8 @@ impl Keeper {
     /// Waits for events, for batches, or until something is due.
     fn sleep(&mut self) -> Result<(), Error> {
         let listing = self.due.deadline();
-        let until = self.tables.deadline().map_or(listing, |due| due.min(listing));
+        let deadlines = [self.tables.deadline(), self.reach.deadline(), Some(listing)];
+        let until = deadlines.into_iter().flatten().min().unwrap_or(listing);
         let left = until.saturating_duration_since(Instant::now());
         // Rounded up, so as not to spin through the last millisecond.
         let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);

@@ -13,7 +13,7 @@ use crate::kernel::ObjectKey;
 use crate::kernel::keeper::Keeper;
 use crate::kernel::underlay::Change;
 use crate::netlink::Error;
-use crate::netlink::events::Read;
+use crate::netlink::events::{Event, Read};
 use crate::object::address::Address;
 use crate::object::link::{IfName, Link};
 use crate::object::neighbour::{Neighbour, NeighbourKey, SeenNeighbour};
@@ -34,7 +34,10 @@ impl Keeper {
                 .map_err(|source| Error::Socket { doing: "hearing events".to_owned(), source })?;
             let now = Instant::now();
             for (port, event) in heard.drain(..) {
-                self.hear(now, port == self.writer.port(), event);
+                match event {
+                    Event::Object(object) => self.hear(now, port == self.writer.port(), object),
+                    Event::Settings(index) => self.touched.extend(self.links.known(index)),
+                }
             }
             match read {
                 Read::All => break,
@@ -181,6 +184,7 @@ impl Keeper {
         let Some((key, route)) = message::read(message, |index| links.name(index)) else { return };
         if key.table == TABLE_MAIN {
             let owner = self.owner(&route);
+            self.reach.foreign_change(owner);
             self.tables.routes.saw(now, key, Some(route), owner);
         }
     }
@@ -192,6 +196,7 @@ impl Keeper {
             return;
         }
         let owner = self.owner(&route);
+        self.reach.foreign_change(owner);
         let down = |device: &IfName| !self.links.get(device).is_some_and(|link| link.up);
         if owner == Owner::Ours && route.hops().iter().any(|hop| down(&hop.device)) {
             // It went with its device (IPv6), which is nobody's meddling.

@@ -126,6 +126,45 @@ impl Writer {
         Ok(results)
     }
 
+    /// Asks for one object.
+    pub(crate) fn get<T>(
+        &mut self,
+        doing: &str,
+        query: RouteNetlinkMessage,
+        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let failed = |source| Error::Socket { doing: doing.to_owned(), source };
+        let sequence = self.next();
+        let mut datagram = Vec::new();
+        // Acknowledged, so that there is an answer whatever is found.
+        encode(&mut datagram, sequence, Request { message: query, flags: NLM_F_ACK });
+        self.socket.send(&datagram).map_err(failed)?;
+        let (mut object, mut end) = (None, None);
+        while end.is_none() {
+            let received = self.socket.receive(Instant::now() + PATIENCE, |message| {
+                if message.header.sequence_number != sequence {
+                    return;
+                }
+                match message.payload {
+                    NetlinkPayload::InnerMessage(found) => object = read(found),
+                    NetlinkPayload::Error(error) => {
+                        end = Some(Refused::from_message(message.header.flags, &error).map_or(Ok(()), Err));
+                    }
+                    _ => {}
+                }
+            });
+            match received {
+                Ok(true) => {}
+                Ok(false) => return Err(Error::TimedOut { doing: doing.to_owned(), waited: PATIENCE }),
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        match end {
+            Some(Err(refused)) => Err(Error::Refused { doing: doing.to_owned(), refused }),
+            Some(Ok(())) | None => Ok(object),
+        }
+    }
+
     /// Asks for a list, and again if it changed while it was read.
     pub(crate) fn list<T>(
         &mut self,

@@ -5,13 +5,29 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use netlink_packet_core::NetlinkPayload;
+use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload, NlasIterator};
 use netlink_packet_route::RouteNetlinkMessage;
+
+use tracing::debug;
 
 use crate::netlink::socket::Socket;
 
-/// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE of linux/rtnetlink.h.
-const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
+/// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE of linux/rtnetlink.h, and the groups
+/// RTNLGRP_IPV4_NETCONF and _IPV6_NETCONF.
+const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400 | 1 << 23 | 1 << 24;
+
+/// RTM_NEWNETCONF: a setting of a device under /proc/sys/net has changed.
+const SETTINGS: u16 = 80;
+/// NETCONFA_IFINDEX.
+const DEVICE: u16 = 1;
+
+/// Something that has happened.
+pub(crate) enum Event {
+    /// An object is there, or gone.
+    Object(RouteNetlinkMessage),
+    /// A setting of the device with this index has changed.
+    Settings(u32),
+}
 
 /// The socket that listens.
 pub(crate) struct Events {
@@ -35,13 +51,22 @@ impl Events {
         Ok(Self { socket: Socket::open(GROUPS, buffer)? })
     }
 
-    /// Reads one datagram of events, if there is one, without waiting. `each` is given a message and the port of the socket
+    /// Reads one datagram of events, if there is one, without waiting. `each` is given an event and the port of the socket
     /// that caused it.
-    pub(crate) fn read(&mut self, mut each: impl FnMut(u32, RouteNetlinkMessage)) -> io::Result<Read> {
-        let received = self.socket.receive(Instant::now(), |message| {
-            let port = message.header.port_number;
-            if let NetlinkPayload::InnerMessage(event) = message.payload {
-                each(port, event);
+    pub(crate) fn read(&mut self, mut each: impl FnMut(u32, Event)) -> io::Result<Read> {
+        let received = self.socket.receive_raw(Instant::now(), |bytes| {
+            if NetlinkBuffer::new_checked(bytes).is_ok_and(|message| message.message_type() == SETTINGS) {
+                device(bytes).into_iter().for_each(|index| each(0, Event::Settings(index)));
+                return;
+            }
+            match NetlinkMessage::deserialize(bytes) {
+                Ok(message) => {
+                    let port = message.header.port_number;
+                    if let NetlinkPayload::InnerMessage(event) = message.payload {
+                        each(port, Event::Object(event));
+                    }
+                }
+                Err(error) => debug!(%error, "an event was not understood and is skipped"),
             }
         });
         match received {
@@ -51,6 +76,14 @@ impl Events {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The device that a change of settings is about: after the header and the family, padded to four bytes, come attributes.
+fn device(bytes: &[u8]) -> Option<u32> {
+    let attributes = bytes.get(20..)?;
+    let found =
+        NlasIterator::new(attributes).filter_map(Result::ok).find(|attribute| attribute.kind() == DEVICE)?;
+    found.value().get(..4)?.try_into().ok().map(u32::from_ne_bytes)
 }
 
 impl AsFd for Events {

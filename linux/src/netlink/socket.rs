@@ -61,6 +61,14 @@ impl Socket {
         until: Instant,
         mut each: impl FnMut(NetlinkMessage<RouteNetlinkMessage>),
     ) -> io::Result<bool> {
+        self.receive_raw(until, |bytes| match NetlinkMessage::deserialize(bytes) {
+            Ok(message) => each(message),
+            Err(error) => debug!(%error, "a netlink message was not understood and is skipped"),
+        })
+    }
+
+    /// The same with the messages as they came.
+    pub(crate) fn receive_raw(&mut self, until: Instant, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
         if !self.wait(until)? {
             return Ok(false);
         }
@@ -111,13 +119,10 @@ fn widen(socket: &netlink_sys::Socket, bytes: usize) -> bool {
     false
 }
 
-fn messages(mut datagram: &[u8], each: &mut impl FnMut(NetlinkMessage<RouteNetlinkMessage>)) {
+fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) {
     while let Ok(buffer) = NetlinkBuffer::new_checked(datagram) {
         let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX).min(datagram.len());
-        match NetlinkMessage::deserialize(&datagram[..length]) {
-            Ok(message) => each(message),
-            Err(error) => debug!(%error, "a netlink message was not understood and is skipped"),
-        }
+        each(&datagram[..length]);
         datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
 }
