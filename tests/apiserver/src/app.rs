@@ -119,6 +119,8 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) enum Body {
     Json(Bytes),
+    /// Of another content type.
+    Typed(&'static str, Bytes),
     Text(String),
     /// Lines as they come; an error breaks the connection.
     Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>),
@@ -131,6 +133,10 @@ impl Reply {
 
     pub(crate) fn json(value: &Value) -> Self {
         Self::new(StatusCode::OK, Bytes::from(value.to_string()))
+    }
+
+    pub(crate) fn typed(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { code: StatusCode::OK, body: Body::Typed(content_type, body.into()), warnings: Vec::new() }
     }
 
     pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Self {

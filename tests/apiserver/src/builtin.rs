@@ -6,6 +6,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
@@ -31,7 +32,9 @@ struct Kind {
     status: bool,
     traits: Traits,
     selectable: &'static [&'static str],
+    /// Name, type, path (or `@` and the name of a worked-out cell); those from `wide` on are for `-o wide`.
     columns: &'static [(&'static str, &'static str, &'static str)],
+    wide: &'static [(&'static str, &'static str, &'static str)],
 }
 
 /// Most built-in kinds.
@@ -43,6 +46,8 @@ const COMMON: Traits = Traits {
     name_rule: NameRule::Subdomain,
 };
 
+const AGE: (&str, &str, &str) = ("Age", "date", ".metadata.creationTimestamp");
+
 const PLAIN: Kind = Kind {
     group: "",
     kind: "",
@@ -53,6 +58,7 @@ const PLAIN: Kind = Kind {
     traits: COMMON,
     selectable: &[],
     columns: &[],
+    wide: &[],
 };
 
 /// All built-in kinds, registered.
@@ -63,18 +69,31 @@ pub(crate) fn registry() -> Registry {
     add(&nodes(), schema_of::<Node>());
     add(&pods(), schema_of::<Pod>());
     add(&services(), schema_of::<Service>());
-    add(&Kind { kind: "ConfigMap", plural: "configmaps", short: &["cm"], ..PLAIN }, schema_of::<ConfigMap>());
+    let maps = Kind {
+        kind: "ConfigMap",
+        plural: "configmaps",
+        short: &["cm"],
+        columns: &[("Data", "integer", "@data")],
+        ..PLAIN
+    };
+    add(&maps, schema_of::<ConfigMap>());
     let secrets = Kind {
         kind: "Secret",
         plural: "secrets",
         selectable: &["type"],
-        columns: &[("Type", "string", ".type")],
+        columns: &[("Type", "string", ".type"), ("Data", "integer", "@data")],
         ..PLAIN
     };
     add(&secrets, schema_of::<Secret>());
     let accounts = Traits { unconditional_update: false, returns_deleted: true, ..COMMON };
-    let accounts =
-        Kind { kind: "ServiceAccount", plural: "serviceaccounts", short: &["sa"], traits: accounts, ..PLAIN };
+    let accounts = Kind {
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        short: &["sa"],
+        traits: accounts,
+        columns: &[("Secrets", "integer", "@secrets")],
+        ..PLAIN
+    };
     add(&accounts, schema_of::<ServiceAccount>());
     add(&leases(), schema_of::<Lease>());
     let slices = Traits { counts_generations: true, ..COMMON };
@@ -115,8 +134,17 @@ fn nodes() -> Kind {
         status: true,
         selectable: &["spec.unschedulable"],
         columns: &[
-            ("Ready", "string", ".status.conditions[?(@.type==\"Ready\")].status"),
-            ("Internal-IP", "string", ".status.addresses[?(@.type==\"InternalIP\")].address"),
+            ("Status", "string", "@node-status"),
+            ("Roles", "string", "@node-roles"),
+            AGE,
+            ("Version", "string", ".status.nodeInfo.kubeletVersion"),
+        ],
+        wide: &[
+            ("Internal-IP", "string", "@node-internal"),
+            ("External-IP", "string", "@node-external"),
+            ("OS-Image", "string", ".status.nodeInfo.osImage"),
+            ("Kernel-Version", "string", ".status.nodeInfo.kernelVersion"),
+            ("Container-Runtime", "string", ".status.nodeInfo.containerRuntimeVersion"),
         ],
         ..PLAIN
     }
@@ -140,10 +168,12 @@ fn pods() -> Kind {
             "status.nominatedNodeName",
         ],
         columns: &[
-            ("Status", "string", ".status.phase"),
-            ("IP", "string", ".status.podIP"),
-            ("Node", "string", ".spec.nodeName"),
+            ("Ready", "string", "@pod-ready"),
+            ("Status", "string", "@pod-status"),
+            ("Restarts", "integer", "@pod-restarts"),
+            AGE,
         ],
+        wide: &[("IP", "string", "@pod-ip"), ("Node", "string", "@pod-node")],
         ..PLAIN
     }
 }
@@ -161,7 +191,12 @@ fn services() -> Kind {
             ..COMMON
         },
         selectable: &["spec.clusterIP", "spec.type"],
-        columns: &[("Type", "string", ".spec.type"), ("Cluster-IP", "string", ".spec.clusterIP")],
+        columns: &[
+            ("Type", "string", "@service-type"),
+            ("Cluster-IP", "string", "@service-ip"),
+            ("External-IP", "string", "@service-external"),
+            ("Port(s)", "string", "@service-ports"),
+        ],
         ..PLAIN
     }
 }
@@ -196,21 +231,13 @@ fn events(group: &'static str) -> Kind {
         } else {
             &["regarding.kind", "regarding.namespace", "regarding.name", "regarding.uid", "reason", "type"]
         },
-        columns: if group.is_empty() {
-            &[
-                ("Type", "string", ".type"),
-                ("Reason", "string", ".reason"),
-                ("Object", "string", ".involvedObject.name"),
-                ("Message", "string", ".message"),
-            ]
-        } else {
-            &[
-                ("Type", "string", ".type"),
-                ("Reason", "string", ".reason"),
-                ("Object", "string", ".regarding.name"),
-                ("Message", "string", ".note"),
-            ]
-        },
+        columns: &[
+            ("Last Seen", "string", "@event-last"),
+            ("Type", "string", ".type"),
+            ("Reason", "string", ".reason"),
+            ("Object", "string", "@event-object"),
+            ("Message", "string", "@event-message"),
+        ],
         ..PLAIN
     }
 }
@@ -238,8 +265,12 @@ fn resource(kind: &Kind, openapi: Value) -> Resource {
     let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let event = kind.plural == "events";
     let mut columns: Vec<Column> =
-        kind.columns.iter().map(|(name, kind, path)| column(name, kind, path)).collect();
-    columns.push(column("Age", "date", ".metadata.creationTimestamp"));
+        kind.columns.iter().map(|(name, kind, path)| column(name, kind, path, 0)).collect();
+    // An Event's age is when it was last seen.
+    if !event && !kind.columns.contains(&AGE) {
+        columns.push(column(AGE.0, AGE.1, AGE.2, 0));
+    }
+    columns.extend(kind.wide.iter().map(|(name, kind, path)| column(name, kind, path, 1)));
     let bucket = match kind.group {
         "" | EVENTS => kind.plural.to_owned(),
         group => format!("{}.{group}", kind.plural),
@@ -263,21 +294,28 @@ fn resource(kind: &Kind, openapi: Value) -> Resource {
         shape: next_shape(),
         schema: Schema::parse_lenient(&openapi),
         openapi,
+        metadata: metadata_schema(),
         has_defaults: false,
         selectable: strings(kind.selectable),
         columns,
     }
 }
 
-fn column(name: &str, kind: &str, path: &str) -> Column {
+fn column(name: &str, kind: &str, path: &str, priority: i64) -> Column {
     Column {
         name: name.to_owned(),
         kind: kind.to_owned(),
         format: String::new(),
         description: String::new(),
-        priority: 0,
+        priority,
         path: path.to_owned(),
     }
+}
+
+/// The schema of `metadata`, which every kind has.
+pub(crate) fn metadata_schema() -> Value {
+    static MADE: std::sync::LazyLock<Value> = std::sync::LazyLock::new(schema_of::<ObjectMeta>);
+    MADE.clone()
 }
 
 /// The schema of a Kubernetes type, whole, without references.

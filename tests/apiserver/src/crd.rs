@@ -72,6 +72,7 @@ pub(crate) fn resources(crd: &Value) -> Result<Vec<Resource>, Vec<FieldError>> {
             has_defaults: schema.has_defaults(),
             schema,
             openapi,
+            metadata: crate::builtin::metadata_schema(),
             selectable: selectable(version, &path, &mut errors),
             columns: columns(version),
         });

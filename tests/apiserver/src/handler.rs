@@ -22,8 +22,10 @@ use crate::discovery;
 use crate::fault::{Loss, Subject};
 use crate::lab;
 use crate::load::parse_yaml;
+use crate::openapi;
 use crate::patch::Patch;
 use crate::path::{self, Path, Target};
+use crate::protobuf;
 use crate::query::Query;
 use crate::read;
 use crate::render::Rendering;
@@ -137,6 +139,11 @@ async fn dispatch(app: &Arc<App>, parts: &Parts, query: Query, body: Bytes) -> R
     let path = parts.uri.path();
     let registry = app.registry();
     match path::parse(path) {
+        Path::CoreVersions | Path::Groups if accepts(parts, discovery::AGGREGATED) => {
+            let core = path::parse(path) == Path::CoreVersions;
+            let body = discovery::aggregated(&registry, core).to_string();
+            Ok(Reply::typed(discovery::AGGREGATED, body))
+        }
         Path::CoreVersions => Ok(Reply::json(&discovery::core_versions())),
         Path::Groups => Ok(Reply::json(&discovery::groups(&registry))),
         Path::Group(group) => discovery::group(&registry, &group).map(|group| Reply::json(&group)),
@@ -148,8 +155,13 @@ async fn dispatch(app: &Arc<App>, parts: &Parts, query: Query, body: Bytes) -> R
             "/version" | "/version/" => Ok(Reply::json(&discovery::version())),
             "/healthz" | "/livez" | "/readyz" => Ok(Reply::text(StatusCode::OK, "ok")),
             _ if path.starts_with("/openapi/v3") => {
-                discovery::openapi(&registry, path).map(|doc| Reply::json(&doc))
+                openapi::v3(&registry, path).map(|document| Reply::json(&document))
             }
+            "/openapi/v2" if accepts(parts, openapi::V2_PROTOBUF) => {
+                let document = openapi::encode_v2(&openapi::v2(&registry));
+                Ok(Reply::typed(openapi::V2_PROTOBUF, document))
+            }
+            "/openapi/v2" => Ok(Reply::json(&openapi::v2(&registry))),
             _ => Ok(Reply::text(StatusCode::NOT_FOUND, "404 page not found\n")),
         },
     }
@@ -201,7 +213,13 @@ async fn resource(
     }
 }
 
-/// The object in a body: JSON or YAML.
+/// Whether the client names this very media type, with its parameters.
+fn accepts(parts: &Parts, media_type: &str) -> bool {
+    let tight = |text: &str| text.replace(' ', "");
+    header(parts, ACCEPT.as_str()).split(',').any(|offer| tight(offer) == media_type)
+}
+
+/// The object in a body: JSON, YAML or, for some built-in kinds, protobuf.
 fn decoded(parts: &Parts, body: &Bytes) -> Result<Value, ApiError> {
     let refuse =
         |error: String| ApiError::bad_request(format!("cannot decode the body of the request: {error}"));
@@ -215,6 +233,7 @@ fn decoded(parts: &Parts, body: &Bytes) -> Result<Value, ApiError> {
                 count => Err(refuse(format!("{count} YAML documents where one is expected"))),
             }
         }
+        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(refuse),
         other => Err(ApiError::unsupported_media_type(other, "application/json, application/yaml")),
     }
 }
@@ -235,6 +254,7 @@ fn media_type(parts: &Parts) -> &str {
 fn response(reply: Reply) -> Response<HttpBody> {
     let (content_type, body) = match reply.body {
         Body::Json(json) => ("application/json", whole(json)),
+        Body::Typed(content_type, bytes) => (content_type, whole(bytes)),
         Body::Text(text) => ("text/plain; charset=utf-8", whole(text.into())),
         Body::Stream(lines) => {
             let lines = tokio_stream::wrappers::ReceiverStream::new(lines);

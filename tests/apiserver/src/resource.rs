@@ -79,8 +79,10 @@ pub(crate) struct Resource {
     /// Changes with each definition.
     pub(crate) shape: u64,
     pub(crate) schema: Schema,
-    /// The schema as JSON, for `/openapi/v3`.
+    /// The schema as JSON, for the OpenAPI documents.
     pub(crate) openapi: Value,
+    /// The schema of `metadata`, likewise.
+    pub(crate) metadata: Value,
     pub(crate) has_defaults: bool,
     /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
     pub(crate) selectable: Vec<String>,

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::object;
+use crate::printers;
 use crate::render::partial;
 use crate::resource::Resource;
 use crate::status::ApiError;
@@ -57,6 +58,9 @@ pub(crate) fn of_objects(resource: &Resource, meta: &Value, objects: &[&Value], 
 fn row(resource: &Resource, object: &Value, include: Include) -> Value {
     let mut cells = vec![Value::from(object::name(object))];
     cells.extend(resource.columns.iter().map(|column| {
+        if let Some(name) = column.path.strip_prefix('@') {
+            return printers::cell(name, object);
+        }
         let value = at_path(object, &column.path);
         match (column.kind.as_str(), value) {
             ("date", Some(Value::String(time))) => age(time).into(),
@@ -124,7 +128,7 @@ fn step<'a>(value: &'a Value, inside: &str) -> Option<&'a Value> {
 }
 
 /// `5s`, `12m`, `3h`, `9d`: the time since.
-fn age(time: &str) -> String {
+pub(crate) fn age(time: &str) -> String {
     let Ok(then) = time.parse::<jiff::Timestamp>() else { return "<invalid>".to_owned() };
     let seconds = jiff::Timestamp::now().duration_since(then).as_secs().max(0);
     match seconds {
