@@ -157,7 +157,7 @@ async fn dispatch(app: &Arc<App>, parts: &Parts, query: Query, body: Bytes) -> R
             _ if path.starts_with("/openapi/v3") => {
                 openapi::v3(&registry, path).map(|document| Reply::json(&document))
             }
-            "/openapi/v2" if accepts(parts, openapi::V2_PROTOBUF) => {
+            "/openapi/v2" if openapi::V2_ACCEPTED.iter().any(|one| accepts(parts, one)) => {
                 let document = openapi::encode_v2(&openapi::v2(&registry));
                 Ok(Reply::typed(openapi::V2_PROTOBUF, document))
             }

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
 pub(crate) use v2::document as v2;
-pub(crate) use v2_protobuf::{MEDIA_TYPE as V2_PROTOBUF, encode as encode_v2};
+pub(crate) use v2_protobuf::{ACCEPTED as V2_ACCEPTED, MEDIA_TYPE as V2_PROTOBUF, encode as encode_v2};
 
 use crate::discovery::{MAJOR, MINOR};
 use crate::resource::{Registry, Resource};

@@ -3,8 +3,11 @@
 
 use serde_json::{Map, Value};
 
-/// What kubectl asks for, and the content type of the answer.
-pub(crate) const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What kubectl asks for, in its older and its newer spelling.
+pub(crate) const ACCEPTED: [&str; 2] =
+    ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", MEDIA_TYPE];
+/// The content type of the answer. Without the `@`, which no media type may have: clients would refuse it.
+pub(crate) const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// A protobuf message as it grows. Every field here is a string, a flag or a message.
 #[derive(Debug, Default)]
@@ -100,9 +103,9 @@ fn operation(operation: &Value) -> Message {
     let mut out = Message::default();
     for parameter in operation.get("parameters").and_then(Value::as_array).into_iter().flatten() {
         let mut query = Message::default();
-        query.text(3, parameter.get("in"));
-        query.text(5, parameter.get("name"));
-        query.text(7, parameter.get("type"));
+        query.text(2, parameter.get("in"));
+        query.text(4, parameter.get("name"));
+        query.text(6, parameter.get("type"));
         // ParametersItem.parameter.non_body_parameter.query_parameter_sub_schema
         let mut item = query;
         for field in [3, 2, 1] {
