@@ -43,6 +43,8 @@ mod window;
 
 pub use failure::Failure;
 
+/// Set in the environment of every command inside.
+pub const INSIDE: &str = "CARACAL_VM";
 /// Exit code of the runner when the command never came to run, as with `timeout` and `env`.
 pub const NOT_RUN: u8 = 125;
 /// Exit code of the runner when the command's time was over.

@@ -151,7 +151,12 @@ fn spawn(start: &Start) -> Result<(Child, Ends), String> {
             command
         }
     };
-    command.args(arguments).env_clear().envs(start.environment.iter().cloned()).current_dir(&start.folder);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(start.environment.iter().cloned())
+        .env(crate::INSIDE, "1")
+        .current_dir(&start.folder);
     let failed = |error: std::io::Error| format!("starting `{program}` in {}: {error}", start.folder);
     let Some(size) = start.terminal else {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

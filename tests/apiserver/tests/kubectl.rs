@@ -1,0 +1,211 @@
+//! The server as people use it: through real kubectls, an old one (Debian's) and a newer one.
+//!
+//! `cargo verify` runs this by name (`cargo test --test kubectl`), since it fetches the programs the first time. They
+//! are only unpacked, below `target/kubectl`, never installed.
+
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
+mod kubectl {
+    pub(crate) mod fetch;
+    pub(crate) mod world;
+}
+
+use kubectl::world::{Kubectl, World, both};
+
+const POOL: &str = "\
+apiVersion: caracal.dev/v1
+kind: IPPool
+metadata: {name: pods, labels: {rack: a}}
+spec: {cidr: 10.244.0.0/16, natOutgoing: true}
+";
+
+const MAP: &str = "\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: default}
+data: {kept: '1', dropped: '2'}
+";
+
+const POD: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: default}
+spec:
+  nodeName: n1
+  containers: [{name: web, image: web}]
+";
+
+const NODE: &str = "\
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+spec: {podCIDR: 10.0.0.0/24}
+status:
+  addresses: [{type: InternalIP, address: 172.30.0.11}]
+  conditions: [{type: Ready, status: 'True', reason: KubeletReady, message: ready}]
+";
+
+#[test]
+fn every_kind_is_listed_and_explained() {
+    both(|kubectl| {
+        let kinds = kubectl.ok("api-resources -o wide");
+        for line in ["ippools", "ipamblocks", "bgppeers", "nodes", "pods", "configmaps", "events", "leases"] {
+            assert!(kinds.lines().any(|found| found.starts_with(line)), "no {line} in\n{kinds}");
+        }
+        let pool = kubectl.ok("explain ippool.spec.cidr");
+        assert!(pool.contains("The range, such as `10.244.0.0/16`"), "{pool}");
+        let whole = kubectl.ok("explain ippool");
+        for field in ["apiVersion", "kind", "metadata", "spec", "status"] {
+            assert!(
+                whole.contains(&format!("\n   {field}\t")) || whole.contains(&format!("\n  {field}\t")),
+                "{whole}"
+            );
+        }
+        let pod = kubectl.ok("explain pod.spec.nodeName");
+        assert!(pod.contains("nodeName"), "{pod}");
+    });
+}
+
+#[test]
+fn apply_makes_changes_and_takes_back_what_the_file_no_longer_says() {
+    both(|kubectl| {
+        assert_eq!(kubectl.given("apply -f -", POOL), "ippool.caracal.dev/pods created\n");
+        assert_eq!(kubectl.given("apply -f -", POOL), "ippool.caracal.dev/pods unchanged\n");
+        // Another hand's label stays, the file's own goes.
+        kubectl.ok("label ippool pods other=hand");
+        let next = POOL.replace("rack: a", "row: b").replace("natOutgoing: true", "natOutgoing: false");
+        assert_eq!(kubectl.given("apply -f -", &next), "ippool.caracal.dev/pods configured\n");
+        let labels = kubectl.json("get ippool pods", "/metadata/labels");
+        assert_eq!(labels, serde_json::json!({"other": "hand", "row": "b"}));
+        assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), false);
+        // A built-in kind, by strategic merge.
+        kubectl.given("apply -f -", MAP);
+        kubectl.given("apply -f -", &MAP.replace("dropped: '2'", "new: '3'"));
+        let data = kubectl.json("get configmap settings", "/data");
+        assert_eq!(data, serde_json::json!({"kept": "1", "new": "3"}));
+    });
+}
+
+#[test]
+fn what_would_change_is_shown_and_not_done() {
+    both(|kubectl| {
+        kubectl.given("apply -f -", POOL);
+        let (code, said) =
+            kubectl.try_given("diff -f -", &POOL.replace("natOutgoing: true", "natOutgoing: false"));
+        assert_eq!(code, 1, "{said}");
+        assert!(said.contains("-  natOutgoing: true") && said.contains("+  natOutgoing: false"), "{said}");
+        assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), true);
+    });
+}
+
+#[test]
+fn a_misspelt_field_is_refused_by_name() {
+    both(|kubectl| {
+        let (code, said) = kubectl.try_given("apply -f -", &POOL.replace("natOutgoing", "natOutgoingg"));
+        assert_ne!(code, 0);
+        assert!(said.contains("natOutgoingg"), "{said}");
+        assert_eq!(kubectl.ok("get ippools -o name"), "");
+    });
+}
+
+#[test]
+fn tables_have_the_columns_that_people_know() {
+    both(|kubectl| {
+        kubectl.given("apply -f -", POOL);
+        kubectl.given("create -f -", NODE);
+        kubectl.given("create -f -", POD);
+        let head = |words: &str| -> Vec<String> {
+            let table = kubectl.ok(words);
+            table.lines().next().unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+        };
+        assert_eq!(head("get nodes"), ["NAME", "STATUS", "ROLES", "AGE", "VERSION"]);
+        assert_eq!(head("get nodes -o wide")[5], "INTERNAL-IP");
+        assert_eq!(head("get pods"), ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
+        assert_eq!(head("get pods -A -o wide")[..2], ["NAMESPACE", "NAME"]);
+        assert_eq!(head("get ipp")[..4], ["NAME", "CIDR", "BLOCK", "IPIP"]);
+        let pods = kubectl.ok("get pods -o wide");
+        assert!(pods.contains("0/1") && pods.contains("n1"), "{pods}");
+        assert_eq!(kubectl.ok("get pods -o name"), "pod/web\n");
+        assert_eq!(kubectl.ok("get pods --field-selector spec.nodeName=n1 -o name"), "pod/web\n");
+        assert_eq!(kubectl.ok("get pods -l no=such -o name"), "");
+    });
+}
+
+#[test]
+fn objects_are_described() {
+    both(|kubectl| {
+        kubectl.given("apply -f -", POOL);
+        kubectl.given("create -f -", NODE);
+        kubectl.given("create -f -", POD);
+        let pool = kubectl.ok("describe ippool pods");
+        assert!(pool.contains("Nat Outgoing:") && pool.contains("10.244.0.0/16"), "{pool}");
+        let node = kubectl.ok("describe node n1");
+        assert!(node.contains("PodCIDR:") && node.contains("web"), "the node and its pods: {node}");
+        let pod = kubectl.ok("describe pod web");
+        assert!(pod.contains("Node:") && pod.contains("n1"), "{pod}");
+    });
+}
+
+#[test]
+fn typed_commands_of_built_in_kinds_work() {
+    both(|kubectl| {
+        kubectl.ok("create namespace blue");
+        kubectl.ok("create configmap made --from-literal=a=1 -n blue");
+        assert_eq!(kubectl.json("get configmap made -n blue", "/data/a"), "1");
+        kubectl.ok("create secret generic hidden --from-literal=a=1 -n blue");
+        assert_eq!(kubectl.json("get secret hidden -n blue", "/data/a"), "MQ==");
+        kubectl.ok("create serviceaccount robot -n blue");
+        kubectl.ok("create service clusterip web --tcp=80:8080 -n blue");
+        assert_eq!(kubectl.json("get service web -n blue", "/spec/ports/0/targetPort"), 8080);
+        kubectl.ok("delete namespace blue");
+        assert_ne!(kubectl.try_given("get namespace blue", "").0, 0);
+    });
+}
+
+#[test]
+fn objects_are_labelled_annotated_patched_edited_and_deleted() {
+    both(|kubectl| {
+        kubectl.given("apply -f -", POOL);
+        kubectl.given("apply -f -", MAP);
+        kubectl.given("create -f -", POD);
+        kubectl.ok("label pod web tier=front");
+        kubectl.ok("annotate ippool pods why=because");
+        assert_eq!(kubectl.json("get ippool pods", "/metadata/annotations/why"), "because");
+        kubectl.ok("patch ippool pods --type merge -p {\"spec\":{\"natOutgoing\":false}}");
+        kubectl.ok("patch pod web -p {\"metadata\":{\"labels\":{\"tier\":\"back\"}}}");
+        assert_eq!(kubectl.json("get pod web", "/metadata/labels/tier"), "back");
+        kubectl.ok(
+            "patch configmap settings --type json -p [{\"op\":\"add\",\"path\":\"/data/z\",\"value\":\"9\"}]",
+        );
+        assert_eq!(kubectl.json("get configmap settings", "/data/z"), "9");
+        // As an editor would: natOutgoing is turned on again.
+        kubectl.with("EDITOR", "sed -i s/natOutgoing:.false/natOutgoing:\\ true/").ok("edit ippool pods");
+        assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), true);
+        kubectl.ok("delete pod web");
+        kubectl.ok("delete ippool pods");
+        kubectl.given("delete -f -", MAP);
+        assert_eq!(kubectl.ok("get ippools,pods,configmaps -o name"), "");
+    });
+}
+
+#[test]
+fn a_watch_prints_each_change_as_it_comes() {
+    both(|kubectl| {
+        kubectl.given("apply -f -", POOL);
+        let mut watch = kubectl.watch("get ippools -w --no-headers");
+        assert!(watch.line().starts_with("pods"));
+        kubectl.given("apply -f -", &POOL.replace("name: pods", "name: more").replace("10.244", "10.245"));
+        assert!(watch.line().starts_with("more"));
+        kubectl.ok("delete ippool more");
+        assert!(watch.line().starts_with("more"));
+    });
+}
+
+#[test]
+fn both_kubectls_are_what_they_are_meant_to_be() {
+    let world = World::open();
+    for (kubectl, major_minor) in Kubectl::all(&world).iter().zip(["v1.20", "v1.34"]) {
+        let version = kubectl.ok("version -o json");
+        assert!(version.contains(&format!("\"gitVersion\": \"{major_minor}")), "{version}");
+    }
+}
