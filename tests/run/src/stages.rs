@@ -67,6 +67,8 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         let mut lab = Command::new(place.program("caracal-lab"));
         lab.arg("--once").current_dir(&place.workspace);
         stages.push(Stage { name: "lab", budget: MINUTE * 5, command: lab, kind: Kind::One });
+        let kubectl = ["test", "--workspace", "--no-fail-fast", "--test", "kubectl"];
+        stages.push(tests("kubectl, old and new", 10, cargo(&kubectl)));
         stages.push(tests(
             "virtual machine",
             10,

@@ -30,6 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         privilege::require("cargo verify (without --quick)")?;
         packages::ensure(&packages::for_the_suites())?;
         packages::ensure(packages::FOR_THE_MACHINE)?;
+        packages::ensure(packages::FOR_KUBECTL)?;
     }
     let mut stages = if fix { stages::fixes(&place) } else { Vec::new() };
     stages.extend(stages::all(&place, quick));
