@@ -78,6 +78,12 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         let mut inside = vec!["test", "--workspace", "--no-fail-fast", "--config", &runner];
         inside.extend(INSIDE.iter().flat_map(|target| ["--test", target]));
         stages.push(tests("on Debian's kernel, with ipip", 15, cargo(&inside)));
+        let ipip = ["test", "--workspace", "--no-fail-fast", "--test", "ipip"];
+        stages.push(tests("ipip: listings and packets", 10, cargo(&ipip)));
+        let mut lab = Command::new(place.program("caracal-vm"));
+        lab.args(["run", "--cpus", "2", "--memory", "3072", "--"]).arg(place.program("caracal-lab"));
+        lab.args(["--once", "--encap", "ipip"]).current_dir(&place.workspace);
+        stages.push(Stage { name: "lab with ipip", budget: MINUTE * 5, command: lab, kind: Kind::One });
     }
     stages
 }

@@ -53,8 +53,6 @@ async fn node_routes(lab: &Lab, node: &Node) -> anyhow::Result<()> {
         expected.insert(format!("{block} via {} dev tunl0 proto bird onlink", v4(other)?));
     }
     let found = lines(node.netns().exec(&["ip", "-4", "route"]).await?.success()?);
-    // The usual agent leaves its routes to local pods without a name (protocol boot); ours carry ours like all others.
-    let found = found.into_iter().map(|line| line.replace(" proto bird scope link", " scope link")).collect();
     ensure!(expected == found, "expected {expected:#?}, found {found:#?}");
     Ok(())
 }

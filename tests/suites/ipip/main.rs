@@ -1,8 +1,8 @@
 //! What needs a kernel with `ipip`: real `tunl0` tunnels between racks.
 //!
 //! Few kernels in containers have it, so this suite runs inside the project's virtual machine: started anywhere else,
-//! it boots one and starts itself there. The agents number their routes 12, `bird` for `ip`, so that listings can be
-//! compared with those that operators know from other systems.
+//! it boots one and starts itself there. The agents number their routes 12, `bird` for `ip`, and those to their own pods 3,
+//! `boot`, which `ip` does not print: so listings can be compared with those that operators know from other systems.
 
 mod capture;
 mod listings;
@@ -15,8 +15,8 @@ use caracal_suites::Case;
 
 /// Set for every command inside the virtual machine.
 const INSIDE: &str = "CARACAL_VM";
-/// The agents' setting.
-const PROTOCOL: &str = "CARACAL_ROUTE_PROTOCOL";
+/// The agents' settings.
+const PROTOCOLS: [(&str, &str); 2] = [("CARACAL_ROUTE_PROTOCOL", "12"), ("CARACAL_POD_ROUTE_PROTOCOL", "3")];
 
 fn main() -> ExitCode {
     if std::env::var_os(INSIDE).is_none() {
@@ -50,7 +50,7 @@ fn become_machine() -> anyhow::Error {
     let program = folder.join("caracal-vm");
     let mut command = Command::new(&program);
     command.args(["run", "--cpus", "2", "--memory", "3072", "--"]).arg(own).args(std::env::args_os().skip(1));
-    let error = command.env(PROTOCOL, "12").exec();
+    let error = command.envs(PROTOCOLS).exec();
     anyhow::Error::new(error)
         .context(format!("starting {} (is it built? `cargo build --workspace`)", program.display()))
 }
