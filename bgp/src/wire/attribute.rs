@@ -88,6 +88,8 @@ pub(super) struct Draft<'a> {
     pub(super) next_hop: Option<Ipv4Addr>,
     pub(super) mp_reach: Option<MpReach<'a>>,
     pub(super) mp_unreach: Option<MpUnreach<'a>>,
+    /// Where a good AS_PATH lay.
+    pub(super) as_path_at: Option<usize>,
     pub(super) as4_path: Option<AsPath>,
     pub(super) as4_aggregator: Option<Aggregator>,
     pub(super) seen: AttributeCodes,

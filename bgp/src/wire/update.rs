@@ -113,7 +113,7 @@ pub fn decode(body: &Bytes, context: &Context) -> Result<Update, Error> {
     let (mut draft, mut faults) = (Draft::default(), SmallVec::new());
     attribute::decode_all(&mut list, context, &mut draft, &mut faults)?;
     merge_two_octets(&mut draft, context);
-    check(&draft, announced, &mut faults);
+    check(&draft, announced, context, &mut faults);
 
     let worst = faults.iter().map(Error::disposition).max();
     // Prefixes of a family that was not negotiated were found, too, and passed over.
@@ -160,17 +160,26 @@ fn merge_two_octets(draft: &mut Draft<'_>, context: &Context) {
 }
 
 /// What must be there if prefixes are announced (RFC 4271 §5, RFC 7606 §3 d), and whether its next hops can be used.
-fn check(draft: &Draft<'_>, announced: Field<'_>, faults: &mut SmallVec<[Error; 1]>) {
-    let mut fault = |code, fault| faults.push(Error { section: Section::Attribute(code), offset: 0, fault });
+fn check(draft: &Draft<'_>, announced: Field<'_>, context: &Context, faults: &mut SmallVec<[Error; 1]>) {
+    let mut fault_at =
+        |code, offset, fault| faults.push(Error { section: Section::Attribute(code), offset, fault });
     let reach = draft.mp_reach.as_ref().filter(|reach| reach.prefixes.count > 0);
     if announced.count == 0 && reach.is_none() {
         return;
     }
     for code in [code::ORIGIN, code::AS_PATH] {
         if !draft.seen.contains(code) {
-            fault(code, Fault::Missing);
+            fault_at(code, 0, Fault::Missing);
         }
     }
+    // Whoever is outside must have put itself first (RFC 4271 §6.3), in what RFC 6793 makes of the path, too.
+    if let (Some(peer), Some(at)) =
+        (context.external_peer.filter(|_| context.enforce_first_as), draft.as_path_at)
+        && draft.set.as_path.neighbour() != Some(peer)
+    {
+        fault_at(code::AS_PATH, at, Fault::FirstAs(peer.0));
+    }
+    let mut fault = |code, fault| fault_at(code, 0, fault);
     if announced.count > 0 {
         let next_hop = draft.next_hop.map(|address| NextHop::from(std::net::IpAddr::from(address)));
         match next_hop.map(|next_hop| next_hop.check()) {

@@ -93,6 +93,20 @@ impl AsPath {
         self.segments.retain(|segment| !segment.asns.is_empty());
     }
 
+    /// Adds a segment at the end, as a part of the last one where that says the same.
+    fn join(&mut self, mut segment: Segment) {
+        match self.segments.last_mut() {
+            Some(last)
+                if last.kind == SegmentKind::Sequence
+                    && segment.kind == SegmentKind::Sequence
+                    && last.asns.len() + segment.asns.len() <= 255 =>
+            {
+                last.asns.append(&mut segment.asns);
+            }
+            Some(_) | None => self.segments.push(segment),
+        }
+    }
+
     /// Puts `asn` in front (RFC 4271 §5.1.2 b). A segment holds at most 255.
     pub fn prepend(&mut self, asn: Asn) {
         match self.segments.first_mut() {
@@ -211,16 +225,9 @@ pub(super) const ROW: Row = Row {
 };
 
 pub(super) fn decode(value: &mut Reader<'_>, context: &Context, draft: &mut Draft) -> Result<(), Error> {
-    let at = *value;
-    let path = read(value, Width::of(context), Confederation::Refused)?;
-    // Whoever is outside must have put itself first (RFC 4271 §6.3).
-    if let Some(peer) = context.external_peer.filter(|_| context.enforce_first_as) {
-        let shown = if context.four_octet { peer } else { Asn(u32::from(peer.two_octets())) };
-        if path.neighbour() != Some(shown) {
-            return Err(at.error(Fault::FirstAs(peer.0)));
-        }
-    }
-    draft.set.as_path = path;
+    let at = value.offset();
+    draft.set.as_path = read(value, Width::of(context), Confederation::Refused)?;
+    draft.as_path_at = Some(at);
     Ok(())
 }
 
@@ -272,19 +279,8 @@ pub(in crate::wire) fn merge(path: AsPath, as4: AsPath) -> AsPath {
                 missing -= segment.asns.len();
             }
         }
-        merged.segments.push(segment);
+        merged.join(segment);
     }
-    for mut segment in as4.segments {
-        match merged.segments.last_mut() {
-            Some(last)
-                if last.kind == SegmentKind::Sequence
-                    && segment.kind == SegmentKind::Sequence
-                    && last.asns.len() + segment.asns.len() <= 255 =>
-            {
-                last.asns.append(&mut segment.asns);
-            }
-            Some(_) | None => merged.segments.push(segment),
-        }
-    }
+    as4.segments.into_iter().for_each(|segment| merged.join(segment));
     merged
 }

@@ -302,7 +302,7 @@ impl Subject {
 
     /// The message with these in the attribute's place, beside the mandatory ones.
     fn message(&self, these: &[Vec<u8>]) -> Bytes {
-        let as_path: &[u8] = if self.narrow { &[0x40, 2, 4, 2, 1, 0xfd, 0xe9] } else { AS_PATH };
+        let as_path: &[u8] = if self.narrow { &[0x40, 2, 6, 2, 2, 0xfd, 0xe9, 0x5b, 0xa0] } else { AS_PATH };
         let mandatory = [ORIGIN, as_path, NEXT_HOP];
         let others = mandatory.into_iter().filter(|other| other[1] != self.code);
         let all: Vec<&[u8]> = others.chain(these.iter().map(Vec::as_slice)).collect();
