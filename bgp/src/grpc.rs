@@ -7,15 +7,18 @@ use caracal_proto::prost_types::Timestamp;
 use caracal_proto::v1::bgp_service_server::{BgpService, BgpServiceServer};
 use caracal_proto::v1::{
     self, ListPeersRequest, ListPeersResponse, ListRoutesRequest, ListRoutesResponse, RefreshPeerRequest,
-    RefreshPeerResponse, ResetPeerRequest, ResetPeerResponse,
+    RefreshPeerResponse, ResetPeerRequest, ResetPeerResponse, StartPeerRequest, StartPeerResponse,
+    StopPeerRequest, StopPeerResponse,
 };
 use futures::Stream;
 use ipnetwork::IpNetwork;
 use tonic::{Request, Response, Status};
 
 use crate::config::{Families, Family, PeerKey, PeerOrigin};
+use crate::net::FaultRecord;
 use crate::rib::Source;
 use crate::speaker::{ControlError, Handle, PeerStatus, RouteQuery, RouteStatus, Stopped};
+use crate::wire::error::Section;
 
 /// How many routes one piece of an answer carries.
 const PIECE: usize = 1000;
@@ -117,9 +120,29 @@ impl BgpService for Bgp {
         &self,
         request: Request<ResetPeerRequest>,
     ) -> Result<Response<ResetPeerResponse>, Status> {
-        let key = find(&self.speaker, &request.into_inner().peer).await?;
-        self.speaker.reset(&key).await.map_err(|error| refused(&error))?;
+        let request = request.into_inner();
+        let key = find(&self.speaker, &request.peer).await?;
+        self.speaker.reset(&key, request.message.as_deref()).await.map_err(|error| refused(&error))?;
         Ok(Response::new(ResetPeerResponse { key: key.to_string() }))
+    }
+
+    async fn stop_peer(
+        &self,
+        request: Request<StopPeerRequest>,
+    ) -> Result<Response<StopPeerResponse>, Status> {
+        let request = request.into_inner();
+        let key = find(&self.speaker, &request.peer).await?;
+        self.speaker.halt(&key, request.message.as_deref()).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(StopPeerResponse { key: key.to_string() }))
+    }
+
+    async fn start_peer(
+        &self,
+        request: Request<StartPeerRequest>,
+    ) -> Result<Response<StartPeerResponse>, Status> {
+        let key = find(&self.speaker, &request.into_inner().peer).await?;
+        self.speaker.restore(&key).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(StartPeerResponse { key: key.to_string() }))
     }
 
     async fn refresh_peer(
@@ -195,8 +218,27 @@ fn peer(status: PeerStatus) -> v1::Peer {
         transitions: status.transitions,
         messages_received: status.messages_in,
         messages_sent: status.messages_out,
+        features: status.features,
+        stopped: status.halted,
+        faults: status.faults.into_iter().map(fault).collect(),
         name: status.name,
         last_error: status.last_error,
+    }
+}
+
+fn fault(record: FaultRecord) -> v1::WireFault {
+    v1::WireFault {
+        disposition: record.disposition.code().to_owned(),
+        section: record.section.to_string(),
+        attribute: match record.section {
+            Section::Attribute(code) => Some(code.into()),
+            _ => None,
+        },
+        rfc: record.rfc.to_owned(),
+        words: record.words,
+        offset: u32::try_from(record.offset).unwrap_or(u32::MAX),
+        count: record.count,
+        last: Some(Timestamp::from(record.last)),
     }
 }
 

@@ -6,12 +6,14 @@
 //! a bounded queue ([`report`]); while that is full the session does not read, and TCP slows the peer down.
 
 pub mod dial;
+pub mod faults;
 pub mod listen;
 pub mod report;
 pub mod session;
 pub mod statistics;
 pub mod write;
 
+pub use faults::{FaultRecord, Faults};
 pub use listen::{Directory, ListenError, Listeners};
 pub use report::{Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};

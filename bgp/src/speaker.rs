@@ -101,9 +101,22 @@ impl Handle {
         self.ask(|reply| Command::Routes { query, reply }).await
     }
 
-    /// Ends the session of a peer; it comes back by itself.
-    pub async fn reset(&self, key: &PeerKey) -> Result<(), ControlError> {
-        self.order(|reply| Order::Reset { key: *key, reply }).await?
+    /// Ends the session of a peer, with words for its operator (RFC 9003); it comes back by itself.
+    pub async fn reset(&self, key: &PeerKey, words: Option<&str>) -> Result<(), ControlError> {
+        let words = words.map(Arc::from);
+        self.order(|reply| Order::Reset { key: *key, words, reply }).await?
+    }
+
+    /// Ends the session of a peer, with words for its operator (RFC 9003); it stays down until [`Handle::restore`], or
+    /// until this speaker ends.
+    pub async fn halt(&self, key: &PeerKey, words: Option<&str>) -> Result<(), ControlError> {
+        let words = words.map(Arc::from);
+        self.order(|reply| Order::Halt { key: *key, words, reply }).await?
+    }
+
+    /// Lets the session of a peer come up again that was halted, or ended by a limit.
+    pub async fn restore(&self, key: &PeerKey) -> Result<(), ControlError> {
+        self.order(|reply| Order::Restore { key: *key, reply }).await?
     }
 
     /// Asks a peer to send everything again (RFC 2918).

@@ -93,7 +93,7 @@ async fn peers_routes_and_commands_are_those_of_the_speaker() {
     let own = routes(&bgp, own).await.unwrap();
     assert!(own.len() == 1 && own[0].source() == RouteSource::Local && own[0].best, "{own:?}");
 
-    let unknown = ResetPeerRequest { peer: "node-9".to_owned() };
+    let unknown = ResetPeerRequest { peer: "node-9".to_owned(), message: None };
     let error = bgp.reset_peer(Request::new(unknown)).await.unwrap_err();
     assert_eq!(error.code(), Code::NotFound);
     assert!(error.message().contains("127.77.0.2 (node-2)"), "{}", error.message());
@@ -101,7 +101,9 @@ async fn peers_routes_and_commands_are_those_of_the_speaker() {
     assert_eq!(bgp.refresh_peer(Request::new(wanted)).await.unwrap().into_inner().key, "127.77.0.2");
 
     let mut events = one.events();
-    bgp.reset_peer(Request::new(ResetPeerRequest { peer: "node-2".to_owned() })).await.unwrap();
+    bgp.reset_peer(Request::new(ResetPeerRequest { peer: "node-2".to_owned(), message: None }))
+        .await
+        .unwrap();
     let down = async { while !matches!(events.recv().await.unwrap(), SpeakerEvent::PeerDown { .. }) {} };
     tokio::time::timeout(DEADLINE, down).await.expect("the session was not ended");
 }

@@ -237,3 +237,61 @@ async fn a_peer_of_another_as_is_told_and_not_dialled_in_a_loop() {
     let opens = left.session.statistics().received.read().open;
     assert!(opens < 10, "{opens} OPENs in two seconds");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_a_peer_are_shown_in_its_status() {
+    use caracal_bgp::wire::error::{Disposition, Section};
+    let (a, b) = ends(205);
+    let mut passive = a.config(&b);
+    passive.passive = true;
+    let mut left = a.open(passive);
+    let mut right = b.open(b.config(&a));
+    left.established().await;
+    let to_left = right.established().await;
+    // COMMUNITIES of three octets beside a good route: it becomes a withdrawal, the session stands.
+    let good = message(9, Ipv4Addr::new(192, 0, 2, 1));
+    let mut bad = BytesMut::from(&good[..]);
+    let nlri = bad.split_off(bad.len() - 4);
+    bad.extend_from_slice(&[0xc0, 8, 3, 1, 2, 3]);
+    let list = u16::from_be_bytes([bad[21], bad[22]]) + 6;
+    bad[21..23].copy_from_slice(&list.to_be_bytes());
+    bad.unsplit(nlri);
+    let total = u16::try_from(bad.len()).unwrap();
+    bad[16..18].copy_from_slice(&total.to_be_bytes());
+    for words in [bad.clone().freeze(), bad.freeze(), good] {
+        to_left.send(words).await.unwrap();
+    }
+    let mut withdrawn = 0;
+    loop {
+        match left.report().await {
+            ReportEvent::Update(update) if update.attributes.is_some() => break,
+            ReportEvent::Update(update) => withdrawn += update.ipv4.withdrawn.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(withdrawn, 2);
+    let faults = left.session.statistics().faults.records();
+    let [fault] = &faults[..] else { panic!("{faults:?}") };
+    assert_eq!((fault.count, fault.section), (2, Section::Attribute(8)));
+    assert_eq!((fault.disposition, fault.rfc), (Disposition::TreatAsWithdraw, "RFC 7606 §7.8"));
+    assert_eq!(left.session.status().state, SessionState::Established);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_halted_peer_stays_down_until_it_is_started_and_its_operator_reads_why() {
+    let (a, b) = ends(206);
+    let (mut left, mut right) = (a.open(a.config(&b)), b.open(b.config(&a)));
+    left.established().await;
+    right.established().await;
+    left.session.halt(Some("back at noon".into())).await;
+    let mut watch = right.session.watch();
+    let told = watch.wait_for(|status| {
+        status.last_error.as_ref().is_some_and(|error| error.to_string().contains("back at noon"))
+    });
+    timeout(LIMIT, told).await.unwrap().unwrap();
+    assert!(left.session.status().halted);
+    left.session.start().await;
+    left.state(SessionState::Established).await;
+    right.state(SessionState::Established).await;
+    assert!(!left.session.status().halted);
+}

@@ -211,7 +211,7 @@ async fn a_reset_session_comes_back_with_its_routes_and_a_refresh_keeps_it() {
     assert_eq!(town.peer(1, 2).await.transitions, before);
 
     let mut events = town.speaker(1).events();
-    town.speaker(1).reset(&town.key(2)).await.unwrap();
+    town.speaker(1).reset(&town.key(2), None).await.unwrap();
     town::event(&mut events, |event| matches!(event, SpeakerEvent::PeerDown { .. })).await;
     town::event(&mut events, |event| matches!(event, SpeakerEvent::PeerUp { .. })).await;
     town.until_learned(1, "10.244.2.0/26", town.v4(2)).await;

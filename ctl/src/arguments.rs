@@ -125,9 +125,18 @@ Examples:
   caracalctl bgp routes --family ipv6 --peer node-2"
     )]
     Routes(RoutesArgs),
+    /// Show all that is known of one peer, and what was faulty in what it sent
+    #[command(visible_alias = "neighbour", after_help = "Example:\n  caracalctl bgp neighbor node-2")]
+    Neighbor(PeerArgs),
     /// End the session of a peer and start it anew
-    #[command(after_help = "Example:\n  caracalctl bgp reset node-2")]
-    Reset(PeerArgs),
+    #[command(after_help = "Example:\n  caracalctl bgp reset node-2 --message 'new cables'")]
+    Reset(FarewellArgs),
+    /// End the session of a peer and keep it down
+    #[command(after_help = "Example:\n  caracalctl bgp stop node-2 --message 'back at noon'")]
+    Stop(FarewellArgs),
+    /// Let the session of a peer come up that was stopped, or that a limit of prefixes keeps down
+    #[command(after_help = "Example:\n  caracalctl bgp start node-2")]
+    Start(PeerArgs),
     /// Exchange all routes with a peer again; the session stays
     #[command(after_help = "Example:\n  caracalctl bgp refresh 172.30.0.12")]
     Refresh(PeerArgs),
@@ -149,6 +158,15 @@ pub(crate) struct RoutesArgs {
 pub(crate) struct PeerArgs {
     /// The peer: its address, or its name
     pub(crate) peer: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FarewellArgs {
+    /// The peer: its address, or its name
+    pub(crate) peer: String,
+    /// Words for the operator of the peer, at most 255 octets (RFC 9003)
+    #[arg(long)]
+    pub(crate) message: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -47,6 +47,9 @@ pub(crate) enum Failure {
     /// The agent answered with an error.
     #[error("{doing}: {}", said(status))]
     Agent { doing: String, status: Box<Status> },
+    /// A peer that does not exist.
+    #[error("there is no BGP peer '{wanted}'; the peers are: {known}")]
+    NoSuchPeer { wanted: String, known: String },
     /// A kind that does not exist.
     #[error("there is no kind '{found}'; the kinds are {known}")]
     UnknownKind { found: String, known: String },
@@ -118,6 +121,7 @@ impl Failure {
             | Self::Protocol { .. } => 3,
             Self::UnknownKind { .. } | Self::NamesForSeveralKinds => 2,
             Self::Agent { .. }
+            | Self::NoSuchPeer { .. }
             | Self::Document { .. }
             | Self::Write { .. }
             | Self::Print(_)

@@ -1,9 +1,11 @@
 //! One verb is one file.
 
+mod bgp_neighbor;
 mod bgp_peers;
 mod bgp_refresh;
 mod bgp_reset;
 mod bgp_routes;
+mod bgp_stop;
 mod completion;
 mod generate_man;
 mod get;
@@ -35,7 +37,16 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             print(&bgp_routes::ask(connection::open(socket).await?, args).await?, format)
         }
         Command::Bgp(BgpCommand::Reset(args)) => {
-            print(&bgp_reset::ask(connection::open(socket).await?, args.peer).await?, format)
+            print(&bgp_reset::ask(connection::open(socket).await?, args.peer, args.message).await?, format)
+        }
+        Command::Bgp(BgpCommand::Neighbor(args)) => {
+            print(&bgp_neighbor::ask(connection::open(socket).await?, args.peer).await?, format)
+        }
+        Command::Bgp(BgpCommand::Stop(args)) => {
+            print(&bgp_stop::stop(connection::open(socket).await?, args.peer, args.message).await?, format)
+        }
+        Command::Bgp(BgpCommand::Start(args)) => {
+            print(&bgp_stop::start(connection::open(socket).await?, args.peer).await?, format)
         }
         Command::Bgp(BgpCommand::Refresh(args)) => {
             print(&bgp_refresh::ask(connection::open(socket).await?, args.peer).await?, format)

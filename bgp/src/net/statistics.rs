@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::faults::Faults;
 use crate::wire::code_points::message;
 
 /// The counters of one peer, over all its sessions.
@@ -13,6 +14,8 @@ pub struct Statistics {
     pub sent: Messages,
     /// UPDATEs with a fault that did not cost the session (RFC 7606).
     pub faulty_updates: AtomicU64,
+    /// What was wrong with what came in, by kind.
+    pub faults: Faults,
     /// Sessions that reached Established.
     pub established: AtomicU64,
 }

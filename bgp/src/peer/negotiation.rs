@@ -63,6 +63,28 @@ impl Negotiated {
         self.local_as == self.peer_as
     }
 
+    /// What was agreed on beyond the base protocol, as stable words for status and JSON: `route-refresh`,
+    /// `add-path-send:ipv4` and so on.
+    pub fn features(&self) -> Vec<String> {
+        let plain = [
+            (self.four_octet, "four-octet-as"),
+            (self.route_refresh, "route-refresh"),
+            (self.enhanced_refresh, "enhanced-route-refresh"),
+            (self.longest_sent > header::MAX_MESSAGE, "extended-messages"),
+            (self.graceful_restart.is_some(), "peer-graceful-restart"),
+        ];
+        let by_family = [
+            (self.add_path_receive, "add-path-receive"),
+            (self.add_path_send, "add-path-send"),
+            (self.extended_next_hop, "extended-next-hop"),
+        ];
+        let plain = plain.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned());
+        let named = |(families, word): (Families, &'static str)| {
+            families.iter().map(move |family| format!("{word}:{family}"))
+        };
+        plain.chain(by_family.into_iter().flat_map(named)).collect()
+    }
+
     /// What the codec must know of this session.
     pub fn context(&self) -> Context {
         Context {
@@ -321,5 +343,55 @@ pub(crate) mod tests {
         let terms = negotiate(&config(1, 1), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap();
         assert_eq!(terms.families, [Family::Ipv4Unicast].into_iter().collect());
         assert!(!terms.four_octet && !terms.route_refresh);
+    }
+
+    /// The terms of two configurations, as each end sees them.
+    fn between(here: &PeerConfig, there: &PeerConfig) -> (Negotiated, Negotiated) {
+        let (left, right) = (id("10.0.0.1"), id("10.0.0.2"));
+        let opens = (offer(here, left, Offer::Full), offer(there, right, Offer::Full));
+        (
+            negotiate(here, left, Offer::Full, &opens.1, ends()).unwrap(),
+            negotiate(there, right, Offer::Full, &opens.0, ends()).unwrap(),
+        )
+    }
+
+    #[test]
+    fn add_path_is_agreed_by_family_and_direction() {
+        let (mut here, mut there) = (config(1, 1), config(1, 1));
+        let (v4, v6): (Families, Families) =
+            ([Family::Ipv4Unicast].into_iter().collect(), [Family::Ipv6Unicast].into_iter().collect());
+        here.session.add_path_send = Families::dual();
+        here.session.add_path_receive = v6;
+        there.session.add_path_receive = v4;
+        let (left, right) = between(&here, &there);
+        assert_eq!((left.add_path_send, left.add_path_receive), (v4, Families::NONE));
+        assert_eq!((right.add_path_send, right.add_path_receive), (Families::NONE, v4));
+        there.session.add_path_send = Families::dual();
+        there.families = v4;
+        let (left, _) = between(&here, &there);
+        assert_eq!(left.add_path_receive, Families::NONE, "a family that is not in use has no paths at all");
+    }
+
+    #[test]
+    fn extended_messages_are_sent_only_to_who_offered_them() {
+        let (here, mut there) = (config(1, 1), config(1, 1));
+        let (left, _) = between(&here, &there);
+        assert_eq!((left.longest_received, left.longest_sent), (header::MAX_EXTENDED, header::MAX_EXTENDED));
+        there.session.extended_messages = false;
+        let (left, right) = between(&here, &there);
+        assert_eq!((left.longest_received, left.longest_sent), (header::MAX_EXTENDED, header::MAX_MESSAGE));
+        assert_eq!((right.longest_received, right.longest_sent), (header::MAX_MESSAGE, header::MAX_MESSAGE));
+    }
+
+    #[test]
+    fn extended_next_hops_need_both_ends() {
+        let (mut here, mut there) = (config(1, 1), config(1, 1));
+        here.session.extended_next_hop = Families::dual();
+        assert!(between(&here, &there).0.extended_next_hop.is_empty());
+        there.session.extended_next_hop = [Family::Ipv4Unicast].into_iter().collect();
+        let (left, right) = between(&here, &there);
+        assert_eq!(left.extended_next_hop, there.session.extended_next_hop);
+        assert_eq!(right.extended_next_hop, there.session.extended_next_hop);
+        assert!(left.features().contains(&"extended-next-hop:ipv4".to_owned()));
     }
 }

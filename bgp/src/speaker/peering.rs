@@ -64,6 +64,24 @@ pub(super) enum Order {
     Reset {
         /// Whose.
         key: PeerKey,
+        /// For the operator of the peer (RFC 9003).
+        words: Option<Arc<str>>,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), ControlError>>,
+    },
+    /// End a session for good.
+    Halt {
+        /// Whose.
+        key: PeerKey,
+        /// For the operator of the peer (RFC 9003).
+        words: Option<Arc<str>>,
+        /// The answer.
+        reply: oneshot::Sender<Result<(), ControlError>>,
+    },
+    /// Let a session come up again that was ended for good, or by a limit.
+    Restore {
+        /// Whose.
+        key: PeerKey,
         /// The answer.
         reply: oneshot::Sender<Result<(), ControlError>>,
     },
@@ -124,9 +142,26 @@ impl Peering {
                     answer(reply, steps);
                 }
                 Order::Peers { counts, reply } => answer(reply, self.peers(&counts)),
-                Order::Reset { key, reply } => {
-                    let done = self.reset(key).await;
-                    answer(reply, done);
+                Order::Reset { key, words, reply } => {
+                    let session = self.session(key);
+                    if let Ok(session) = &session {
+                        session.reset(words).await;
+                    }
+                    answer(reply, session.map(drop));
+                }
+                Order::Halt { key, words, reply } => {
+                    let session = self.session(key);
+                    if let Ok(session) = &session {
+                        session.halt(words).await;
+                    }
+                    answer(reply, session.map(drop));
+                }
+                Order::Restore { key, reply } => {
+                    let session = self.session(key);
+                    if let Ok(session) = &session {
+                        session.start().await;
+                    }
+                    answer(reply, session.map(drop));
                 }
                 Order::Refresh { key, reply } => {
                     let done = self.refresh(key).await;
@@ -199,15 +234,12 @@ impl Peering {
         join_all(farewells).await;
     }
 
-    async fn reset(&self, key: PeerKey) -> Result<(), ControlError> {
-        let session = self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))?;
-        session.reset(None).await;
-        Ok(())
+    fn session(&self, key: PeerKey) -> Result<&SessionHandle, ControlError> {
+        self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))
     }
 
     async fn refresh(&self, key: PeerKey) -> Result<(), ControlError> {
-        let session = self.sessions.get(&key).ok_or(ControlError::UnknownPeer(key))?;
-        session.refresh().await.map_err(|error| match error {
+        self.session(key)?.refresh().await.map_err(|error| match error {
             RefreshError::NotEstablished => ControlError::NotEstablished(key),
             RefreshError::NotSupported => ControlError::RefreshNotSupported(key),
         })

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use ipnetwork::IpNetwork;
 
 use crate::config::{Asn, Families, Family, HoldTime, PeerConfig, PeerKey, PeerOrigin, RouterId};
-use crate::net::SessionHandle;
-use crate::peer::SessionState;
+use crate::net::{FaultRecord, SessionHandle};
+use crate::peer::{Negotiated, SessionState};
 use crate::rib::Source;
 
 /// How many routes of one family.
@@ -57,6 +57,12 @@ pub struct PeerStatus {
     pub ipv6: FamilyCounts,
     /// The hold time agreed on, or the one offered while the session is not established.
     pub hold_time: HoldTime,
+    /// What was agreed on beyond the base protocol; none while the session is not established.
+    pub features: Vec<String>,
+    /// It is kept down by an operator or by a limit.
+    pub halted: bool,
+    /// What was wrong with what the peer sent, by kind, the latest first.
+    pub faults: Vec<FaultRecord>,
     /// Why the last session ended or could not be made.
     pub last_error: Option<String>,
     /// How often the session has come up or gone down.
@@ -90,6 +96,9 @@ impl PeerStatus {
             ipv4: counts.ipv4,
             ipv6: counts.ipv6,
             hold_time: terms.map_or(config.hold_time, |terms| terms.hold_time),
+            features: terms.map(Negotiated::features).unwrap_or_default(),
+            halted: status.halted,
+            faults: messages.faults.records(),
             last_error: status.last_error.as_ref().map(ToString::to_string),
             transitions: status.transitions,
             messages_in: messages.received.read().total(),

@@ -41,6 +41,45 @@ pub(crate) struct Peer {
     pub(crate) transitions: u64,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
+    pub(crate) features: Vec<String>,
+    pub(crate) stopped: bool,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// One kind of fault in what the peer sent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Fault {
+    pub(crate) disposition: String,
+    pub(crate) section: String,
+    pub(crate) attribute: Option<u32>,
+    pub(crate) rfc: String,
+    pub(crate) words: String,
+    pub(crate) offset: u32,
+    pub(crate) count: u64,
+    pub(crate) last: Option<Timestamp>,
+}
+
+impl Fault {
+    /// When the last one came, as tables write it.
+    pub(crate) fn last_text(&self) -> String {
+        since(self.last)
+    }
+}
+
+impl From<v1::WireFault> for Fault {
+    fn from(fault: v1::WireFault) -> Self {
+        Self {
+            last: moment(fault.last),
+            disposition: fault.disposition,
+            section: fault.section,
+            attribute: fault.attribute,
+            rfc: fault.rfc,
+            words: fault.words,
+            offset: fault.offset,
+            count: fault.count,
+        }
+    }
 }
 
 /// A count of routes for each family.
@@ -53,6 +92,11 @@ pub(crate) struct ByFamily {
 impl ByFamily {
     fn total(&self) -> u64 {
         self.ipv4 + self.ipv6
+    }
+
+    /// Both, in words.
+    pub(crate) fn text(&self) -> String {
+        format!("{} ipv4, {} ipv6", self.ipv4, self.ipv6)
     }
 }
 
@@ -115,6 +159,9 @@ impl From<v1::Peer> for Peer {
             transitions: peer.transitions,
             messages_received: peer.messages_received,
             messages_sent: peer.messages_sent,
+            features: peer.features,
+            stopped: peer.stopped,
+            faults: peer.faults.into_iter().map(Fault::from).collect(),
         }
     }
 }

@@ -15,9 +15,10 @@ pub(crate) struct Reset {
 }
 
 /// Asks for it.
-pub(crate) async fn ask(channel: Channel, peer: String) -> Result<Reset, Failure> {
+pub(crate) async fn ask(channel: Channel, peer: String, message: Option<String>) -> Result<Reset, Failure> {
     let doing = Failure::agent(format!("resetting peer {peer}"));
-    let answer = BgpServiceClient::new(channel).reset_peer(ResetPeerRequest { peer }).await.map_err(doing)?;
+    let answer =
+        BgpServiceClient::new(channel).reset_peer(ResetPeerRequest { peer, message }).await.map_err(doing)?;
     Ok(Reset { reset: answer.into_inner().key })
 }
 

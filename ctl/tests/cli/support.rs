@@ -122,6 +122,24 @@ impl BgpService for Fixed {
         }
     }
 
+    async fn stop_peer(
+        &self,
+        request: Request<StopPeerRequest>,
+    ) -> Result<Response<StopPeerResponse>, Status> {
+        let StopPeerRequest { peer, message } = request.into_inner();
+        match message.as_deref() {
+            Some("noon") => Ok(Response::new(StopPeerResponse { key: peer })),
+            other => Err(Status::invalid_argument(format!("the words came as {other:?}"))),
+        }
+    }
+
+    async fn start_peer(
+        &self,
+        request: Request<StartPeerRequest>,
+    ) -> Result<Response<StartPeerResponse>, Status> {
+        Ok(Response::new(StartPeerResponse { key: request.into_inner().peer }))
+    }
+
     async fn refresh_peer(
         &self,
         request: Request<RefreshPeerRequest>,

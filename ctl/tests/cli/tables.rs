@@ -21,6 +21,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("get-ippools-wide", "get ipp -o wide"),
     ("get-several", "get blocks,bgpPeers,bgpConfig,ipamconfig"),
     ("bgp-peers-json", "bgp peers -o json"),
+    ("bgp-neighbor", "bgp neighbor node-2"),
     ("bgp-routes-json", "bgp routes -o json --peer 2001:db8::1"),
     ("ipam-show-json", "ipam show -o json"),
     ("node-status-yaml", "node status -o yaml"),
@@ -79,6 +80,9 @@ fn yaml_and_json_say_the_same() {
 fn commands_say_what_they_did() {
     let agent = Agent::start();
     assert_eq!(agent.ask("bgp reset node-2"), "The session with 172.30.0.12 was ended and starts anew.\n");
+    let stopped = agent.ask("bgp stop node-2 --message=noon");
+    assert!(stopped.starts_with("The session with node-2 was ended and stays down"), "{stopped}");
+    assert_eq!(agent.ask("bgp start node-2"), "The session with node-2 may come up.\n");
     assert_eq!(
         agent.ask("version"),
         format!(

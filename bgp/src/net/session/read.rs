@@ -1,9 +1,11 @@
 //! From bytes to events of the machine and reports for the RIB.
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::Session;
 use crate::config::Families;
+use crate::net::faults::Say;
 use crate::net::report::{Report, ReportEvent};
 use crate::peer::{Event, Side};
 use crate::wire::error::Error;
@@ -22,7 +24,7 @@ impl<C: From<Report>> Session<C> {
                     self.message(side, message);
                 }
                 Ok(None) => return,
-                Err(error) => return self.on(Event::Malformed(side, error)),
+                Err(error) => return self.malformed(side, error),
             }
         }
     }
@@ -36,7 +38,7 @@ impl<C: From<Report>> Session<C> {
                     self.note_faults(&update.faults);
                     self.report(ReportEvent::Update(Box::new(update)));
                 }
-                Err(error) => self.on(Event::Malformed(side, error)),
+                Err(error) => self.malformed(side, error),
             },
             (Message::RouteRefresh(refresh), Some(context)) => {
                 self.on(Event::Received(side, Message::RouteRefresh(refresh)));
@@ -59,14 +61,25 @@ impl<C: From<Report>> Session<C> {
     }
 
     fn note_faults(&self, faults: &[Error]) {
-        if faults.is_empty() {
-            return;
+        if !faults.is_empty() {
+            self.statistics.faulty_updates.fetch_add(1, Ordering::Relaxed);
         }
-        self.statistics.faulty_updates.fetch_add(1, Ordering::Relaxed);
-        for fault in faults {
-            let disposition = fault.disposition();
-            tracing::warn!(peer = %self.key, ?disposition, "a faulty UPDATE (RFC 7606): {fault}");
-        }
+        faults.iter().for_each(|fault| self.note(fault));
+    }
+
+    fn note(&self, fault: &Error) {
+        let Say::Told { passed_over } = self.statistics.faults.note(Instant::now(), fault) else { return };
+        let (disposition, rfc) = (fault.disposition().code(), fault.rfc());
+        tracing::warn!(
+            peer = %self.key, name = %self.config.name, disposition, rfc, passed_over,
+            "the peer sent something faulty: {fault}"
+        );
+    }
+
+    /// Bytes that cost the session.
+    fn malformed(&mut self, side: Side, error: Error) {
+        self.note(&error);
+        self.on(Event::Malformed(side, error));
     }
 
     pub(super) fn report(&mut self, event: ReportEvent) {

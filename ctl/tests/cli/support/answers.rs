@@ -61,6 +61,19 @@ pub(crate) fn peers() -> Vec<Peer> {
             transitions: 1,
             messages_received: 12,
             messages_sent: 11,
+            features: vec!["four-octet-as".into(), "route-refresh".into()],
+            faults: vec![WireFault {
+                disposition: "TreatAsWithdraw".into(),
+                section: "UPDATE attribute COMMUNITIES".into(),
+                attribute: Some(8),
+                rfc: "RFC 7606 §7.8".into(),
+                words: "reading UPDATE attribute COMMUNITIES, octet 31: a length of 3 octets is not possible"
+                    .into(),
+                offset: 31,
+                count: 2,
+                last: moment(),
+            }],
+            ..Peer::default()
         },
         Peer {
             key: "2001:db8::1".into(),
