@@ -48,7 +48,7 @@ impl World {
 
     /// The Node of a machine's name, as the API server has it.
     pub(super) fn view(&self, n: usize) -> Option<NodeView> {
-        let rack = if n % 2 == 0 { "a" } else { "b" };
+        let rack = if n.is_multiple_of(2) { "a" } else { "b" };
         let labels = BTreeMap::from([("rack".to_owned(), rack.to_owned())]);
         let uid = self.registered.get(&self.nodes[n].name)?;
         Some(NodeView { uid: uid.clone(), labels })
@@ -145,7 +145,7 @@ impl World {
     /// A Node is removed; its machine runs on, may be cut off just then, and may come back as a new Node.
     pub(super) fn remove(&mut self, n: usize) {
         let name = self.nodes[n].name.clone();
-        if !self.chaos || !self.nodes[n].runs || self.registered.get(&name).is_none() {
+        if !self.chaos || !self.nodes[n].runs || !self.registered.contains_key(&name) {
             return;
         }
         self.registered.remove(&name);
