@@ -12,7 +12,8 @@ use std::path::Path;
 
 pub(crate) use error::nearest;
 pub use error::{FileError, Mistake};
-pub(crate) use tables::{File, Originate, Peer, Policy, Speaker};
+pub(crate) use tables::{File, MaxPrefixes, Originate, Peer, Policy, Speaker};
+pub(crate) use value::{LimitKind, Text};
 
 /// The text of a file with what it says.
 #[derive(Debug)]

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use caracal_bgp::config::ConfigError;
+use caracal_bgp::config::{AttributeCodes, ConfigError, LimitAction, PrefixLimit, PrefixLimits};
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Then, Verdict};
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Config, Families, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey};
+use caracal_bgp::{
+    Config, Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, SessionOptions,
+};
 use ipnetwork::IpNetwork;
 
-use crate::file::{self, FileError, Mistake, Source, nearest};
+use crate::file::{self, FileError, LimitKind, Mistake, Source, Text, nearest};
 
 /// The port BGP is spoken on.
 const BGP_PORT: u16 = 179;
@@ -196,7 +198,6 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
         Some(name) => named(policies, name)?,
         None => Arc::new(Policy::absent()),
     };
-    let families = table.families.as_ref();
     Ok(PeerConfig {
         name: table.name.clone().unwrap_or_else(|| address.to_string()),
         local_address: table.local_address.map(|address| address.0),
@@ -204,7 +205,7 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
         hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
         keepalive: table.keepalive.map(|time| time.0),
         connect_retry: table.connect_retry.map_or(CONNECT_RETRY, |time| time.0),
-        families: families.map_or_else(Families::dual, |list| list.iter().map(|family| family.0).collect()),
+        families: table.families.as_ref().map_or_else(Families::dual, |list| families(list)),
         reflector_client: table.reflector_client,
         next_hop: table.next_hop.map_or(NextHopMode::Auto, |mode| mode.0),
         local_next_hops: LocalNextHops {
@@ -212,10 +213,51 @@ fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Res
             v6: table.next_hop_v6.map(|address| address.0),
         },
         multihop: table.multihop,
+        session: session(table)?,
         import,
         export,
         ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
     })
+}
+
+fn families(list: &[Text<Family>]) -> Families {
+    list.iter().map(|family| family.0).collect()
+}
+
+/// What the session may use beyond the base protocol.
+fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
+    let usual = SessionOptions::default();
+    let refused = table.refused_attributes.as_ref();
+    Ok(SessionOptions {
+        add_path_receive: families(&table.add_path_receive),
+        add_path_send: families(&table.add_path_send),
+        extended_next_hop: families(&table.extended_next_hop),
+        extended_messages: table.extended_messages.unwrap_or(usual.extended_messages),
+        enhanced_refresh: table.enhanced_refresh.unwrap_or(usual.enhanced_refresh),
+        delay_open: table.delay_open.map(|time| time.0),
+        enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
+        refused_attributes: refused
+            .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
+        limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
+    })
+}
+
+fn limits(table: &file::MaxPrefixes) -> Result<PrefixLimits, Mistake> {
+    let action = match (table.action.get_ref().0, table.after) {
+        (LimitKind::Warn, None) => LimitAction::Warn,
+        (LimitKind::Stop, None) => LimitAction::Stop,
+        (LimitKind::Restart, Some(after)) => LimitAction::Restart(after.0),
+        (LimitKind::Restart, None) => {
+            let what = "`restart` needs `after`: the seconds until the session may come back";
+            return Err(Mistake::new(table.action.span(), what));
+        }
+        (LimitKind::Warn | LimitKind::Stop, Some(_)) => {
+            let what = "`after` goes with the action `restart` alone: take it out, or write `restart`";
+            return Err(Mistake::new(table.action.span(), what));
+        }
+    };
+    let limit = |prefixes: Option<u32>| prefixes.map(|prefixes| PrefixLimit { prefixes, action });
+    Ok(PrefixLimits { ipv4: limit(table.ipv4_unicast), ipv6: limit(table.ipv6_unicast) })
 }
 
 /// Without a policy everything is accepted, except that nobody of another AS becomes the way to everywhere by
@@ -319,6 +361,19 @@ mod tests {
             read(&prefix.repeat(2)).unwrap_err(),
             "f:7: originate[2].prefix: 10.0.0.0/8 is originated twice: keep one of them"
         );
+    }
+
+    #[test]
+    fn limits_of_prefixes_say_what_is_done() {
+        let peer = |limit: &str| {
+            read(&format!("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nmax-prefixes = {limit}\n"))
+        };
+        let settings = peer("{ ipv4-unicast = 100, action = \"restart\", after = 60 }").unwrap();
+        let limits = only(&settings).session.limits;
+        let action = LimitAction::Restart(Duration::from_secs(60));
+        assert_eq!(limits, PrefixLimits { ipv4: Some(PrefixLimit { prefixes: 100, action }), ipv6: None });
+        let said = peer("{ ipv4-unicast = 100, action = \"restart\" }").unwrap_err();
+        assert!(said.starts_with("f:7: peer[1].max-prefixes.action: `restart` needs `after`"), "{said}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{AsNumber, HoldSeconds, Seconds, Text};
+use super::value::{AsNumber, HoldSeconds, LimitKind, Seconds, Text};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -76,11 +76,33 @@ pub(crate) struct Peer {
     pub(crate) families: Option<Vec<Text<Family>>>,
     #[serde(default)]
     pub(crate) reflector_client: bool,
+    #[serde(default)]
+    pub(crate) add_path_receive: Vec<Text<Family>>,
+    #[serde(default)]
+    pub(crate) add_path_send: Vec<Text<Family>>,
+    #[serde(default)]
+    pub(crate) extended_next_hop: Vec<Text<Family>>,
+    pub(crate) extended_messages: Option<bool>,
+    pub(crate) enhanced_refresh: Option<bool>,
+    pub(crate) delay_open: Option<Seconds>,
+    pub(crate) enforce_first_as: Option<bool>,
+    pub(crate) refused_attributes: Option<Vec<u8>>,
+    pub(crate) max_prefixes: Option<MaxPrefixes>,
     pub(crate) next_hop: Option<Text<NextHopMode>>,
     pub(crate) next_hop_v4: Option<Text<Ipv4Addr>>,
     pub(crate) next_hop_v6: Option<Text<Ipv6Addr>>,
     pub(crate) import: Option<Spanned<String>>,
     pub(crate) export: Option<Spanned<String>>,
+}
+
+/// `max-prefixes` of a peer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct MaxPrefixes {
+    pub(crate) ipv4_unicast: Option<u32>,
+    pub(crate) ipv6_unicast: Option<u32>,
+    pub(crate) action: Spanned<Text<LimitKind>>,
+    pub(crate) after: Option<Seconds>,
 }
 
 /// `[[policy]]`.

@@ -172,6 +172,20 @@ impl FromText for Verdict {
     }
 }
 
+/// What is done when a peer announces too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitKind {
+    Warn,
+    Stop,
+    Restart,
+}
+
+impl FromText for LimitKind {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("warn", LimitKind::Warn), ("stop", LimitKind::Stop), ("restart", LimitKind::Restart)])
+    }
+}
+
 /// An AS number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AsNumber(pub(crate) Asn);
