@@ -38,13 +38,7 @@ pub struct Process {
 
 impl Process {
     /// A program that is not started yet; its log will be `<name>.log` in `logs`.
-    pub(crate) fn new(
-        name: &str,
-        netns: &Netns,
-        program: PathBuf,
-        arguments: Vec<String>,
-        logs: &Path,
-    ) -> Self {
+    pub fn new(name: &str, netns: &Netns, program: PathBuf, arguments: Vec<String>, logs: &Path) -> Self {
         Self {
             name: name.to_owned(),
             netns: netns.clone(),

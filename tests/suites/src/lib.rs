@@ -28,7 +28,12 @@ const CASE: &str = "CARACAL_CASE";
 
 /// The `main` of a suite.
 pub fn main(cases: &[Case]) -> ExitCode {
-    let Ok(name) = std::env::var(CASE) else { return runner::run(cases) };
+    main_at_once(cases, 1)
+}
+
+/// The `main` of a suite whose cases mostly wait: so many of them run at once.
+pub fn main_at_once(cases: &[Case], at_once: usize) -> ExitCode {
+    let Ok(name) = std::env::var(CASE) else { return runner::run(cases, at_once) };
     let Some(case) = cases.iter().find(|case| case.name == name) else {
         eprintln!("there is no case `{name}`");
         return ExitCode::FAILURE;

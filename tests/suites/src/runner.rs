@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -23,7 +25,7 @@ struct Asked {
     skipped: Vec<String>,
 }
 
-pub(crate) fn run(cases: &[Case]) -> ExitCode {
+pub(crate) fn run(cases: &[Case], at_once: usize) -> ExitCode {
     let asked = read(std::env::args().skip(1));
     let wanted: Vec<&Case> = cases.iter().filter(|case| asked.wants(case.name)).collect();
     if asked.list {
@@ -34,17 +36,7 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
     }
     say(&format!("\nrunning {} tests\n", wanted.len()));
     let begin = Instant::now();
-    let mut failed: Vec<(&str, String)> = Vec::new();
-    for case in &wanted {
-        say(&format!("test {} ... ", case.name));
-        match run_one(case) {
-            Ok(()) => say("ok\n"),
-            Err(output) => {
-                say("FAILED\n");
-                failed.push((case.name, output));
-            }
-        }
-    }
+    let failed = run_all(&wanted, at_once);
     if !failed.is_empty() {
         say("\nfailures:\n");
         for (name, output) in &failed {
@@ -60,6 +52,28 @@ pub(crate) fn run(cases: &[Case]) -> ExitCode {
         begin.elapsed().as_secs_f32()
     ));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+/// Runs the cases, so many at a time; those that failed, with their output.
+fn run_all<'a>(cases: &[&'a Case], at_once: usize) -> Vec<(&'a str, String)> {
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = run_one(case);
+            let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+            say(&format!("test {} ... {verdict}\n", case.name));
+            if let Err(output) = outcome {
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push((case.name, output));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(work);
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(arguments: impl Iterator<Item = String>) -> Asked {

@@ -1,0 +1,112 @@
+//! BIRD 2.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use caracal_lab::Process;
+
+use crate::peer::{Neighbor, Peer, Plan, Seen};
+use crate::segment::Host;
+
+/// A running `bird`.
+pub(crate) struct Bird {
+    _process: Process,
+    control: String,
+}
+
+fn configuration(host: &Host, plan: &Plan) -> String {
+    let (own_v4, own_v6) = (host.v4(), host.v6());
+    let mut text = format!("log stderr all;\nrouter id {own_v4};\nprotocol device {{ scan time 3600; }}\n");
+    for prefix in &plan.v4 {
+        let tags = "bgp_community.add((64700,8)); bgp_large_community.add((64700,1,2)); \
+                    bgp_ext_community.add((rt,64700,9));";
+        writeln!(text, "protocol static {{ ipv4; route {prefix} blackhole {{ {tags} }}; }}").unwrap();
+    }
+    for prefix in &plan.v6 {
+        writeln!(text, "protocol static {{ ipv6; route {prefix} blackhole; }}").unwrap();
+    }
+    for (place, neighbor) in plan.neighbors.iter().enumerate() {
+        let own = if neighbor.over_v6 { &own_v6 } else { &own_v4 };
+        let Neighbor { asn, .. } = neighbor;
+        writeln!(text, "protocol bgp p{place} {{ local {own} as {};", plan.asn).unwrap();
+        writeln!(text, "neighbor {} as {asn};", neighbor.address()).unwrap();
+        writeln!(text, "connect delay time 0; connect retry time 1; error wait time 1,2;").unwrap();
+        writeln!(text, "enable extended messages on;").unwrap();
+        if let Some(hold) = neighbor.hold {
+            writeln!(text, "hold time {hold};").unwrap();
+        }
+        if neighbor.client {
+            writeln!(text, "rr client;").unwrap();
+        }
+        let paths = if neighbor.add_path { "add paths on;" } else { "" };
+        if !neighbor.over_v6 || neighbor.extended_next_hop {
+            let extended = if neighbor.extended_next_hop { "extended next hop on;" } else { "" };
+            writeln!(text, "ipv4 {{ import all; export all; {paths} {extended} }};").unwrap();
+        }
+        writeln!(text, "ipv6 {{ import all; export all; {paths} next hop address {own_v6}; }};\n}}").unwrap();
+    }
+    text
+}
+
+impl Peer for Bird {
+    const NAME: &'static str = "BIRD";
+
+    async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
+        let file = host.write("bird.conf", &configuration(host, plan))?.display().to_string();
+        let control = host.file("bird.ctl").display().to_string();
+        let pid = host.file("bird.pid").display().to_string();
+        let words = ["-f", "-c", &file, "-s", &control, "-P", &pid];
+        let process = host.start("bird", Path::new("/usr/sbin/bird"), &words).await?;
+        Ok(Self { _process: process, control })
+    }
+
+    async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {
+        Ok(read(&host.run(&["birdc", "-s", &self.control, "show", "route", "all"]).await?))
+    }
+
+    async fn refresh(&self, host: &Host, _: &Neighbor) -> anyhow::Result<()> {
+        host.run(&["birdc", "-s", &self.control, "reload", "in", "all"]).await.map(drop)
+    }
+}
+
+/// Reads `show route all`: a route is a line that is not indented, its attributes follow.
+fn read(text: &str) -> Vec<Seen> {
+    let mut all: Vec<Seen> = Vec::new();
+    let mut prefix = String::new();
+    for line in text.lines() {
+        let indented = line.starts_with([' ', '\t']);
+        // Further routes of a prefix leave it out.
+        if line.contains(" [") && line.contains(']') && !line.starts_with('\t') {
+            if !indented {
+                prefix = line.split_whitespace().next().unwrap_or_default().to_owned();
+            }
+            all.push(Seen { prefix: prefix.clone(), ..Seen::default() });
+            continue;
+        }
+        let (Some((name, value)), Some(last)) = (line.trim().split_once(':'), all.last_mut()) else {
+            continue;
+        };
+        let value = value.trim();
+        match name {
+            "BGP.next_hop" => value.split(' ').next().unwrap_or_default().clone_into(&mut last.next_hop),
+            "BGP.as_path" => value.clone_into(&mut last.as_path),
+            "BGP.community" | "BGP.ext_community" | "BGP.large_community" => {
+                let tuples = value.split('(').skip(1);
+                last.communities.extend(tuples.map(|one| {
+                    let (inside, _) = one.split_once(')').unwrap_or((one, ""));
+                    inside.split(',').map(str::trim).collect::<Vec<_>>().join(":")
+                }));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+impl Bird {
+    /// Whether it has a route for exactly this prefix.
+    pub(crate) async fn has(&self, host: &Host, prefix: &str) -> anyhow::Result<bool> {
+        let output = host.netns().exec(&["birdc", "-s", &self.control, "show", "route", prefix]).await?;
+        Ok(output.stdout.contains(&format!("\n{prefix} ")))
+    }
+}

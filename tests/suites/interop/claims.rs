@@ -1,0 +1,128 @@
+//! What is claimed: which feature with which daemon, and the case that shows it. `docs/interop.md` is made of this list.
+
+use caracal_suites::Case;
+
+use crate::bird::Bird;
+use crate::exabgp::ExaBgp;
+use crate::frr::Frr;
+use crate::gobgp::GoBgp;
+use crate::openbgpd::OpenBgpd;
+use crate::peer::Peer;
+use crate::{malformed, many, page, scenario};
+
+/// One cell of the table.
+pub(crate) struct Claim {
+    /// The row.
+    pub(crate) feature: &'static str,
+    /// The column.
+    pub(crate) daemon: &'static str,
+    /// What shows it.
+    pub(crate) case: Case,
+}
+
+/// The column of what needs no other daemon, or a speaker of the test's own.
+pub(crate) const OWN: &str = "own speaker";
+
+/// The columns, with the Debian package of each.
+pub(crate) const DAEMONS: [(&str, &str); 5] = [
+    (Bird::NAME, "bird2"),
+    (Frr::NAME, "frr"),
+    (GoBgp::NAME, "gobgpd"),
+    (ExaBgp::NAME, "exabgp"),
+    (OpenBgpd::NAME, "openbgpd"),
+];
+
+/// A case of each named daemon for one scenario.
+macro_rules! claims {
+    ($all:ident, $feature:literal, $name:literal, $scenario:path: $($kind:ident $prefix:literal),+) => {
+        $($all.push(Claim {
+            feature: $feature,
+            daemon: <$kind as Peer>::NAME,
+            case: Case { name: concat!($prefix, "_", $name), run: |inside| Box::pin($scenario(std::marker::PhantomData::<$kind>, inside)) },
+        });)+
+    };
+}
+
+/// A case that needs none of them.
+macro_rules! claim {
+    ($all:ident, $feature:literal, $daemon:expr, $name:literal, $case:path) => {
+        $all.push(Claim {
+            feature: $feature,
+            daemon: $daemon,
+            case: Case { name: $name, run: |inside| Box::pin($case(inside)) },
+        });
+    };
+}
+
+/// Everything.
+pub(crate) fn all() -> Vec<Claim> {
+    let mut all = Vec::new();
+    claims!(all, "eBGP, both families", "ebgp", scenario::ebgp:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "iBGP, both families", "ibgp", scenario::ibgp:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "communities, extended and large ones unchanged", "communities_pass", scenario::communities:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "reflection by caracal, client and non-client", "reflected_to", scenario::we_reflect:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "reflection between two of caracal", "reflects", scenario::they_reflect:
+        Bird "bird", Frr "frr", GoBgp "gobgp", OpenBgpd "openbgpd");
+    claims!(all, "route refresh, asked by either side", "refresh", scenario::refresh:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "hold time 0", "hold_zero", scenario::hold_zero:
+        Bird "bird", Frr "frr", ExaBgp "exabgp");
+    claims!(all, "IPv4 routes with IPv6 next hops (RFC 8950)", "ipv4_by_ipv6", scenario::extended_next_hop:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp");
+    claim!(
+        all,
+        "200 simultaneous opens, none stuck",
+        Bird::NAME,
+        "bird_200_simultaneous_opens",
+        many::simultaneous_opens_with_bird
+    );
+    claim!(
+        all,
+        "200 simultaneous opens, none stuck",
+        OWN,
+        "caracal_200_simultaneous_opens",
+        many::simultaneous_opens_with_ourselves
+    );
+    claim!(
+        all,
+        "a peer that stops reading delays no other",
+        OWN,
+        "a_peer_that_does_not_read_delays_nobody",
+        many::a_peer_that_does_not_read
+    );
+    claim!(
+        all,
+        "connections that say nothing",
+        OWN,
+        "silent_connections_hold_up_nobody",
+        many::silent_connections
+    );
+    claim!(
+        all,
+        "malformed attributes of every kind, the session stands",
+        OWN,
+        "malformed_attributes_cost_their_route_alone",
+        malformed::every_mistake
+    );
+    claim!(
+        all,
+        "what cannot be read past ends the session in words",
+        OWN,
+        "what_cannot_be_read_past_ends_the_session",
+        malformed::beyond_repair
+    );
+    claim!(all, "AS, originator and cluster loops", OWN, "loops_are_seen_and_told", malformed::loops);
+    claim!(
+        all,
+        "unknown transitive attributes pass",
+        OWN,
+        "unknown_transitive_attributes_pass",
+        malformed::unknown_attribute_passes
+    );
+    claim!(all, "this page", "", "the_page_is_what_the_cases_claim", page::is_true);
+    all
+}

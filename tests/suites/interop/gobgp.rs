@@ -1,0 +1,132 @@
+//! GoBGP.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context;
+use caracal_lab::Process;
+use caracal_lab::wait::{self, NotYet};
+use serde_json::Value;
+
+use crate::peer::{Neighbor, Peer, Plan, SOON, Seen};
+use crate::segment::Host;
+
+/// A running `gobgpd`.
+pub(crate) struct GoBgp {
+    process: Process,
+}
+
+fn configuration(host: &Host, plan: &Plan) -> String {
+    let mut text = format!("[global.config]\nas = {}\nrouter-id = \"{}\"\n", plan.asn, host.v4());
+    for neighbor in &plan.neighbors {
+        writeln!(text, "[[neighbors]]\n[neighbors.config]").unwrap();
+        writeln!(text, "neighbor-address = \"{}\"\npeer-as = {}", neighbor.address(), neighbor.asn).unwrap();
+        writeln!(text, "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1")
+            .unwrap();
+        if let Some(hold) = neighbor.hold {
+            writeln!(text, "hold-time = {hold}").unwrap();
+        }
+        if neighbor.client {
+            writeln!(text, "[neighbors.route-reflector.config]\nroute-reflector-client = true").unwrap();
+            writeln!(text, "route-reflector-cluster-id = \"{}\"", host.v4()).unwrap();
+        }
+        if neighbor.add_path {
+            writeln!(text, "[neighbors.add-paths.config]\nreceive = true\nsend-max = 8").unwrap();
+        }
+        for family in ["ipv4-unicast", "ipv6-unicast"] {
+            if family == "ipv4-unicast" && neighbor.over_v6 && !neighbor.extended_next_hop {
+                continue;
+            }
+            writeln!(
+                text,
+                "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\""
+            )
+            .unwrap();
+        }
+    }
+    text
+}
+
+impl Peer for GoBgp {
+    const NAME: &'static str = "GoBGP";
+
+    async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
+        let file = host.write("gobgp.toml", &configuration(host, plan))?.display().to_string();
+        let words = ["-f", &file, "--api-hosts", "127.0.0.1:50051"];
+        let process = host.start("gobgp", Path::new("/usr/bin/gobgpd"), &words).await?;
+        let gobgp = Self { process };
+        wait::until(SOON, "GoBGP answers", || async {
+            gobgp.process.must_live().await?;
+            host.run(&["gobgp", "global"]).await.map_err(NotYet::from)
+        })
+        .await?;
+        for prefix in &plan.v4 {
+            let own = host.v4();
+            let words =
+                ["nexthop", &own, "community", "64700:8", "large-community", "64700:1:2", "rt", "64700:9"];
+            let mut command = vec!["gobgp", "global", "rib", "add", prefix];
+            command.extend(words);
+            host.run(&command).await?;
+        }
+        for prefix in &plan.v6 {
+            host.run(&["gobgp", "global", "rib", "-a", "ipv6", "add", prefix, "nexthop", &host.v6()]).await?;
+        }
+        Ok(gobgp)
+    }
+
+    async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {
+        let mut all = Vec::new();
+        for family in ["ipv4", "ipv6"] {
+            let text = host.run(&["gobgp", "-j", "global", "rib", "-a", family]).await?;
+            let table: Value =
+                serde_json::from_str(&text).with_context(|| format!("reading GoBGP's table: {text}"))?;
+            for (prefix, paths) in table.as_object().into_iter().flatten() {
+                all.extend(paths.as_array().into_iter().flatten().map(|path| seen(prefix, path)));
+            }
+        }
+        Ok(all)
+    }
+
+    async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()> {
+        host.run(&["gobgp", "neighbor", &neighbor.address(), "softresetin"]).await.map(drop)
+    }
+}
+
+/// Attributes come by their numbers on the wire.
+fn seen(prefix: &str, path: &Value) -> Seen {
+    let mut seen = Seen { prefix: prefix.to_owned(), ..Seen::default() };
+    let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    for attribute in path.get("attrs").and_then(Value::as_array).into_iter().flatten() {
+        let list = |name: &str| attribute.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        match number(attribute, "type") {
+            2 => {
+                let segments = list("as_paths");
+                let asns = segments.iter().filter_map(|segment| segment.get("asns")?.as_array()).flatten();
+                seen.as_path = asns.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            }
+            3 | 14 => {
+                seen.next_hop =
+                    attribute.get("nexthop").and_then(Value::as_str).unwrap_or_default().to_owned();
+            }
+            8 => {
+                let numbers = list("communities");
+                let numbers = numbers.iter().filter_map(Value::as_u64);
+                seen.communities.extend(numbers.map(|n| format!("{}:{}", n >> 16, n & 0xffff)));
+            }
+            16 => {
+                let values = list("value");
+                let texts = values.iter().filter_map(|value| value.get("value")?.as_str());
+                seen.communities.extend(texts.map(|text| format!("rt:{text}")));
+            }
+            32 => {
+                let part = |one: &Value| {
+                    let parts = ["ASN", "LocalData1", "LocalData2"].map(|name| number(one, name).to_string());
+                    parts.join(":")
+                };
+                seen.communities.extend(list("value").iter().map(part));
+            }
+            _ => {}
+        }
+    }
+    seen
+}

@@ -1,0 +1,35 @@
+//! caracal-bgpd against other implementations of BGP, each from its Debian package, in namespaces.
+//!
+//! A case is one feature with one daemon: routers are hosts on one segment, with configuration made here; what each of
+//! them knows is asked by its own command line. [`claims`] lists what is claimed, and `docs/interop.md` is made of the
+//! same list.
+
+#![allow(clippy::unwrap_used, reason = "what a test prepares is known to be well formed")]
+
+mod bird;
+mod claims;
+mod exabgp;
+mod frr;
+mod gobgp;
+mod malformed;
+mod many;
+mod openbgpd;
+mod page;
+mod peer;
+mod raw;
+mod scenario;
+mod segment;
+mod us;
+
+use std::process::ExitCode;
+
+/// How many cases run at once: they mostly wait.
+const AT_ONCE: usize = 4;
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--write-page") {
+        return page::write();
+    }
+    let cases: Vec<_> = claims::all().into_iter().map(|claim| claim.case).collect();
+    caracal_suites::main_at_once(&cases, AT_ONCE)
+}

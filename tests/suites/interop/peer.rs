@@ -1,0 +1,102 @@
+//! What every daemon can do for a case.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Context;
+use caracal_lab::wait::{self, NotYet};
+
+use crate::segment::Host;
+
+/// How long a daemon may take for anything.
+pub(crate) const SOON: Duration = Duration::from_secs(40);
+
+/// What a daemon shall be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Plan {
+    /// Its AS.
+    pub(crate) asn: u32,
+    /// Whom it speaks to.
+    pub(crate) neighbors: Vec<Neighbor>,
+    /// The IPv4 prefixes it announces, with [`TAGS`].
+    pub(crate) v4: Vec<&'static str>,
+    /// The IPv6 prefixes it announces.
+    pub(crate) v6: Vec<&'static str>,
+}
+
+/// One neighbour of a daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Neighbor {
+    /// Its host.
+    pub(crate) host: u8,
+    /// Its AS.
+    pub(crate) asn: u32,
+    /// Whether the session runs over IPv6, and then carries IPv6 only.
+    pub(crate) over_v6: bool,
+    /// Whether the daemon reflects to it.
+    pub(crate) client: bool,
+    /// The hold time offered, where it is not the daemon's own default.
+    pub(crate) hold: Option<u16>,
+    /// Several paths of a prefix, both ways.
+    pub(crate) add_path: bool,
+    /// IPv4 routes by IPv6 next hops (RFC 8950), over IPv6.
+    pub(crate) extended_next_hop: bool,
+}
+
+impl Neighbor {
+    /// A plain neighbour over IPv4, for both families.
+    pub(crate) fn new(host: u8, asn: u32) -> Self {
+        let (over_v6, client, add_path, extended_next_hop) = (false, false, false, false);
+        Self { host, asn, over_v6, client, hold: None, add_path, extended_next_hop }
+    }
+
+    /// The address it is spoken to at.
+    pub(crate) fn address(&self) -> String {
+        if self.over_v6 { crate::segment::v6(self.host) } else { crate::segment::v4(self.host) }
+    }
+}
+
+/// The communities on every IPv4 prefix that a daemon announces: one of each kind.
+pub(crate) const TAGS: [&str; 3] = ["64700:8", "64700:1:2", "rt:64700:9"];
+
+/// A route as a daemon tells it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Seen {
+    /// The prefix.
+    pub(crate) prefix: String,
+    /// The next hop.
+    pub(crate) next_hop: String,
+    /// The AS numbers, separated by spaces.
+    pub(crate) as_path: String,
+    /// All communities, each as in [`TAGS`].
+    pub(crate) communities: BTreeSet<String>,
+}
+
+/// A running daemon of some kind.
+pub(crate) trait Peer: Sized {
+    /// Its name in the cases and the page.
+    const NAME: &'static str;
+    /// Whether IPv6 routes get a usable next hop over a session that runs over IPv4.
+    const V6_OVER_V4: bool = true;
+
+    /// Starts it on a host.
+    async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self>;
+    /// The routes it knows, own ones included, all families.
+    async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>>;
+    /// Asks a neighbour for all its routes again (RFC 2918).
+    async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()>;
+
+    /// Waits until it knows a prefix, in a way that `fits`.
+    async fn learns(&self, host: &Host, prefix: &str, fits: impl Fn(&Seen) -> bool) -> anyhow::Result<Seen> {
+        let what = format!("{} has {prefix} as expected", Self::NAME);
+        wait::until(SOON, &what, || async {
+            let routes = self.routes(host).await.context("asking for its routes")?;
+            let found: Vec<Seen> = routes.into_iter().filter(|route| route.prefix == prefix).collect();
+            match found.iter().find(|route| fits(route)) {
+                Some(route) => Ok(route.clone()),
+                None => Err(NotYet::because(format!("{found:?}"))),
+            }
+        })
+        .await
+    }
+}

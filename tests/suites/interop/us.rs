@@ -1,0 +1,154 @@
+//! caracal-bgpd as one of the routers, looked at by `caracalctl`.
+
+use anyhow::Context;
+use caracal_lab::Process;
+use caracal_lab::wait::{self, NotYet};
+use serde::Deserialize;
+
+use crate::peer::SOON;
+use crate::segment::Host;
+
+/// A running caracal-bgpd.
+pub(crate) struct Us {
+    process: Process,
+    control: String,
+    socket: String,
+}
+
+/// A path as `caracalctl bgp routes -o json` tells it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Path {
+    pub(crate) prefix: String,
+    pub(crate) next_hop: Option<String>,
+    pub(crate) peer: Option<String>,
+    pub(crate) as_path: String,
+    pub(crate) communities: Vec<String>,
+    pub(crate) best: bool,
+    pub(crate) standing: String,
+}
+
+/// A peer as `caracalctl bgp peers -o json` tells it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Session {
+    pub(crate) key: String,
+    pub(crate) state: String,
+    pub(crate) hold_time_seconds: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) transitions: u64,
+    pub(crate) messages_received: u64,
+    pub(crate) messages_sent: u64,
+}
+
+#[derive(Deserialize)]
+struct Paths {
+    routes: Vec<Path>,
+}
+
+#[derive(Deserialize)]
+struct Sessions {
+    peers: Vec<Session>,
+}
+
+impl Us {
+    /// Starts it; `rest` follows the table `[speaker]`.
+    pub(crate) async fn start(host: &Host, asn: u32, rest: &str) -> anyhow::Result<Self> {
+        let socket = host.file("bgpd.sock").display().to_string();
+        let router_id = host.v4();
+        let text =
+            format!("[speaker]\nas = {asn}\nrouter-id = \"{router_id}\"\nsocket = \"{socket}\"\n{rest}");
+        let file = host.write("bgpd.toml", &text)?.display().to_string();
+        let process = host.start("caracal", &host.program("caracal-bgpd"), &["--config", &file]).await?;
+        let control = host.program("caracalctl").display().to_string();
+        let us = Self { process, control, socket };
+        us.peers_when(host, |_| true).await?;
+        Ok(us)
+    }
+
+    async fn ask(&self, host: &Host, words: &[&str]) -> anyhow::Result<String> {
+        let mut all = vec![self.control.as_str(), "--socket", &self.socket, "bgp"];
+        all.extend(words);
+        host.run(&all).await
+    }
+
+    /// Every path.
+    pub(crate) async fn paths(&self, host: &Host) -> anyhow::Result<Vec<Path>> {
+        let text = self.ask(host, &["routes", "-o", "json"]).await?;
+        let paths: Paths = serde_json::from_str(&text).context("reading the routes")?;
+        Ok(paths.routes)
+    }
+
+    /// Every peer.
+    pub(crate) async fn peers(&self, host: &Host) -> anyhow::Result<Vec<Session>> {
+        let text = self.ask(host, &["peers", "-o", "json"]).await?;
+        let peers: Sessions = serde_json::from_str(&text).context("reading the peers")?;
+        Ok(peers.peers)
+    }
+
+    /// One peer.
+    pub(crate) async fn peer(&self, host: &Host, address: &str) -> anyhow::Result<Session> {
+        let peers = self.peers(host).await?;
+        peers.into_iter().find(|peer| peer.key == address).with_context(|| format!("no peer {address}"))
+    }
+
+    /// Asks a peer for all its routes.
+    pub(crate) async fn refresh(&self, host: &Host, address: &str) -> anyhow::Result<()> {
+        self.ask(host, &["refresh", address]).await.map(drop)
+    }
+
+    /// Waits until the peers are as wanted.
+    pub(crate) async fn peers_when(
+        &self,
+        host: &Host,
+        fits: impl Fn(&[Session]) -> bool,
+    ) -> anyhow::Result<Vec<Session>> {
+        wait::until(SOON, "caracal's peers are as expected", || async {
+            self.process.must_live().await?;
+            let peers = self.peers(host).await?;
+            if fits(&peers) { Ok(peers) } else { Err(NotYet::because(format!("{peers:?}"))) }
+        })
+        .await
+    }
+
+    /// Waits until all sessions are up.
+    pub(crate) async fn established(&self, host: &Host) -> anyhow::Result<Vec<Session>> {
+        self.peers_when(host, |peers| peers.iter().all(|peer| peer.state == "Established")).await
+    }
+
+    /// Waits until there is a path that fits.
+    pub(crate) async fn learns(
+        &self,
+        host: &Host,
+        prefix: &str,
+        fits: impl Fn(&Path) -> bool,
+    ) -> anyhow::Result<Path> {
+        wait::until(SOON, &format!("caracal has {prefix} as expected"), || async {
+            self.process.must_live().await?;
+            let paths = self.paths(host).await?;
+            let found: Vec<Path> = paths.into_iter().filter(|path| path.prefix == prefix).collect();
+            match found.iter().find(|path| fits(path)) {
+                Some(path) => Ok(path.clone()),
+                None => Err(NotYet::because(format!("{found:?}"))),
+            }
+        })
+        .await
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        let status = self.process.terminate(SOON).await?;
+        anyhow::ensure!(status.success(), "caracal-bgpd ended with {status}");
+        Ok(())
+    }
+}
+
+/// A `[[peer]]` that dials again soon; `more` are further lines.
+pub(crate) fn peer(address: &str, asn: u32, more: &str) -> String {
+    format!("[[peer]]\naddress = \"{address}\"\nas = {asn}\nconnect-retry = 0.3\n{more}\n")
+}
+
+/// An `[[originate]]`.
+pub(crate) fn originate(prefix: &str, communities: &[&str]) -> String {
+    format!("[[originate]]\nprefix = \"{prefix}\"\ncommunities = {communities:?}\n")
+}
