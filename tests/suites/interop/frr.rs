@@ -17,8 +17,17 @@ pub(crate) struct Frr {
 }
 
 fn configuration(host: &Host, plan: &Plan) -> String {
-    let mut text =
-        format!("hostname frr\nlog stdout\nrouter bgp {}\n bgp router-id {}\n", plan.asn, host.v4());
+    // Maps come first and count at once: a change of them is else told to peers after five seconds.
+    let mut text = String::from("hostname frr\nlog stdout\nbgp route-map delay-timer 0\n");
+    for prefix in &plan.v6 {
+        writeln!(text, "ipv6 prefix-list OWN6 permit {prefix}").unwrap();
+    }
+    text.push_str("route-map TAGS permit 10\n set community 64700:8\n set large-community 64700:1:2\n");
+    text.push_str(" set extcommunity rt 64700:9\nexit\n");
+    // Without zebra it does not know its own IPv6 address; routes that it passes on keep their next hop.
+    writeln!(text, "route-map OWN6 permit 10\n match ipv6 address prefix-list OWN6").unwrap();
+    writeln!(text, " set ipv6 next-hop global {}\nexit\nroute-map OWN6 permit 20\nexit", host.v6()).unwrap();
+    writeln!(text, "router bgp {}\n bgp router-id {}", plan.asn, host.v4()).unwrap();
     text.push_str(" no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n coalesce-time 0\n");
     for neighbor in &plan.neighbors {
         let address = neighbor.address();
@@ -55,14 +64,7 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         }
         text.push_str(" exit-address-family\n");
     }
-    text.push_str("exit\nroute-map TAGS permit 10\n set community 64700:8\n set large-community 64700:1:2\n");
-    text.push_str(" set extcommunity rt 64700:9\nexit\n");
-    // Without zebra it does not know its own IPv6 address; routes that it passes on keep their next hop.
-    writeln!(text, "route-map OWN6 permit 10\n match ipv6 address prefix-list OWN6").unwrap();
-    writeln!(text, " set ipv6 next-hop global {}\nexit\nroute-map OWN6 permit 20\nexit", host.v6()).unwrap();
-    for prefix in &plan.v6 {
-        writeln!(text, "ipv6 prefix-list OWN6 permit {prefix}").unwrap();
-    }
+    text.push_str("exit\n");
     text
 }
 

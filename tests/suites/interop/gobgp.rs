@@ -49,6 +49,8 @@ fn configuration(host: &Host, plan: &Plan) -> String {
 
 impl Peer for GoBgp {
     const NAME: &'static str = "GoBGP";
+    /// It looks again at what it has kept.
+    const ASKS_AGAIN: bool = false;
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
         let file = host.write("gobgp.toml", &configuration(host, plan))?.display().to_string();

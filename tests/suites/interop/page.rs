@@ -55,6 +55,7 @@ const NOTES: &str = "
 An empty cell means that there is no such case, for one of these reasons:
 
 * ExaBGP is no router: it keeps no table of what it learns and reflects nothing. The case reads what it is told.
+* GoBGP answers a route refresh, and asks for none: it keeps what it was sent. The case has the first half.
 * GoBGP and OpenBGPD take a configured hold time of 0 for their default.
 * OpenBGPD announces `::1` as next hop of IPv6 routes over a session that runs over IPv4, which caracal refuses; its cases
   use a session for each family. It has no RFC 8950 for IPv4 in this version.

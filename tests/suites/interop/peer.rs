@@ -79,6 +79,9 @@ pub(crate) trait Peer: Sized {
     /// Whether IPv6 routes get a usable next hop over a session that runs over IPv4.
     const V6_OVER_V4: bool = true;
 
+    /// Whether it can be made to ask for everything again: one that keeps what it was sent need not.
+    const ASKS_AGAIN: bool = true;
+
     /// Starts it on a host.
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self>;
     /// The routes it knows, own ones included, all families.
