@@ -1,27 +1,23 @@
 //! What the file says, as the speaker and the kernel's writer understand it.
 
+mod peer;
+mod policies;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
-use caracal_bgp::config::{AttributeCodes, ConfigError, LimitAction, PrefixLimit, PrefixLimits};
-use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Then, Verdict};
+use caracal_bgp::config::{ConfigError, Multipath};
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{
-    Config, Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerKey, SessionOptions,
-};
+use caracal_bgp::{Config, PeerKey};
 use ipnetwork::IpNetwork;
 
-use crate::file::{self, FileError, LimitKind, Mistake, Source, Text, nearest};
+use crate::file::{self, FileError, Mistake, Source};
 
 /// The port BGP is spoken on.
 const BGP_PORT: u16 = 179;
-/// The longest wait between two dials where the file says nothing.
-const CONNECT_RETRY: Duration = Duration::from_secs(30);
 
 /// Everything the file decides.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,14 +66,14 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
         None => None,
     };
     let originate = originations(&file.originate)?;
-    let policies = policies(&file.policy)?;
+    let policies = policies::policies(&file.policy)?;
     let speaker = file.speaker.get_ref();
     let mut peers = BTreeMap::new();
     let mut places: BTreeMap<PeerKey, Range<usize>> = BTreeMap::new();
     for table in &file.peer {
         let address = &table.get_ref().address;
         let key = PeerKey::from(address.get_ref().0);
-        if peers.insert(key, peer(table.get_ref(), speaker, &policies)?).is_some() {
+        if peers.insert(key, peer::peer(table.get_ref(), speaker, &policies)?).is_some() {
             return Err(Mistake::new(
                 address.span(),
                 format!("there is another peer at {key}: keep one of them"),
@@ -92,7 +88,13 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
             SocketAddr::from((Ipv6Addr::UNSPECIFIED, BGP_PORT)),
         ],
     };
+    let usual = Multipath::default();
+    let multipath = Multipath {
+        max: speaker.multipath.unwrap_or(usual.max),
+        relax: speaker.multipath_relax.unwrap_or(usual.relax),
+    };
     let config = Config {
+        multipath,
         cluster_id: speaker.cluster_id.map(|id| id.0),
         listen,
         peers,
@@ -148,135 +150,10 @@ fn originations(tables: &[file::Originate]) -> Result<BTreeMap<IpNetwork, Vec<Co
     Ok(all)
 }
 
-type Policies = BTreeMap<String, Arc<Policy>>;
-
-fn policies(tables: &[file::Policy]) -> Result<Policies, Mistake> {
-    let mut all = Policies::new();
-    for table in tables {
-        let name = table.name.get_ref();
-        let rules = table.rule.iter().enumerate().map(|(place, rule)| {
-            let name = rule.name.clone().unwrap_or_else(|| format!("{name}[{}]", place + 1));
-            let prefixes: Vec<_> = rule.prefixes.iter().map(|prefix| prefix.0).collect();
-            let then = match rule.action.0 {
-                Verdict::Accept => Then::Accept,
-                Verdict::Reject => Then::Reject,
-            };
-            Rule::new(name, prefixes, then)
-        });
-        let policy = Arc::new(Policy::new(rules.collect(), table.default.0));
-        if all.insert(name.clone(), policy).is_some() {
-            return Err(Mistake::new(
-                table.name.span(),
-                format!("there is another policy `{name}`: rename one"),
-            ));
-        }
-    }
-    Ok(all)
-}
-
-fn named(policies: &Policies, name: &toml::Spanned<String>) -> Result<Arc<Policy>, Mistake> {
-    let wanted = name.get_ref();
-    policies.get(wanted).cloned().ok_or_else(|| {
-        let meant = match nearest(wanted, policies.keys().map(String::as_str)) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => "write a [[policy]] of that name".to_owned(),
-        };
-        Mistake::new(name.span(), format!("there is no policy `{wanted}`: {meant}"))
-    })
-}
-
-fn peer(table: &file::Peer, speaker: &file::Speaker, policies: &Policies) -> Result<PeerConfig, Mistake> {
-    let address = table.address.get_ref().0;
-    let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
-    let remote_as = table.remote_as.0;
-    let external = local_as != remote_as;
-    let import = match &table.import {
-        Some(name) => named(policies, name)?,
-        None => Arc::new(usual_import(external, speaker.require_policy)),
-    };
-    let export = match &table.export {
-        Some(name) => named(policies, name)?,
-        None => Arc::new(Policy::absent()),
-    };
-    Ok(PeerConfig {
-        name: table.name.clone().unwrap_or_else(|| address.to_string()),
-        local_address: table.local_address.map(|address| address.0),
-        passive: table.passive,
-        hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
-        keepalive: table.keepalive.map(|time| time.0),
-        connect_retry: table.connect_retry.map_or(CONNECT_RETRY, |time| time.0),
-        families: table.families.as_ref().map_or_else(Families::dual, |list| families(list)),
-        reflector_client: table.reflector_client,
-        next_hop: table.next_hop.map_or(NextHopMode::Auto, |mode| mode.0),
-        local_next_hops: LocalNextHops {
-            v4: table.next_hop_v4.map(|address| address.0),
-            v6: table.next_hop_v6.map(|address| address.0),
-        },
-        multihop: table.multihop,
-        session: session(table)?,
-        import,
-        export,
-        ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
-    })
-}
-
-fn families(list: &[Text<Family>]) -> Families {
-    list.iter().map(|family| family.0).collect()
-}
-
-/// What the session may use beyond the base protocol.
-fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
-    let usual = SessionOptions::default();
-    let refused = table.refused_attributes.as_ref();
-    Ok(SessionOptions {
-        add_path_receive: families(&table.add_path_receive),
-        add_path_send: families(&table.add_path_send),
-        extended_next_hop: families(&table.extended_next_hop),
-        extended_messages: table.extended_messages.unwrap_or(usual.extended_messages),
-        enhanced_refresh: table.enhanced_refresh.unwrap_or(usual.enhanced_refresh),
-        delay_open: table.delay_open.map(|time| time.0),
-        enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
-        refused_attributes: refused
-            .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
-        limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
-    })
-}
-
-fn limits(table: &file::MaxPrefixes) -> Result<PrefixLimits, Mistake> {
-    let action = match (table.action.get_ref().0, table.after) {
-        (LimitKind::Warn, None) => LimitAction::Warn,
-        (LimitKind::Stop, None) => LimitAction::Stop,
-        (LimitKind::Restart, Some(after)) => LimitAction::Restart(after.0),
-        (LimitKind::Restart, None) => {
-            let what = "`restart` needs `after`: the seconds until the session may come back";
-            return Err(Mistake::new(table.action.span(), what));
-        }
-        (LimitKind::Warn | LimitKind::Stop, Some(_)) => {
-            let what = "`after` goes with the action `restart` alone: take it out, or write `restart`";
-            return Err(Mistake::new(table.action.span(), what));
-        }
-    };
-    let limit = |prefixes: Option<u32>| prefixes.map(|prefixes| PrefixLimit { prefixes, action });
-    Ok(PrefixLimits { ipv4: limit(table.ipv4_unicast), ipv6: limit(table.ipv6_unicast) })
-}
-
-/// Without a policy everything is accepted, except that nobody of another AS becomes the way to everywhere by
-/// accident. With `require-policy` nothing is accepted from other ASes (RFC 8212).
-fn usual_import(external: bool, require_policy: bool) -> Policy {
-    if !external || require_policy {
-        return Policy::absent();
-    }
-    let everywhere: Vec<_> = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
-        .into_iter()
-        .filter_map(|address| IpNetwork::new(address, 0).ok())
-        .map(PrefixMatch::exact)
-        .collect();
-    Policy::new(vec![Rule::reject("DefaultRoute", everywhere)], Verdict::Accept)
-}
-
 #[cfg(test)]
 mod tests {
-    use caracal_bgp::policy::{PeerType, Subject};
+    use caracal_bgp::Asn;
+    use caracal_bgp::policy::{Condition, Operation, PeerType, Subject};
     use caracal_bgp::rib::Source;
     use caracal_bgp::wire::attribute::AttributeSet;
     use caracal_bgp::wire::nlri::{Ipv4Prefix, Prefix};
@@ -347,6 +224,19 @@ mod tests {
             read(&peer("rack")).unwrap_err(),
             "f:7: peer[1].import: there is no policy `rack`: did you mean `racks`?"
         );
+    }
+
+    #[test]
+    fn rules_have_conditions_and_operations() {
+        let text = "[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nimport = \"p\"\n[[policy]]\nname = \"p\"\ndefault = \"reject\"\n\
+            [[policy.rule]]\norigin-as = [64700]\nset-local-pref = 200\nadd-communities = [\"64601:0:1\"]\naction = \"accept\"\n";
+        let settings = read(text).unwrap();
+        let [rule] = only(&settings).import.rules() else { panic!("one rule is written") };
+        assert_eq!(rule.conditions, [Condition::OriginAs(vec![Asn(64700)])]);
+        let community = "64601:0:1".parse().unwrap();
+        assert_eq!(rule.operations, [Operation::AddCommunity(community), Operation::LocalPref(200)]);
+        let said = read(&text.replace("64601:0:1", "64601")).unwrap_err();
+        assert!(said.starts_with("f:13: policy[1].rule[1].add-communities[1]: "), "{said}");
     }
 
     #[test]

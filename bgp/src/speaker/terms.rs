@@ -47,7 +47,8 @@ fn in_force(config: &Config, policy: &Arc<Policy>, negotiated: &Negotiated) -> A
 
 /// How a peer is told of one family; `None` where the family was not negotiated.
 ///
-/// Without a configured next hop the own end of the session serves, for its own family.
+/// Without a configured next hop the own end of the session serves: for its own family, and for the other where the
+/// peer takes such next hops (RFC 8950).
 pub(super) fn profile(
     config: &Config,
     peer: &PeerConfig,
@@ -62,13 +63,14 @@ pub(super) fn profile(
         Family::Ipv6Unicast => peer.local_next_hops.v6.map(IpAddr::V6),
     };
     let local = negotiated.local.ip();
+    let serves = Family::of_address(&local) == family || negotiated.extended_next_hop.contains(family);
     Some(EgressProfile {
         context: negotiated.context().for_writing(),
         local_as: negotiated.local_as,
         client: peer.reflector_client,
         cluster_id: config.cluster_id().address(),
         next_hop: peer.next_hop,
-        own_next_hop: configured.or_else(|| (Family::of_address(&local) == family).then_some(local)),
+        own_next_hop: configured.or_else(|| serves.then_some(local)),
         paths: None,
         as_override: peer.as_override,
         remove_private_as: peer.remove_private_as,

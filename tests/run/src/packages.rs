@@ -39,6 +39,13 @@ const FOR_ROUTERS: &[(&str, Needed)] = &[
     ("frr", Needed { program: "zebra", package: "frr" }),
 ];
 
+/// The other implementations of BGP that caracal-bgpd is tried with.
+const FOR_INTEROP: &[Needed] = &[
+    Needed { program: "gobgpd", package: "gobgpd" },
+    Needed { program: "exabgp", package: "exabgp" },
+    Needed { program: "bgpctl", package: "openbgpd" },
+];
+
 const FOLDERS: &[&str] =
     &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/lib/frr"];
 
@@ -60,10 +67,10 @@ pub(crate) fn for_a_lab(arguments: &[String], read: impl Fn(&str) -> Option<Stri
     needed
 }
 
-/// What `cargo verify` executes: labs of every kind.
+/// What `cargo verify` executes: labs of every kind, and other implementations of BGP.
 pub(crate) fn for_the_suites() -> Vec<Needed> {
     let routers = FOR_ROUTERS.iter().map(|(_, needed)| *needed);
-    FOR_THE_LAB.iter().copied().chain(routers).collect()
+    FOR_THE_LAB.iter().copied().chain(routers).chain(FOR_INTEROP.iter().copied()).collect()
 }
 
 /// Installs what is missing, or names it with the remedy.

@@ -70,6 +70,11 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         let kubectl = ["test", "--workspace", "--no-fail-fast", "--test", "kubectl"];
         stages.push(tests("kubectl, old and new", 10, cargo(&kubectl)));
         stages.push(tests(
+            "interop",
+            10,
+            cargo(&["test", "--workspace", "--no-fail-fast", "--test", "interop"]),
+        ));
+        stages.push(tests(
             "virtual machine",
             10,
             cargo(&["test", "--workspace", "--no-fail-fast", "--test", "machine"]),
@@ -100,5 +105,10 @@ pub(crate) fn fixes(place: &Place) -> Vec<Stage> {
     vec![
         fix("renew format", 2, cargo(&["fmt", "--all"])),
         fix("renew generated files", 20, cargo(&["run", "-q", "-p", "caracal-api", "--bin", "crds"])),
+        fix(
+            "renew the page of interop",
+            20,
+            cargo(&["test", "-q", "--workspace", "--test", "interop", "--", "--write-page"]),
+        ),
     ]
 }

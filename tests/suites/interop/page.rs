@@ -77,9 +77,18 @@ fn versions() -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// The line with the versions: those installed here, or where not all are installed those of the page as it is.
+fn made_with() -> anyhow::Result<String> {
+    versions().or_else(|error| {
+        let page = std::fs::read_to_string(path()).unwrap_or_default();
+        let line = page.lines().find(|line| line.starts_with("Made with "));
+        line.map(|line| format!("\n{line}\n")).ok_or(error)
+    })
+}
+
 /// Writes it.
 pub(crate) fn write() -> ExitCode {
-    let text = versions().map(|versions| format!("{HEAD}{versions}{}", body()));
+    let text = made_with().map(|versions| format!("{HEAD}{versions}{}", body()));
     let written = text.and_then(|text| {
         std::fs::write(path(), text).with_context(|| format!("writing {}", path().display()))
     });

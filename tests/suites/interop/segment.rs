@@ -51,7 +51,7 @@ impl Segment {
         );
         ip_batch(None, &cable).await?;
         let inside = format!(
-            "link set e0 addrgenmode none\nlink set e0 up\naddress add fe80::{number}/64 dev e0 nodad\n\
+            "link set lo up\nlink set e0 addrgenmode none\nlink set e0 up\naddress add fe80::{number}/64 dev e0 nodad\n\
              address add 10.99.0.{number}/16 dev e0\naddress add fd00:99::{number}/64 dev e0 nodad\n"
         );
         ip_batch(Some(&name), &inside).await?;

@@ -1,9 +1,11 @@
 //! The tables of the file and their keys. What a key means is told in `docs/bgpd.md`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 
-use caracal_bgp::policy::{PrefixMatch, Verdict};
+use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
+use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Family, NextHopMode, RouterId};
 use ipnetwork::IpNetwork;
@@ -38,6 +40,8 @@ pub(crate) struct Speaker {
     pub(crate) socket: Option<PathBuf>,
     #[serde(default)]
     pub(crate) require_policy: bool,
+    pub(crate) multipath: Option<NonZeroU16>,
+    pub(crate) multipath_relax: Option<bool>,
 }
 
 /// `[fib]`.
@@ -88,6 +92,13 @@ pub(crate) struct Peer {
     pub(crate) enforce_first_as: Option<bool>,
     pub(crate) refused_attributes: Option<Vec<u8>>,
     pub(crate) max_prefixes: Option<MaxPrefixes>,
+    pub(crate) paths_sent: Option<NonZeroU8>,
+    #[serde(default)]
+    pub(crate) allow_own_as: u8,
+    #[serde(default)]
+    pub(crate) as_override: bool,
+    #[serde(default)]
+    pub(crate) remove_private_as: bool,
     pub(crate) next_hop: Option<Text<NextHopMode>>,
     pub(crate) next_hop_v4: Option<Text<Ipv4Addr>>,
     pub(crate) next_hop_v6: Option<Text<Ipv6Addr>>,
@@ -122,5 +133,25 @@ pub(crate) struct Rule {
     pub(crate) name: Option<String>,
     #[serde(default)]
     pub(crate) prefixes: Vec<Text<PrefixMatch>>,
-    pub(crate) action: Text<Verdict>,
+    pub(crate) outside: Option<Vec<Text<PrefixMatch>>>,
+    pub(crate) communities: Option<Vec<Text<AnyCommunity>>>,
+    pub(crate) as_path_begins: Option<Vec<AsNumber>>,
+    pub(crate) as_path_contains: Option<Vec<AsNumber>>,
+    pub(crate) as_path_at_most: Option<u32>,
+    pub(crate) origin_as: Option<Vec<AsNumber>>,
+    pub(crate) next_hop_in: Option<Vec<Text<IpNetwork>>>,
+    pub(crate) source: Option<Text<Source>>,
+    pub(crate) peer_type: Option<Text<PeerType>>,
+    pub(crate) local_pref: Option<u32>,
+    pub(crate) set_local_pref: Option<u32>,
+    pub(crate) set_med: Option<u32>,
+    pub(crate) set_communities: Option<Vec<Text<AnyCommunity>>>,
+    #[serde(default)]
+    pub(crate) remove_communities: Vec<Text<AnyCommunity>>,
+    #[serde(default)]
+    pub(crate) add_communities: Vec<Text<AnyCommunity>>,
+    #[serde(default)]
+    pub(crate) prepend: Vec<AsNumber>,
+    pub(crate) set_next_hop: Option<Text<NextHopChange>>,
+    pub(crate) action: Text<Then>,
 }

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use caracal_bgp::policy::{PrefixMatch, Verdict};
+use caracal_bgp::policy::{AnyCommunity, NextHopChange, NoCommunity, PeerType, PrefixMatch, Then, Verdict};
+use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, RouterId};
 use ipnetwork::IpNetwork;
@@ -120,26 +121,32 @@ impl FromText for PrefixMatch {
     }
 }
 
+impl FromText for AnyCommunity {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: NoCommunity| error.to_string())
+    }
+}
+
 impl FromText for Community {
     fn from_text(text: &str) -> Result<Self, String> {
-        let known = [
-            ("graceful-shutdown", 0xffff_0000),
-            ("no-export", 0xffff_ff01),
-            ("no-advertise", 0xffff_ff02),
-            ("no-export-subconfed", 0xffff_ff03),
-        ];
-        if let Some((_, value)) = known.iter().find(|(name, _)| *name == text) {
-            return Ok(Community(*value));
+        match AnyCommunity::from_text(text)? {
+            AnyCommunity::Standard(community) => Ok(community),
+            AnyCommunity::Large(_) | AnyCommunity::Extended(_) => Err(format!(
+                "`{text}` is a large or extended community: own routes carry standard ones, 64512:7"
+            )),
         }
-        let halves =
-            text.split_once(':').and_then(|(high, low)| Some((high.parse().ok()?, low.parse().ok()?)));
-        let (high, low) = halves.ok_or_else(|| {
-            format!(
-                "`{text}` is no community: write two numbers up to 65535, 64512:100, or no-export, no-advertise, \
-                 no-export-subconfed, graceful-shutdown"
-            )
-        })?;
-        Ok(Community::new(high, low))
+    }
+}
+
+impl FromText for NextHopChange {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
+            "self" => Ok(NextHopChange::OwnSide),
+            "keep" => Ok(NextHopChange::Unchanged),
+            address => IpAddr::from_text(address)
+                .map(NextHopChange::Address)
+                .map_err(|_| format!("`{text}` is no next hop: write \"self\", \"keep\" or an address")),
+        }
     }
 }
 
@@ -169,6 +176,24 @@ impl FromText for NextHopMode {
 impl FromText for Verdict {
     fn from_text(text: &str) -> Result<Self, String> {
         word(text, &[("accept", Verdict::Accept), ("reject", Verdict::Reject)])
+    }
+}
+
+impl FromText for Then {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("accept", Then::Accept), ("reject", Then::Reject), ("continue", Then::Continue)])
+    }
+}
+
+impl FromText for Source {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("local", Source::Local), ("ebgp", Source::Ebgp), ("ibgp", Source::Ibgp)])
+    }
+}
+
+impl FromText for PeerType {
+    fn from_text(text: &str) -> Result<Self, String> {
+        word(text, &[("external", PeerType::External), ("internal", PeerType::Internal)])
     }
 }
 

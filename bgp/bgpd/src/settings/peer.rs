@@ -1,0 +1,111 @@
+//! `[[peer]]`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use caracal_bgp::config::{AttributeCodes, LimitAction, PathsSent, PrefixLimit, PrefixLimits};
+use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
+use caracal_bgp::{Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, SessionOptions};
+use ipnetwork::IpNetwork;
+
+use super::BGP_PORT;
+use super::policies::{Policies, named};
+use crate::file::{self, LimitKind, Mistake, Text};
+
+/// Understands one table.
+pub(super) fn peer(
+    table: &file::Peer,
+    speaker: &file::Speaker,
+    policies: &Policies,
+) -> Result<PeerConfig, Mistake> {
+    let address = table.address.get_ref().0;
+    let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
+    let remote_as = table.remote_as.0;
+    let external = local_as != remote_as;
+    let import = match &table.import {
+        Some(name) => named(policies, name)?,
+        None => Arc::new(usual_import(external, speaker.require_policy)),
+    };
+    let export = match &table.export {
+        Some(name) => named(policies, name)?,
+        None => Arc::new(Policy::absent()),
+    };
+    Ok(PeerConfig {
+        name: table.name.clone().unwrap_or_else(|| address.to_string()),
+        local_address: table.local_address.map(|address| address.0),
+        passive: table.passive,
+        hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
+        keepalive: table.keepalive.map(|time| time.0),
+        connect_retry: table.connect_retry.map_or(PeerConfig::CONNECT_RETRY, |time| time.0),
+        families: table.families.as_ref().map_or_else(Families::dual, |list| families(list)),
+        reflector_client: table.reflector_client,
+        next_hop: table.next_hop.map_or(NextHopMode::Auto, |mode| mode.0),
+        local_next_hops: LocalNextHops {
+            v4: table.next_hop_v4.map(|address| address.0),
+            v6: table.next_hop_v6.map(|address| address.0),
+        },
+        multihop: table.multihop,
+        session: session(table)?,
+        paths_sent: table.paths_sent.map_or(PathsSent::All, PathsSent::First),
+        allow_own_as: table.allow_own_as,
+        as_override: table.as_override,
+        remove_private_as: table.remove_private_as,
+        import,
+        export,
+        ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
+    })
+}
+
+fn families(list: &[Text<Family>]) -> Families {
+    list.iter().map(|family| family.0).collect()
+}
+
+/// What the session may use beyond the base protocol.
+fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
+    let usual = SessionOptions::default();
+    let refused = table.refused_attributes.as_ref();
+    Ok(SessionOptions {
+        add_path_receive: families(&table.add_path_receive),
+        add_path_send: families(&table.add_path_send),
+        extended_next_hop: families(&table.extended_next_hop),
+        extended_messages: table.extended_messages.unwrap_or(usual.extended_messages),
+        enhanced_refresh: table.enhanced_refresh.unwrap_or(usual.enhanced_refresh),
+        delay_open: table.delay_open.map(|time| time.0),
+        enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
+        refused_attributes: refused
+            .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
+        limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
+    })
+}
+
+fn limits(table: &file::MaxPrefixes) -> Result<PrefixLimits, Mistake> {
+    let action = match (table.action.get_ref().0, table.after) {
+        (LimitKind::Warn, None) => LimitAction::Warn,
+        (LimitKind::Stop, None) => LimitAction::Stop,
+        (LimitKind::Restart, Some(after)) => LimitAction::Restart(after.0),
+        (LimitKind::Restart, None) => {
+            let what = "`restart` needs `after`: the seconds until the session may come back";
+            return Err(Mistake::new(table.action.span(), what));
+        }
+        (LimitKind::Warn | LimitKind::Stop, Some(_)) => {
+            let what = "`after` goes with the action `restart` alone: take it out, or write `restart`";
+            return Err(Mistake::new(table.action.span(), what));
+        }
+    };
+    let limit = |prefixes: Option<u32>| prefixes.map(|prefixes| PrefixLimit { prefixes, action });
+    Ok(PrefixLimits { ipv4: limit(table.ipv4_unicast), ipv6: limit(table.ipv6_unicast) })
+}
+
+/// Without a policy everything is accepted, except that nobody of another AS becomes the way to everywhere by
+/// accident. With `require-policy` nothing is accepted from other ASes (RFC 8212).
+fn usual_import(external: bool, require_policy: bool) -> Policy {
+    if !external || require_policy {
+        return Policy::absent();
+    }
+    let everywhere: Vec<_> = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+        .into_iter()
+        .filter_map(|address| IpNetwork::new(address, 0).ok())
+        .map(PrefixMatch::exact)
+        .collect();
+    Policy::new(vec![Rule::reject("DefaultRoute", everywhere)], Verdict::Accept)
+}
