@@ -1,5 +1,6 @@
 //! What the file says, as the speaker and the kernel's writer understand it.
 
+mod graceful_shutdown;
 mod peer;
 mod policies;
 
@@ -152,11 +153,14 @@ fn originations(tables: &[file::Originate]) -> Result<BTreeMap<IpNetwork, Vec<Co
 
 #[cfg(test)]
 mod tests {
-    use caracal_bgp::Asn;
-    use caracal_bgp::policy::{Condition, Operation, PeerType, Subject};
+    use std::time::Duration;
+
+    use caracal_bgp::config::{LimitAction, PrefixLimit, PrefixLimits};
+    use caracal_bgp::policy::{Condition, Operation, PeerType, Policy, Subject, Verdict};
     use caracal_bgp::rib::Source;
     use caracal_bgp::wire::attribute::AttributeSet;
     use caracal_bgp::wire::nlri::{Ipv4Prefix, Prefix};
+    use caracal_bgp::{Asn, Families, PeerConfig};
 
     use super::*;
 
@@ -237,6 +241,19 @@ mod tests {
         assert_eq!(rule.operations, [Operation::AddCommunity(community), Operation::LocalPref(200)]);
         let said = read(&text.replace("64601:0:1", "64601")).unwrap_err();
         assert!(said.starts_with("f:13: policy[1].rule[1].add-communities[1]: "), "{said}");
+    }
+
+    #[test]
+    fn a_peer_in_graceful_shutdown_has_other_policies_and_the_same_session() {
+        let peer = "[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
+        let before = read(peer).unwrap();
+        let after = read(&format!("{peer}graceful-shutdown = true\n")).unwrap();
+        let steps = caracal_bgp::config::diff::diff(&before.config, &after.config);
+        let steps: Vec<String> = steps.iter().map(|(_, step)| format!("{step:?}")).collect();
+        assert_eq!(steps, ["Refresh", "Reexport"]);
+        assert!(!accepts(&only(&after).import, "0.0.0.0/0"), "what was refused still is");
+        let said = read(&format!("require-policy = true\n{peer}graceful-shutdown = true\n")).unwrap();
+        assert!(!only(&said).export.is_given(), "it is no policy that somebody gave");
     }
 
     #[test]

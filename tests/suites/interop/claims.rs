@@ -8,7 +8,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{malformed, many, page, scenario};
+use crate::{daemon, malformed, many, options, page, scenario};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -22,6 +22,9 @@ pub(crate) struct Claim {
 
 /// The column of what needs no other daemon, or a speaker of the test's own.
 pub(crate) const OWN: &str = "own speaker";
+
+/// What is claimed of the daemon itself, whoever its peers are: no column, a list.
+pub(crate) const ITSELF: &str = "itself";
 
 /// The columns, with the Debian package of each.
 pub(crate) const DAEMONS: [(&str, &str); 5] = [
@@ -73,6 +76,10 @@ pub(crate) fn all() -> Vec<Claim> {
         Bird "bird", Frr "frr", ExaBgp "exabgp");
     claims!(all, "IPv4 routes with IPv6 next hops (RFC 8950)", "ipv4_by_ipv6", scenario::extended_next_hop:
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp");
+    claims!(all, "extended messages (RFC 8654)", "extended_messages", options::extended_messages:
+        Bird "bird", Frr "frr", ExaBgp "exabgp");
+    claims!(all, "what is too long for the peer is withheld, the session stands", "too_long_is_withheld",
+        options::too_long_is_withheld: GoBgp "gobgp", OpenBgpd "openbgpd");
     claim!(
         all,
         "200 simultaneous opens, none stuck",
@@ -123,6 +130,47 @@ pub(crate) fn all() -> Vec<Claim> {
         "unknown_transitive_attributes_pass",
         malformed::unknown_attribute_passes
     );
+    itself(&mut all);
     claim!(all, "this page", "", "the_page_is_what_the_cases_claim", page::is_true);
     all
+}
+
+/// What caracal-bgpd promises by itself.
+fn itself(all: &mut Vec<Claim>) {
+    claim!(
+        all,
+        "SIGHUP changes what differs, alone",
+        ITSELF,
+        "bgpd_reloads_by_difference",
+        daemon::reloads_by_difference
+    );
+    claim!(
+        all,
+        "a bad file is refused whole, by line and field",
+        ITSELF,
+        "bgpd_refuses_a_bad_file",
+        daemon::refuses_a_bad_file
+    );
+    claim!(
+        all,
+        "best routes become kernel routes",
+        ITSELF,
+        "bgpd_writes_the_kernel",
+        daemon::writes_the_kernel
+    );
+    claim!(
+        all,
+        "the socket answers `caracalctl bgp`",
+        ITSELF,
+        "bgpd_answers_caracalctl",
+        daemon::answers_caracalctl
+    );
+    claim!(
+        all,
+        "policies do what they say",
+        ITSELF,
+        "bgpd_policies_do_what_they_say",
+        daemon::policies_do_what_they_say
+    );
+    claim!(all, "graceful shutdown (RFC 8326)", ITSELF, "bgpd_leaves_gracefully", daemon::leaves_gracefully);
 }

@@ -62,8 +62,9 @@ impl Peer for GoBgp {
             host.run(&["gobgp", "global"]).await.map_err(NotYet::from)
         })
         .await?;
+        let by_v6 = plan.neighbors.iter().any(|neighbor| neighbor.extended_next_hop);
+        let own = if by_v6 { host.v6() } else { host.v4() };
         for prefix in &plan.v4 {
-            let own = host.v4();
             let words =
                 ["nexthop", &own, "community", "64700:8", "large-community", "64700:1:2", "rt", "64700:9"];
             let mut command = vec!["gobgp", "global", "rib", "add", prefix];

@@ -8,12 +8,14 @@
 
 mod bird;
 mod claims;
+mod daemon;
 mod exabgp;
 mod frr;
 mod gobgp;
 mod malformed;
 mod many;
 mod openbgpd;
+mod options;
 mod page;
 mod peer;
 mod raw;

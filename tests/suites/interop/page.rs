@@ -8,17 +8,19 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, ensure};
 use caracal_lab::Sandbox;
 
-use crate::claims::{self, DAEMONS, OWN};
+use crate::claims::{self, DAEMONS, ITSELF, OWN};
 
 const HEAD: &str = "\
 # caracal with other implementations of BGP
 
 `cargo verify` runs caracal-bgpd against five others, each from its Debian package, in network namespaces: every \u{2713} is
-a case of `tests/suites/interop` that passed, and the name below it finds the case:
+a case of `tests/suites/interop` that passes there, and its name, which the lists below give, runs it alone:
 
     cargo test --workspace --test interop -- bird_ebgp
 
-This page is generated from the cases; `cargo verify --fix` renews it.
+This page is generated from the cases; `cargo verify --fix` renews it. ExaBGP keeps no table: its cases read what it is
+told. GoBGP keeps what it was sent and never asks for it again: its case of a refresh has us ask. OpenBGPD announces `::1`
+as next hop of IPv6 routes over IPv4, which caracal refuses: its cases have a session for each family.
 ";
 
 /// Where it belongs. In a sandbox the tree is where it was.
@@ -26,40 +28,91 @@ fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/interop.md")
 }
 
-/// The table and the list of cases: what must be true.
-fn body() -> String {
-    let mut rows: Vec<(&str, BTreeMap<&str, &str>)> = Vec::new();
+/// A row: what is claimed, and by which case of each column.
+type Row = (&'static str, BTreeMap<&'static str, &'static str>);
+
+fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
     for claim in claims::all().into_iter().filter(|claim| !claim.daemon.is_empty()) {
         match rows.iter_mut().find(|(feature, _)| *feature == claim.feature) {
             Some((_, cells)) => drop(cells.insert(claim.daemon, claim.case.name)),
             None => rows.push((claim.feature, [(claim.daemon, claim.case.name)].into())),
         }
     }
-    let columns: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).chain([OWN]).collect();
+    rows
+}
+
+/// The table and the lists of cases: what must be true.
+fn body() -> String {
+    let rows = rows();
+    let columns: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).collect();
+    let (with_daemons, others): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|(_, cells)| columns.iter().any(|column| cells.contains_key(column)));
     let mut text = format!("\n| | {} |\n|---|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
-    for (feature, cells) in &rows {
-        let marks = columns.iter().map(|column| if cells.contains_key(column) { "\u{2713}" } else { "" });
+    let mut reasons: Vec<&str> = Vec::new();
+    for (feature, cells) in &with_daemons {
+        let marks = columns.iter().map(|column| match cells.contains_key(column) {
+            true => "\u{2713}".to_owned(),
+            false => note(why_not(feature, column), &mut reasons),
+        });
         writeln!(text, "| {feature} | {} |", marks.collect::<Vec<_>>().join(" | ")).unwrap();
     }
-    text.push_str(NOTES);
+    text.push_str("\nWhere there is no case:\n\n");
+    for (place, reason) in reasons.iter().enumerate() {
+        writeln!(text, "{}. {reason}", place + 1).unwrap();
+    }
     text.push_str("\n## The cases\n\n");
-    for (feature, cells) in &rows {
+    for (feature, cells) in &with_daemons {
+        let all: Vec<&str> = columns.iter().copied().chain([OWN]).collect();
         let names: Vec<String> =
-            columns.iter().filter_map(|column| cells.get(column)).map(|n| format!("`{n}`")).collect();
+            all.iter().filter_map(|column| cells.get(column)).map(|n| format!("`{n}`")).collect();
         writeln!(text, "* {feature}: {}", names.join(", ")).unwrap();
+    }
+    for (head, column) in [
+        ("With a speaker of the suite's own, which sends what no daemon would", OWN),
+        ("The daemon itself", ITSELF),
+    ] {
+        write!(text, "\n## {head}\n\n").unwrap();
+        for (feature, name) in
+            others.iter().filter_map(|(feature, cells)| Some((feature, cells.get(column)?)))
+        {
+            writeln!(text, "* {feature}: `{name}`").unwrap();
+        }
     }
     text
 }
 
-const NOTES: &str = "
-An empty cell means that there is no such case, for one of these reasons:
+/// The mark of a cell without a case: the number of its reason.
+fn note(reason: &'static str, reasons: &mut Vec<&'static str>) -> String {
+    let place = reasons.iter().position(|one| *one == reason).unwrap_or_else(|| {
+        reasons.push(reason);
+        reasons.len() - 1
+    });
+    format!("({})", place + 1)
+}
 
-* ExaBGP is no router: it keeps no table of what it learns and reflects nothing. The case reads what it is told.
-* GoBGP answers a route refresh, and asks for none: it keeps what it was sent. The case has the first half.
-* GoBGP and OpenBGPD take a configured hold time of 0 for their default.
-* OpenBGPD announces `::1` as next hop of IPv6 routes over a session that runs over IPv4, which caracal refuses; its cases
-  use a session for each family. It has no RFC 8950 for IPv4 in this version.
-";
+/// Why a daemon has no case of a feature.
+fn why_not(feature: &str, daemon: &str) -> &'static str {
+    let found = ABSENT.iter().find(|(of, who, _)| feature.starts_with(of) && *who == daemon);
+    found.map_or("not tried", |(_, _, why)| why)
+}
+
+/// The beginning of a feature, a daemon, and why there is no case.
+const ABSENT: &[(&str, &str, &str)] = &[
+    ("reflection between", "ExaBGP", "ExaBGP is no router: it passes nothing on."),
+    ("hold time 0", "GoBGP", "It takes a configured hold time of 0 for its default."),
+    ("hold time 0", "OpenBGPD", "It takes a configured hold time of 0 for its default."),
+    ("IPv4 routes with IPv6", "OpenBGPD", "This version has no RFC 8950 for IPv4."),
+    ("extended messages", "GoBGP", LACKS_8654),
+    ("extended messages", "OpenBGPD", LACKS_8654),
+    ("what is too long", "BIRD", TAKES_8654),
+    ("what is too long", "FRR", TAKES_8654),
+    ("what is too long", "ExaBGP", TAKES_8654),
+];
+
+const LACKS_8654: &str =
+    "This version does not have RFC 8654: it is in the row of peers for which messages can be too long.";
+const TAKES_8654: &str = "It takes messages of every length: it is in the row of RFC 8654.";
 
 /// The versions that the page was made with.
 fn versions() -> anyhow::Result<String> {

@@ -102,4 +102,17 @@ pub(crate) trait Peer: Sized {
         })
         .await
     }
+
+    /// Waits until it knows a prefix no more.
+    async fn loses(&self, host: &Host, prefix: &str) -> anyhow::Result<()> {
+        let what = format!("{} has {prefix} no more", Self::NAME);
+        wait::until(SOON, &what, || async {
+            let routes = self.routes(host).await.context("asking for its routes")?;
+            match routes.iter().find(|route| route.prefix == prefix) {
+                None => Ok(()),
+                Some(route) => Err(NotYet::because(format!("{route:?}"))),
+            }
+        })
+        .await
+    }
 }

@@ -14,6 +14,9 @@ pub(crate) const UPDATE: u8 = 2;
 pub(crate) const NOTIFICATION: u8 = 3;
 pub(crate) const KEEPALIVE: u8 = 4;
 
+/// The capability of messages of up to 65535 octets (RFC 8654).
+pub(crate) const EXTENDED_MESSAGES: &[u8] = &[6, 0];
+
 /// How long the other side may take for its part of the opening.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +36,17 @@ pub(crate) type Message = (u8, Vec<u8>);
 impl Raw {
     /// Dials from `local`, with an AS of its own or the other's, and opens with hold time 0: it never has to speak.
     pub(crate) async fn open(local: &str, remote: &str, asn: u32, their_asn: u32) -> anyhow::Result<Raw> {
+        Self::open_with(local, remote, asn, their_asn, &[]).await
+    }
+
+    /// The same with more capabilities, each as its bytes.
+    pub(crate) async fn open_with(
+        local: &str,
+        remote: &str,
+        asn: u32,
+        their_asn: u32,
+        more: &[&[u8]],
+    ) -> anyhow::Result<Raw> {
         let ip: IpAddr = local.parse().context("its own address")?;
         let socket = TcpSocket::new_v4().context("making a socket")?;
         socket.bind(SocketAddr::new(ip, 0)).with_context(|| format!("binding {local}"))?;
@@ -42,7 +56,7 @@ impl Raw {
         let mut stream = socket.connect(remote).await.with_context(|| format!("dialling {remote}"))?;
         stream.set_nodelay(true).context("setting no delay")?;
         let opening = async {
-            write(&mut stream, OPEN, &open_body(ip, asn)).await?;
+            write(&mut stream, OPEN, &open_body(ip, asn, &more.concat())).await?;
             let (kind, body) = read(&mut stream).await?;
             ensure!(kind == OPEN, "OPEN expected, not type {kind} with {body:x?}");
             write(&mut stream, KEEPALIVE, &[]).await?;
@@ -171,10 +185,11 @@ pub(crate) fn nlri(prefix: [u8; 4], length: u8) -> Vec<u8> {
 }
 
 /// Version 4, AS_TRANS, hold time 0, its address as identifier; IPv4 and IPv6 unicast, refresh, four-octet AS.
-fn open_body(ip: IpAddr, asn: u32) -> Vec<u8> {
+fn open_body(ip: IpAddr, asn: u32, more: &[u8]) -> Vec<u8> {
     let IpAddr::V4(id) = ip else { unreachable!("it dials over IPv4") };
     let mut capabilities = vec![1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 2, 0, 65, 4];
     capabilities.extend(asn.to_be_bytes());
+    capabilities.extend(more);
     let mut body = vec![4];
     body.extend(u16::try_from(asn).unwrap_or(23456).to_be_bytes());
     body.extend([0, 0]);

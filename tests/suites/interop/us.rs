@@ -1,8 +1,11 @@
 //! caracal-bgpd as one of the routers, looked at by `caracalctl`.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use caracal_lab::Process;
 use caracal_lab::wait::{self, NotYet};
+use nix::sys::signal::Signal;
 use serde::Deserialize;
 
 use crate::peer::SOON;
@@ -13,6 +16,7 @@ pub(crate) struct Us {
     process: Process,
     control: String,
     socket: String,
+    file: PathBuf,
 }
 
 /// A path as `caracalctl bgp routes -o json` tells it.
@@ -24,6 +28,7 @@ pub(crate) struct Path {
     pub(crate) peer: Option<String>,
     pub(crate) as_path: String,
     pub(crate) communities: Vec<String>,
+    pub(crate) local_pref: Option<u32>,
     pub(crate) best: bool,
     pub(crate) standing: String,
 }
@@ -52,21 +57,65 @@ struct Sessions {
 }
 
 impl Us {
-    /// Starts it; `rest` follows the table `[speaker]`.
+    /// Starts it; `rest` follows the keys of the table `[speaker]`.
     pub(crate) async fn start(host: &Host, asn: u32, rest: &str) -> anyhow::Result<Self> {
         let socket = host.file("bgpd.sock").display().to_string();
-        let router_id = host.v4();
-        let text =
-            format!("[speaker]\nas = {asn}\nrouter-id = \"{router_id}\"\nsocket = \"{socket}\"\n{rest}");
-        let file = host.write("bgpd.toml", &text)?.display().to_string();
+        let path = host.write("bgpd.toml", &text(host, asn, rest))?;
+        let file = path.display().to_string();
         let process = host.start("caracal", &host.program("caracal-bgpd"), &["--config", &file]).await?;
         let control = host.program("caracalctl").display().to_string();
-        let us = Self { process, control, socket };
+        let us = Self { process, control, socket, file: path };
         us.peers_when(host, |_| true).await?;
         Ok(us)
     }
 
-    async fn ask(&self, host: &Host, words: &[&str]) -> anyhow::Result<String> {
+    /// Writes another file, without a word to it.
+    pub(crate) fn write(&self, host: &Host, asn: u32, rest: &str) -> anyhow::Result<()> {
+        std::fs::write(&self.file, text(host, asn, rest))
+            .with_context(|| format!("writing {}", self.file.display()))
+    }
+
+    /// Tells it to read its file again.
+    pub(crate) async fn hang_up(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGHUP).await
+    }
+
+    /// Writes another file, and waits until that is in force.
+    pub(crate) async fn reload(&self, host: &Host, asn: u32, rest: &str) -> anyhow::Result<()> {
+        let words = "the new configuration is in force";
+        let before = self.said(words)?;
+        self.write(host, asn, rest)?;
+        self.hang_up().await?;
+        wait::until(SOON, "the new configuration is in force", || async {
+            self.process.must_live().await?;
+            if self.said(words)? > before { Ok(()) } else { Err(NotYet::because("nothing new in the log")) }
+        })
+        .await
+    }
+
+    /// How often its log has these words.
+    fn said(&self, words: &str) -> anyhow::Result<usize> {
+        let log = self.process.log();
+        let text = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+        Ok(String::from_utf8_lossy(&text).matches(words).count())
+    }
+
+    /// Waits until its log has these words.
+    pub(crate) async fn says(&self, words: &str) -> anyhow::Result<()> {
+        wait::until(SOON, &format!("caracal says `{words}`"), || async {
+            self.process.must_live().await?;
+            if self.said(words)? > 0 { Ok(()) } else { Err(NotYet::because("it does not")) }
+        })
+        .await
+    }
+
+    /// Where it answers administrators.
+    pub(crate) fn socket(&self) -> &str {
+        &self.socket
+    }
+
+    /// Asks it something by `caracalctl bgp`.
+    pub(crate) async fn ask(&self, host: &Host, words: &[&str]) -> anyhow::Result<String> {
         let mut all = vec![self.control.as_str(), "--socket", &self.socket, "bgp"];
         all.extend(words);
         host.run(&all).await
@@ -95,6 +144,11 @@ impl Us {
     /// Asks a peer for all its routes.
     pub(crate) async fn refresh(&self, host: &Host, address: &str) -> anyhow::Result<()> {
         self.ask(host, &["refresh", address]).await.map(drop)
+    }
+
+    /// Ends the session with a peer, which may come up again at once.
+    pub(crate) async fn reset(&self, host: &Host, peer: &str) -> anyhow::Result<()> {
+        self.ask(host, &["reset", peer]).await.map(drop)
     }
 
     /// Waits until the peers are as wanted.
@@ -135,12 +189,35 @@ impl Us {
         .await
     }
 
+    /// Waits until there is no path for a prefix.
+    pub(crate) async fn loses(&self, host: &Host, prefix: &str) -> anyhow::Result<()> {
+        wait::until(SOON, &format!("caracal has no path for {prefix}"), || async {
+            self.process.must_live().await?;
+            match self.paths(host).await?.into_iter().find(|path| path.prefix == prefix) {
+                None => Ok(()),
+                Some(path) => Err(NotYet::because(format!("{path:?}"))),
+            }
+        })
+        .await
+    }
+
+    /// Ends it without a word to it.
+    pub(crate) async fn kill(self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
     /// Ends it as an operator would.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let status = self.process.terminate(SOON).await?;
         anyhow::ensure!(status.success(), "caracal-bgpd ended with {status}");
         Ok(())
     }
+}
+
+/// The file.
+fn text(host: &Host, asn: u32, rest: &str) -> String {
+    let (router_id, socket) = (host.v4(), host.file("bgpd.sock"));
+    format!("[speaker]\nas = {asn}\nrouter-id = \"{router_id}\"\nsocket = \"{}\"\n{rest}", socket.display())
 }
 
 /// A `[[peer]]` that dials again soon; `more` are further lines.

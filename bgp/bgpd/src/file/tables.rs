@@ -99,6 +99,8 @@ pub(crate) struct Peer {
     pub(crate) as_override: bool,
     #[serde(default)]
     pub(crate) remove_private_as: bool,
+    #[serde(default)]
+    pub(crate) graceful_shutdown: bool,
     pub(crate) next_hop: Option<Text<NextHopMode>>,
     pub(crate) next_hop_v4: Option<Text<Ipv4Addr>>,
     pub(crate) next_hop_v6: Option<Text<Ipv6Addr>>,

@@ -9,6 +9,7 @@ use caracal_bgp::{Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerCo
 use ipnetwork::IpNetwork;
 
 use super::BGP_PORT;
+use super::graceful_shutdown;
 use super::policies::{Policies, named};
 use crate::file::{self, LimitKind, Mistake, Text};
 
@@ -30,6 +31,13 @@ pub(super) fn peer(
         Some(name) => named(policies, name)?,
         None => Arc::new(Policy::absent()),
     };
+    // Where a policy is required and nobody gave one, nothing passes anyway.
+    let passes = |policy: &Policy| policy.is_given() || !speaker.require_policy || !external;
+    let leaving = |policy: Arc<Policy>, changed: fn(&Policy) -> Policy| {
+        if table.graceful_shutdown && passes(&policy) { Arc::new(changed(&policy)) } else { policy }
+    };
+    let import = leaving(import, graceful_shutdown::import);
+    let export = leaving(export, graceful_shutdown::export);
     Ok(PeerConfig {
         name: table.name.clone().unwrap_or_else(|| address.to_string()),
         local_address: table.local_address.map(|address| address.0),
