@@ -60,6 +60,15 @@ macro_rules! claim {
 /// Everything.
 pub(crate) fn all() -> Vec<Claim> {
     let mut all = Vec::new();
+    with_daemons(&mut all);
+    with_ourselves(&mut all);
+    itself(&mut all);
+    claim!(all, "this page", "", "the_page_is_what_the_cases_claim", page::is_true);
+    all
+}
+
+/// What each daemon is tried with.
+fn with_daemons(all: &mut Vec<Claim>) {
     claims!(all, "eBGP, both families", "ebgp", scenario::ebgp:
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "iBGP, both families", "ibgp", scenario::ibgp:
@@ -87,6 +96,10 @@ pub(crate) fn all() -> Vec<Claim> {
         "bird_200_simultaneous_opens",
         many::simultaneous_opens_with_bird
     );
+}
+
+/// What is shown with another of us, or with a speaker of the suite's own.
+fn with_ourselves(all: &mut Vec<Claim>) {
     claim!(
         all,
         "200 simultaneous opens, none stuck",
@@ -130,9 +143,6 @@ pub(crate) fn all() -> Vec<Claim> {
         "unknown_transitive_attributes_pass",
         malformed::unknown_attribute_passes
     );
-    itself(&mut all);
-    claim!(all, "this page", "", "the_page_is_what_the_cases_claim", page::is_true);
-    all
 }
 
 /// What caracal-bgpd promises by itself.

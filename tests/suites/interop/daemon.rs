@@ -126,7 +126,7 @@ pub(crate) async fn writes_the_kernel(sandbox: Sandbox) -> anyhow::Result<()> {
     let (here, there, beyond) = (segment.host(1).await?, segment.host(2).await?, segment.host(3).await?);
     let both = own(&["10.7.0.0/24", "fd00:7::/64"]);
     let at = |prefixes: &[&str]| format!("{both}{}{}", own(prefixes), us::peer(&v4(1), HERE, ""));
-    let foreign = "route add 10.9.0.0/24 dev e0 proto 99\nroute add 10.2.9.0/24 via 10.99.0.3 proto 99\n";
+    let foreign = "route add 10.9.0.0/24 dev e0 proto 177\nroute add 10.2.9.0/24 via 10.99.0.3 proto 177\n";
     ip_batch(Some(here.netns().name()), foreign).await?;
     let they = Us::start(&there, THERE, &at(&["10.2.0.0/24", "10.2.9.0/24"])).await?;
     let third = Us::start(&beyond, 64603, &at(&["10.3.0.0/24"])).await?;
@@ -153,7 +153,7 @@ pub(crate) async fn writes_the_kernel(sandbox: Sandbox) -> anyhow::Result<()> {
     us.stop().await?;
     kernel_has(&here, &[]).await?;
     let left = here.netns().routes().await?;
-    let foreign = left.iter().filter(|route| route.protocol.as_deref() == Some("99")).count();
+    let foreign = left.iter().filter(|route| route.protocol.as_deref() == Some("177")).count();
     ensure!(foreign == 2, "foreign routes were touched: {left:?}");
     Ok(())
 }
@@ -173,10 +173,8 @@ pub(crate) async fn answers_caracalctl(sandbox: Sandbox) -> anyhow::Result<()> {
     us.refresh(&here, "far").await?;
     ensure!(us.peer(&here, &v4(2)).await?.transitions == 1, "a refresh ended the session");
     us.reset(&here, "far").await?;
-    let told = |peer: &us::Session| {
-        peer.transitions >= 3 && peer.last_error.as_ref().is_some_and(|said| said.contains("reset"))
-    };
-    they.peers_when(&there, |peers| peers.iter().all(told)).await?;
+    they.says("administrative reset").await?;
+    they.peers_when(&there, |peers| peers.iter().all(|peer| peer.transitions == 3)).await?;
     us.learns(&here, "10.2.0.0/24", used).await?;
     let refused = us.ask(&here, &["reset", "nobody"]).await;
     ensure!(refused.is_err_and(|error| format!("{error:#}").contains("nobody")), "an unknown peer was reset");

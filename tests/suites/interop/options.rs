@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use anyhow::ensure;
 use caracal_lab::Sandbox;
 
+use crate::bird::Bird;
 use crate::peer::{Neighbor, Peer, Plan};
 use crate::raw::{self, Attribute, Raw};
 use crate::segment::{Segment, v4};
@@ -39,8 +40,9 @@ async fn many_attributes<P: Peer>(sandbox: Sandbox, fits: bool) -> anyhow::Resul
     attributes.push(large_communities());
     source.announce(&raw::encode(&attributes), [10, 100, 0, 0], 24).await?;
     if fits {
-        let all = usize::try_from(MANY)?;
-        they.learns(&there, "10.100.0.0/24", |route| route.communities.len() == all).await?;
+        // BIRD shows but the first of a long list. That it has any came with the long message: the short one had none.
+        let shown = if P::NAME == Bird::NAME { 1 } else { usize::try_from(MANY)? };
+        they.learns(&there, "10.100.0.0/24", |route| route.communities.len() >= shown).await?;
     } else {
         they.loses(&there, "10.100.0.0/24").await?;
     }

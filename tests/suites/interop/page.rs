@@ -94,7 +94,7 @@ fn note(reason: &'static str, reasons: &mut Vec<&'static str>) -> String {
 /// Why a daemon has no case of a feature.
 fn why_not(feature: &str, daemon: &str) -> &'static str {
     let found = ABSENT.iter().find(|(of, who, _)| feature.starts_with(of) && *who == daemon);
-    found.map_or("not tried", |(_, _, why)| why)
+    found.map_or("It was not tried.", |(_, _, why)| why)
 }
 
 /// The beginning of a feature, a daemon, and why there is no case.
@@ -103,6 +103,10 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("hold time 0", "GoBGP", "It takes a configured hold time of 0 for its default."),
     ("hold time 0", "OpenBGPD", "It takes a configured hold time of 0 for its default."),
     ("IPv4 routes with IPv6", "OpenBGPD", "This version has no RFC 8950 for IPv4."),
+    ("200 simultaneous", "FRR", ONE_IS_ENOUGH),
+    ("200 simultaneous", "GoBGP", ONE_IS_ENOUGH),
+    ("200 simultaneous", "ExaBGP", ONE_IS_ENOUGH),
+    ("200 simultaneous", "OpenBGPD", ONE_IS_ENOUGH),
     ("extended messages", "GoBGP", LACKS_8654),
     ("extended messages", "OpenBGPD", LACKS_8654),
     ("what is too long", "BIRD", TAKES_8654),
@@ -110,6 +114,8 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("what is too long", "ExaBGP", TAKES_8654),
 ];
 
+const ONE_IS_ENOUGH: &str =
+    "Collisions are made with a daemon that dials all 200 as it starts, and with another caracal.";
 const LACKS_8654: &str =
     "This version does not have RFC 8654: it is in the row of peers for which messages can be too long.";
 const TAKES_8654: &str = "It takes messages of every length: it is in the row of RFC 8654.";

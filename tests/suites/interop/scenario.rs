@@ -71,8 +71,9 @@ async fn exchange<P: Peer>(sandbox: Sandbox, their_as: u32) -> anyhow::Result<()
         };
         us.learns(&here, prefix, fits).await?;
     }
-    let tags = |path: &Path| path.communities.iter().map(String::as_str).collect::<BTreeSet<_>>();
-    us.learns(&here, THEIRS[0], |path| tags(path) == TAGS.into()).await?;
+    let wanted = BTreeSet::from(TAGS);
+    let tagged = |path: &Path| path.communities.iter().map(String::as_str).collect::<BTreeSet<_>>() == wanted;
+    us.learns(&here, THEIRS[0], tagged).await?;
     for (prefix, next_hop) in OURS.into_iter().zip([here.v4(), here.v6()]) {
         let community = "64601:7".to_owned();
         they.learns(&there, prefix, |route| {
@@ -174,10 +175,8 @@ pub(crate) async fn refresh<P: Peer>(_: PhantomData<P>, sandbox: Sandbox) -> any
     let before = quiet(&us, &here).await?;
     us.refresh(&here, &v4(2)).await?;
     // The prefix and the mark of its end, at the least.
-    us.peers_when(&here, |peers| {
-        peers.iter().all(|peer| peer.messages_received >= before.messages_received + 1)
-    })
-    .await?;
+    us.peers_when(&here, |peers| peers.iter().all(|peer| peer.messages_received > before.messages_received))
+        .await?;
     if !P::ASKS_AGAIN {
         return Ok(());
     }
