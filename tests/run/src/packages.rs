@@ -162,6 +162,7 @@ mod tests {
 
     #[test]
     fn a_program_in_any_folder_counts() {
-        assert_eq!(missing(FOR_THE_LAB, |path| path == "/sbin/ip"), ["iputils-ping", "util-linux"]);
+        let missing = missing(FOR_THE_LAB, |path| path == "/sbin/ip");
+        assert!(!missing.contains(&"iproute2") && missing.contains(&"iputils-ping"), "{missing:?}");
     }
 }

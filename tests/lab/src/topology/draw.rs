@@ -2,10 +2,10 @@
 
 use super::{Design, NodePlan, RackPlan, Topology};
 
-/// Widest drawing.
-const WIDTH: usize = 100;
 /// Width of one rack's column.
 const COLUMN: usize = 25;
+/// Racks side by side, so that the outside host at the end of the spine also fits into 100 columns.
+const RACKS_IN_A_ROW: usize = 3;
 
 /// Draws the topology; every line ends with a line feed.
 pub fn draw(topology: &Topology) -> String {
@@ -14,8 +14,8 @@ pub fn draw(topology: &Topology) -> String {
         None => "outside".into(),
     };
     let mut lines = Vec::new();
-    for (row, racks) in topology.racks.chunks(WIDTH / COLUMN).enumerate() {
-        let last = (row + 1) * (WIDTH / COLUMN) >= topology.racks.len();
+    for (row, racks) in topology.racks.chunks(RACKS_IN_A_ROW).enumerate() {
+        let last = (row + 1) * RACKS_IN_A_ROW >= topology.racks.len();
         lines.push(spine(racks.len(), (row == 0).then_some(outside.as_str()), last));
         let columns: Vec<Vec<String>> = racks.iter().map(|rack| column(topology, rack)).collect();
         let height = columns.iter().map(Vec::len).max().unwrap_or_default();
@@ -100,7 +100,7 @@ mod tests {
         for topology in [Topology::racks_of_nodes(16, 100, 1), Topology::racks_of_nodes(3, 40, 1)] {
             let drawn = draw(&topology);
             let widest = drawn.lines().map(|line| line.chars().count()).max().unwrap();
-            assert!(widest <= WIDTH, "{widest} columns:\n{drawn}");
+            assert!(widest <= 100, "{widest} columns:\n{drawn}");
         }
     }
 }
