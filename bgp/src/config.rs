@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub mod diff;
 mod family;
 mod multipath;
 mod number;
+mod password;
 mod paths_sent;
 mod peer_key;
 mod session;
@@ -22,6 +24,7 @@ mod validate;
 pub use family::{Families, Family};
 pub use multipath::Multipath;
 pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
+pub use password::{IllegalPassword, Password};
 pub use paths_sent::PathsSent;
 pub use peer_key::PeerKey;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, SessionOptions};
@@ -100,6 +103,14 @@ pub struct PeerConfig {
     pub local_next_hops: LocalNextHops,
     /// The TTL of packets to the peer; where it is not set 1 for external peers and the kernel's default otherwise.
     pub multihop: Option<u8>,
+    /// The peer is at most so many hops away, sends with a TTL of 255, and nothing from farther is taken (GTSM,
+    /// RFC 5082); not together with [`PeerConfig::multihop`].
+    pub ttl_security: Option<NonZeroU8>,
+    /// The device dialled through, whatever the routes say.
+    pub device: Option<Arc<str>>,
+    /// What all segments are signed with (TCP-MD5, RFC 2385). To another password a session goes over without a reset;
+    /// both ends must do so before the hold time is over.
+    pub password: Option<Password>,
     /// What the session may use beyond the base protocol.
     pub session: SessionOptions,
     /// Which paths of a prefix the peer is told in the families of [`SessionOptions::add_path_send`].
@@ -140,6 +151,9 @@ impl PeerConfig {
             next_hop: NextHopMode::Auto,
             local_next_hops: LocalNextHops::default(),
             multihop: None,
+            ttl_security: None,
+            device: None,
+            password: None,
             session: SessionOptions::default(),
             paths_sent: PathsSent::default(),
             allow_own_as: 0,
@@ -168,6 +182,9 @@ impl PeerConfig {
             (self.keepalive != new.keepalive, "keepalive interval"),
             (self.families != new.families, "address families"),
             (self.multihop != new.multihop, "TTL"),
+            (self.ttl_security != new.ttl_security, "TTL security"),
+            (self.device != new.device, "device"),
+            (self.password.is_some() != new.password.is_some(), "password"),
         ];
         let own = differences.into_iter().find_map(|(differs, what)| differs.then_some(what));
         own.or_else(|| self.session.needs_reset(&new.session))

@@ -20,6 +20,6 @@ pub mod wire;
 
 pub use config::{
     Asn, AttributeCodes, Config, Families, Family, HoldTime, LimitAction, LocalNextHops, Multipath,
-    NextHopMode, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
+    NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
     SessionOptions,
 };

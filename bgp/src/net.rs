@@ -8,13 +8,16 @@
 pub mod dial;
 pub mod faults;
 pub mod listen;
+pub mod protect;
 pub mod report;
 pub mod session;
 pub mod statistics;
+pub mod sys;
 pub mod write;
 
 pub use faults::{FaultRecord, Faults};
 pub use listen::{Directory, ListenError, Listeners};
+pub use protect::{Keys, ProtectError, Whom};
 pub use report::{Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};
 pub use statistics::{Counts, Statistics};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use caracal_bgp::net::session::spawn;
-use caracal_bgp::net::{Directory, Listeners, Report, ReportEvent, SessionHandle};
+use caracal_bgp::net::{Directory, Keys, Listeners, Report, ReportEvent, SessionHandle};
 use caracal_bgp::peer::{SessionState, Stop};
 use caracal_bgp::wire::attribute::{AsPath, AttributeSet, NextHop};
 use caracal_bgp::wire::nlri::Ipv4Prefix;
@@ -31,7 +31,8 @@ struct End {
 impl End {
     fn new(address: Ipv4Addr) -> End {
         let directory = Arc::new(Directory::default());
-        let listeners = Listeners::bind(&[SocketAddr::from((address, 0))], &directory).unwrap();
+        let listeners =
+            Listeners::bind(&[SocketAddr::from((address, 0))], &directory, &Keys::default()).unwrap();
         let port = listeners.addresses()[0].port();
         End { address, port, directory, _listeners: listeners }
     }

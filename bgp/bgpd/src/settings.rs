@@ -119,6 +119,8 @@ fn peer_of(error: &ConfigError) -> Option<PeerKey> {
         | ConfigError::NotUnicast { peer }
         | ConfigError::ConnectRetry { peer, .. }
         | ConfigError::Keepalive { peer, .. }
+        | ConfigError::TtlTwice { peer }
+        | ConfigError::Device { peer, .. }
         | ConfigError::ZeroTtl { peer } => Some(*peer),
     }
 }
@@ -293,6 +295,14 @@ mod tests {
         );
         let said = read("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nhold-time = 2\n").unwrap_err();
         assert!(said.starts_with("f:7: peer[1].hold-time: 2 is not allowed: a hold time of 2 s"), "{said}");
+        let peer = "[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
+        let said = read(&format!("{peer}password = \"\"\n")).unwrap_err();
+        assert!(
+            said.starts_with("f:7: peer[1].password: a password for TCP-MD5 has 1 to 80 octets"),
+            "{said}"
+        );
+        let said = read(&format!("{peer}multihop = 3\nttl-security = 1\n")).unwrap_err();
+        assert!(said.starts_with("f:4: peer[1]: configuring peer 172.29.0.2: TTL security and"), "{said}");
         let said = read("[fib]\nprotocol = 2\n").unwrap_err();
         assert!(said.starts_with("f:5: fib.protocol: protocol 2 is the kernel's"), "{said}");
     }

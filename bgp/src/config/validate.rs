@@ -60,6 +60,24 @@ pub enum ConfigError {
         /// What was asked for.
         found: Duration,
     },
+    /// One says how far the peer may be, the other that it is near.
+    #[error(
+        "configuring peer {peer}: TTL security and a TTL for many hops exclude each other: keep one of them"
+    )]
+    TtlTwice {
+        /// The peer.
+        peer: PeerKey,
+    },
+    /// The name cannot be a device's.
+    #[error(
+        "configuring peer {peer}: '{device}' is no name of a device: use 1 to 15 octets without / and spaces"
+    )]
+    Device {
+        /// The peer.
+        peer: PeerKey,
+        /// The name.
+        device: String,
+    },
     /// A TTL of zero never leaves the host.
     #[error("configuring peer {peer}: a TTL of 0 never leaves the host: use 1 to 255")]
     ZeroTtl {
@@ -68,6 +86,8 @@ pub enum ConfigError {
     },
 }
 
+/// IFNAMSIZ without the zero at its end.
+const LONGEST_DEVICE: usize = 15;
 const LEAST_RETRY: Duration = Duration::from_millis(100);
 /// RFC 4271 §4.4: not more often than once a second.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
@@ -105,6 +125,16 @@ impl PeerConfig {
         }
         if let Some(found) = self.keepalive.filter(|keepalive| *keepalive < LEAST_KEEPALIVE) {
             return Err(ConfigError::Keepalive { peer, found });
+        }
+        if self.multihop.is_some() && self.ttl_security.is_some() {
+            return Err(ConfigError::TtlTwice { peer });
+        }
+        let sound = |name: &&str| {
+            (1..=LONGEST_DEVICE).contains(&name.len())
+                && !name.contains(|c: char| c == '/' || c.is_whitespace())
+        };
+        if let Some(device) = self.device.as_deref().filter(|name| !sound(name)) {
+            return Err(ConfigError::Device { peer, device: device.to_owned() });
         }
         if self.multihop == Some(0) {
             return Err(ConfigError::ZeroTtl { peer });

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::dial::GTSM_TTL;
+use super::protect::{self, Keys, ProtectError, Whom};
+use crate::config::Password;
 use crate::wire::notification::{Cause, Cease, Notification};
 
 /// How many connections the system keeps for us until they are accepted.
@@ -57,18 +61,40 @@ impl Directory {
 #[derive(Debug)]
 pub struct Listeners {
     addresses: Vec<SocketAddr>,
+    sockets: Vec<Arc<TcpListener>>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Listeners {
-    /// Listens on every address, or on none. Must be called on a tokio runtime.
-    pub fn bind(addresses: &[SocketAddr], directory: &Arc<Directory>) -> Result<Listeners, ListenError> {
-        let listen =
-            |address: &SocketAddr| bind(*address).map_err(|source| ListenError { address: *address, source });
-        let sockets: Vec<TcpListener> = addresses.iter().map(listen).collect::<Result<_, _>>()?;
+    /// Listens on every address, or on none; those that `keys` are for are held to theirs from the first SYN on. A key
+    /// that cannot be set is the business of [`Listeners::set_key`]: without it the peer is not to be let in.
+    ///
+    /// Must be called on a tokio runtime.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        directory: &Arc<Directory>,
+        keys: &Keys,
+    ) -> Result<Listeners, ListenError> {
+        let listen = |address: &SocketAddr| {
+            let socket = bind(*address, keys).map_err(|source| ListenError { address: *address, source })?;
+            Ok(Arc::new(socket))
+        };
+        let sockets: Vec<Arc<TcpListener>> = addresses.iter().map(listen).collect::<Result<_, _>>()?;
         let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect();
-        let serve = |socket| tokio::spawn(accept(socket, Arc::clone(directory)));
-        Ok(Listeners { addresses, tasks: sockets.into_iter().map(serve).collect() })
+        let serve =
+            |socket: &Arc<TcpListener>| tokio::spawn(accept(Arc::clone(socket), Arc::clone(directory)));
+        let tasks = sockets.iter().map(serve).collect();
+        Ok(Listeners { addresses, sockets, tasks })
+    }
+
+    /// Holds a peer to this key from now on, or with `None` to none.
+    pub fn set_key(&self, whom: Whom, key: Option<&Password>) -> Result<(), ProtectError> {
+        for (socket, address) in self.sockets.iter().zip(&self.addresses) {
+            if address.is_ipv4() == whom.0.is_ipv4() {
+                protect::sign(socket.as_fd(), whom, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where connections are accepted, ports that the system chose included.
@@ -83,20 +109,34 @@ impl Drop for Listeners {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // IPv4 has a socket of its own, so that addresses never come in mapped form.
-        socket.set_only_v6(true)?;
+fn bind(address: SocketAddr, keys: &Keys) -> io::Result<TcpListener> {
+    let socket = socket(address)?;
+    for (whom, key) in keys.iter().filter(|(whom, _)| whom.0.is_ipv4() == address.is_ipv4()) {
+        if let Err(error) = protect::sign(socket.as_fd(), *whom, Some(key)) {
+            tracing::debug!(%address, %error, "a key could not be set before listening");
+        }
     }
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-async fn accept(socket: TcpListener, directory: Arc<Directory>) {
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A peer that checks TTLs (RFC 5082) must be able to take the SYN-ACK, which no connection's own options reach.
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own, so that addresses never come in mapped form.
+        socket.set_only_v6(true)?;
+        socket.set_unicast_hops_v6(GTSM_TTL.into())?;
+    } else {
+        socket.set_ttl_v4(GTSM_TTL.into())?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+async fn accept(socket: Arc<TcpListener>, directory: Arc<Directory>) {
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => dispatch(stream, remote, &directory),

@@ -48,6 +48,8 @@ pub enum Loss {
     Closed,
     /// The system says so.
     Failed(std::io::ErrorKind),
+    /// It was not even tried: the socket could not be made as configured, in this.
+    Unprepared(&'static str, std::io::ErrorKind),
 }
 
 impl fmt::Display for Loss {
@@ -55,6 +57,7 @@ impl fmt::Display for Loss {
         match self {
             Loss::Closed => f.write_str("the peer closed the connection"),
             Loss::Failed(kind) => write!(f, "the connection failed: {kind}"),
+            Loss::Unprepared(what, kind) => write!(f, "the peer was not dialled: {what}: {kind}"),
         }
     }
 }

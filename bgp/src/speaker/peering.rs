@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::command::Command;
@@ -17,9 +18,9 @@ use super::error::{ConfigureError, ControlError, StartError, Stopped};
 use super::event::{SpeakerEvent, announce_sessions};
 use super::status::{PeerCounts, PeerStatus};
 use crate::config::diff::{Step, diff};
-use crate::config::{Config, PeerConfig, PeerKey};
-use crate::net::{Directory, ListenError, Listeners, RefreshError, SessionHandle, session};
-use crate::peer::Stop;
+use crate::config::{Config, Password, PeerConfig, PeerKey};
+use crate::net::{Directory, Keys, ListenError, Listeners, RefreshError, SessionHandle, session};
+use crate::peer::{SessionState, Stop};
 use crate::wire::notification::Cease;
 
 /// How many orders wait.
@@ -114,9 +115,10 @@ pub(super) fn start(
         directory: Arc::default(),
         listeners: BTreeMap::new(),
         sessions: BTreeMap::new(),
+        deaf: BTreeMap::new(),
         config: Arc::clone(&config),
     };
-    peering.listeners = peering.listen(&config.listen)?;
+    peering.listeners = peering.listen(&config)?;
     for (key, peer) in &config.peers {
         peering.open(*key, peer);
     }
@@ -131,6 +133,8 @@ struct Peering {
     directory: Arc<Directory>,
     listeners: BTreeMap<SocketAddr, Listeners>,
     sessions: BTreeMap<PeerKey, SessionHandle>,
+    /// Peers that are not let in, because their password could not be asked for, and why.
+    deaf: BTreeMap<PeerKey, String>,
 }
 
 impl Peering {
@@ -184,21 +188,40 @@ impl Peering {
     }
 
     /// Listens on the addresses that are not listened on yet.
-    fn listen(&self, addresses: &[SocketAddr]) -> Result<BTreeMap<SocketAddr, Listeners>, ListenError> {
-        let new = addresses.iter().filter(|address| !self.listeners.contains_key(address));
-        new.map(|address| Ok((*address, Listeners::bind(&[*address], &self.directory)?))).collect()
+    fn listen(&self, config: &Config) -> Result<BTreeMap<SocketAddr, Listeners>, ListenError> {
+        let keys = keys(config);
+        let new = config.listen.iter().filter(|address| !self.listeners.contains_key(address));
+        new.map(|address| Ok((*address, Listeners::bind(&[*address], &self.directory, &keys)?))).collect()
+    }
+
+    /// Holds a peer to its password. Where that cannot be had it is not let in; it can still be dialled.
+    fn admit(&mut self, key: PeerKey, password: Option<&Password>, session: mpsc::Sender<TcpStream>) {
+        let whom = (key.address(), None);
+        let refused = self.listeners.values().find_map(|one| one.set_key(whom, password).err());
+        match refused {
+            // Without a password of its own there is nobody to be kept out.
+            Some(error) if password.is_some() => {
+                tracing::error!(peer = %key, %error, "the peer is not let in");
+                self.directory.remove(key.address());
+                self.deaf.insert(key, error.to_string());
+            }
+            Some(_) | None => {
+                self.deaf.remove(&key);
+                self.directory.insert(key.address(), session);
+            }
+        }
     }
 
     fn open(&mut self, key: PeerKey, peer: &PeerConfig) {
         let config = Arc::new(peer.clone());
         let session = session::spawn(key, config, self.config.router_id, self.rib.clone());
         tokio::spawn(announce_sessions(key, session.watch(), self.events.clone()));
-        self.directory.insert(key.address(), session.incoming());
+        self.admit(key, peer.password.as_ref(), session.incoming());
         self.sessions.insert(key, session);
     }
 
     async fn configure(&mut self, config: Config) -> Result<Vec<(PeerKey, Step)>, ConfigureError> {
-        let listeners = self.listen(&config.listen)?;
+        let listeners = self.listen(&config)?;
         let config = Arc::new(config);
         let steps = diff(&self.config, &config);
         self.listeners.extend(listeners);
@@ -216,6 +239,9 @@ impl Peering {
             };
             // What the machine does not need a new session for it takes up on the running one.
             if old.peers.get(key) != Some(peer) || old.router_id != self.config.router_id {
+                let incoming = session.incoming();
+                self.admit(*key, peer.password.as_ref(), incoming);
+                let Some(session) = self.sessions.get(key) else { continue };
                 session.configure(Arc::new(peer.clone()), self.config.router_id).await;
             }
         }
@@ -228,10 +254,17 @@ impl Peering {
         let mut farewells = Vec::new();
         for key in gone {
             self.directory.remove(key.address());
+            self.deaf.remove(&key);
             farewells
                 .extend(self.sessions.remove(&key).map(|one| one.stop(Stop::Cease(Cease::Deconfigured))));
         }
         join_all(farewells).await;
+        let forget = |whom| self.listeners.values().find_map(|one| one.set_key(whom, None).err());
+        for error in
+            keys(&self.config).into_keys().filter(|whom| !keys(config).contains_key(whom)).filter_map(forget)
+        {
+            tracing::warn!(%error, "the password of a peer that is gone stays in force");
+        }
     }
 
     fn session(&self, key: PeerKey) -> Result<&SessionHandle, ControlError> {
@@ -248,10 +281,23 @@ impl Peering {
     fn peers(&self, counts: &BTreeMap<PeerKey, PeerCounts>) -> Vec<PeerStatus> {
         let status = |(key, session): (&PeerKey, &SessionHandle)| {
             let config = self.config.peers.get(key)?;
-            Some(PeerStatus::new(*key, config, session, counts.get(key).copied().unwrap_or_default()))
+            let counts = counts.get(key).copied().unwrap_or_default();
+            let mut status = PeerStatus::new(*key, config, session, counts);
+            let established = session.status().state == SessionState::Established;
+            if let Some(why) = self.deaf.get(key).filter(|_| !established) {
+                status.last_error = Some(why.clone());
+            }
+            Some(status)
         };
         self.sessions.iter().filter_map(status).collect()
     }
+}
+
+/// The keys that listening sockets need.
+fn keys(config: &Config) -> Keys {
+    let of_peer =
+        |(key, peer): (&PeerKey, &PeerConfig)| Some(((key.address(), None), peer.password.clone()?));
+    config.peers.iter().filter_map(of_peer).collect()
 }
 
 /// Answers; that the asker has gone in the meantime is its own affair.

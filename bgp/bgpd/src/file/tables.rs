@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Family, NextHopMode, RouterId};
+use caracal_bgp::{Family, NextHopMode, Password, RouterId};
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
@@ -77,6 +77,9 @@ pub(crate) struct Peer {
     pub(crate) keepalive: Option<Seconds>,
     pub(crate) connect_retry: Option<Seconds>,
     pub(crate) multihop: Option<u8>,
+    pub(crate) ttl_security: Option<NonZeroU8>,
+    pub(crate) device: Option<String>,
+    pub(crate) password: Option<Text<Password>>,
     pub(crate) families: Option<Vec<Text<Family>>>,
     #[serde(default)]
     pub(crate) reflector_client: bool,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, NoCommunity, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, RouterId};
+use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, RouterId};
 use ipnetwork::IpNetwork;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
@@ -76,6 +76,12 @@ impl FromText for RouterId {
             format!("`{text}` is no BGP identifier: write it like an IPv4 address, 192.0.2.1")
         })?;
         RouterId::try_from(address).map_err(|error| error.to_string())
+    }
+}
+
+impl FromText for Password {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Password::try_from(text).map_err(|error| error.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::{Connection, RefreshError, Session};
-use crate::config::PeerConfig;
+use crate::config::Password;
 use crate::net::dial::{self, Options};
 use crate::net::report::{Report, ReportEvent};
 use crate::peer::{Action, Actions, Event, Farewell, Negotiated, Side};
@@ -28,11 +28,22 @@ impl<C: From<Report>> Session<C> {
 
     pub(super) fn accepted(&mut self, stream: TcpStream) {
         let remote = self.config.remote.ip();
-        if let Err(error) = dial::prepare(&stream, remote, options(&self.config)) {
+        if let Err(error) = dial::prepare(&stream, remote, &Options::of(&self.config)) {
             tracing::warn!(peer = %self.key, %error, "an accepted connection could not be set up");
             return;
         }
         self.opened(Side::Passive, stream);
+    }
+
+    /// The connections there are go over to another password.
+    pub(super) fn rekey(&mut self, password: &Password) {
+        let remote = self.config.remote.ip();
+        for connection in [&self.active, &self.passive].into_iter().flatten() {
+            // The old key stays, so nobody else gets in; the peer with the new one does not, until the hold time ends it.
+            if let Err(error) = dial::rekey(connection.reader.as_ref(), remote, password) {
+                tracing::warn!(peer = %self.key, %error, "a connection stays with its old password");
+            }
+        }
     }
 
     pub(super) fn opened(&mut self, side: Side, stream: TcpStream) {
@@ -55,7 +66,7 @@ impl<C: From<Report>> Session<C> {
         for action in actions {
             match action {
                 Action::Dial => {
-                    let (remote, options) = (self.config.remote, options(&self.config));
+                    let (remote, options) = (self.config.remote, Options::of(&self.config));
                     self.dialing = Some(Box::pin(dial::dial(remote, options)));
                 }
                 Action::Accept(side) => {
@@ -145,10 +156,4 @@ fn encoded(message: &Message) -> Bytes {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes);
     bytes.freeze()
-}
-
-/// External peers are one hop away unless configured otherwise (RFC 4271 §5.1.3, and common sense).
-fn options(config: &PeerConfig) -> Options {
-    let ttl = config.multihop.or_else(|| (!config.is_internal()).then_some(1));
-    Options { local: config.local_address, ttl }
 }

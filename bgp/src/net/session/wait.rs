@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::{Connection, Order, Session};
+use crate::net::dial::DialError;
 use crate::net::report::{Report, Signal};
 use crate::net::write::Progress;
 use crate::peer::{Event, Loss, Side, Stop};
 use crate::wire::notification::Cease;
 
 /// An attempt to connect.
-pub(super) type Dialing = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<TcpStream, DialError>> + Send>>;
 
 /// What happened.
 pub(super) enum Happening {
@@ -26,7 +27,7 @@ pub(super) enum Happening {
     /// All handles are gone, or the RIB is.
     Abandoned,
     Accepted(TcpStream),
-    Dialled(io::Result<TcpStream>),
+    Dialled(Result<TcpStream, DialError>),
     Read(Side, io::Result<usize>),
     Progress(Side, Progress),
     Signalled(Signal),
@@ -72,7 +73,7 @@ impl<C: From<Report>> Session<C> {
             Happening::Dialled(Err(error)) => {
                 self.dialing = None;
                 tracing::debug!(peer = %self.key, %error, "dialling failed");
-                self.on(Event::Closed(Side::Active, Loss::Failed(error.kind())));
+                self.on(Event::Closed(Side::Active, error.loss()));
             }
             Happening::Read(side, Ok(0)) => self.lost(side, Loss::Closed),
             Happening::Read(side, Ok(_)) => self.parse(side),
@@ -100,6 +101,11 @@ impl<C: From<Report>> Session<C> {
     fn obey(&mut self, order: Order) -> ControlFlow<()> {
         match order {
             Order::Configure(config, router_id) => {
+                if let Some(password) = config.password.as_ref().filter(|_| self.config.password.is_some())
+                    && self.config.password != config.password
+                {
+                    self.rekey(password);
+                }
                 self.config = Arc::clone(&config);
                 self.router_id = router_id;
                 self.on(Event::Configure(config, router_id));
@@ -178,7 +184,7 @@ async fn signalled(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
     pending().await
 }
 
-async fn dialled(dialing: &mut Option<Dialing>) -> io::Result<TcpStream> {
+async fn dialled(dialing: &mut Option<Dialing>) -> Result<TcpStream, DialError> {
     match dialing {
         Some(dialing) => dialing.await,
         None => pending().await,
