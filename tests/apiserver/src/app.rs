@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use crate::apply::Writer;
 use crate::builtin;
 use crate::fault::Faults;
 use crate::object;
@@ -17,6 +18,9 @@ use crate::resource::{Registry, Resource};
 use crate::server::Options;
 use crate::status::ApiError;
 use crate::store::{Key, Object, Store};
+
+/// The user agent of what the server itself writes.
+pub(crate) const OURSELVES: &str = "caracal-apiserver";
 
 /// The server's state.
 #[derive(Debug)]
@@ -65,6 +69,7 @@ impl App {
             target: Target::default(),
             query: Query::default(),
             rendering: Rendering::Full,
+            writer: Writer::of(&Query::default(), OURSELVES),
         };
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         crate::create::create(&call, object).map(|_| ())
@@ -78,6 +83,8 @@ pub(crate) struct Call<'a> {
     pub(crate) target: Target,
     pub(crate) query: Query,
     pub(crate) rendering: Rendering,
+    /// Who asks, for the record of who manages what.
+    pub(crate) writer: Writer,
 }
 
 impl Call<'_> {
@@ -141,6 +148,11 @@ impl Reply {
 
     pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Self {
         Self { code, body: Body::Text(text.into()), warnings: Vec::new() }
+    }
+
+    pub(crate) fn with_more_warnings(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.extend(warnings);
+        self
     }
 
     pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Self {

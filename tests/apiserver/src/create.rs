@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use crate::app::{App, Call, Reply};
+use crate::apply::{self, Recording};
 use crate::builtin::{CRDS, EXTENSIONS};
 use crate::crd;
 use crate::decode::{Decoded, Strictness, decode};
@@ -13,13 +14,22 @@ use crate::object::{self, set_meta};
 use crate::resource::Resource;
 use crate::status::ApiError;
 use crate::store::{Key, WriteError};
-use crate::strategy;
+use crate::strategy::{self, Part};
 
 /// How often a taken generated name is replaced by another one.
 const MOST_NAMES: usize = 8;
 
 /// Creates an object in the collection that the path names.
 pub(crate) fn create(call: &Call<'_>, object: Value) -> Result<Reply, ApiError> {
+    make(call, object, Recording::Write)
+}
+
+/// Creates what is applied and is not there yet. Its record is in it.
+pub(crate) fn create_applied(call: &Call<'_>, object: Value) -> Result<Reply, ApiError> {
+    make(call, object, Recording::Done)
+}
+
+fn make(call: &Call<'_>, object: Value, recording: Recording) -> Result<Reply, ApiError> {
     let (app, resource) = (call.app, &*call.resource);
     let Decoded { mut object, warnings } = decode(resource, object, Strictness::parse(&call.query)?)?;
     if !object::revision(&object).is_empty() {
@@ -28,12 +38,20 @@ pub(crate) fn create(call: &Call<'_>, object: Value) -> Result<Reply, ApiError> 
     meta::place(resource, &mut object, call.target.namespace.as_deref())?;
     let base = object::meta(&object, "generateName").to_owned();
     let generate = object::name(&object).is_empty() && !base.is_empty();
+    let declared = apply::take(&mut object);
     meta::begin(resource, &mut object);
     for attempt in 1.. {
         if generate {
             set_meta(&mut object, "name", Some(names::generated(&base).into()));
         }
         strategy::prepare_create(resource, &mut object);
+        let record = match recording {
+            Recording::Done => declared.clone(),
+            Recording::Write => {
+                apply::after_write(resource, Part::Main, None, &object, declared.clone(), &call.writer)
+            }
+        };
+        apply::put(&mut object, record);
         let defines = validate(resource, &object)?;
         namespace_is_open(app, resource, object::namespace(&object))?;
         let name = object::name(&object).to_owned();

@@ -58,6 +58,18 @@ impl Strictness {
 /// Decodes an object of a resource.
 pub(crate) fn decode(
     resource: &Resource,
+    object: Value,
+    strictness: Strictness,
+) -> Result<Decoded, ApiError> {
+    let mut decoded = known(resource, object, strictness)?;
+    resource.schema.apply_defaults(&mut decoded.object);
+    convert::to_storage(resource, &mut decoded.object);
+    Ok(decoded)
+}
+
+/// What is known to the schema, as it was sent: without defaults, at the version of the request.
+pub(crate) fn known(
+    resource: &Resource,
     mut object: Value,
     strictness: Strictness,
 ) -> Result<Decoded, ApiError> {
@@ -79,8 +91,6 @@ pub(crate) fn decode(
         return Err(ApiError::bad_request(message));
     }
     let warnings = if strictness == Strictness::Warn { unknown().collect() } else { Vec::new() };
-    resource.schema.apply_defaults(&mut object);
-    convert::to_storage(resource, &mut object);
     Ok(Decoded { object, warnings })
 }
 
@@ -156,9 +166,8 @@ fn meta(object: &mut Value) -> Result<Vec<String>, ApiError> {
         }
         known && !value.is_null()
     });
-    // Written by the server alone; who manages which field is not recorded here.
+    // Written by the server alone.
     meta.remove("selfLink");
-    meta.remove("managedFields");
     for field in ["labels", "annotations"] {
         check_strings(meta, field)?;
     }

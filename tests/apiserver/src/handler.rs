@@ -16,6 +16,7 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use crate::app::{App, Body, Call, Reply};
+use crate::apply::Writer;
 use crate::create;
 use crate::delete;
 use crate::discovery;
@@ -23,7 +24,7 @@ use crate::fault::{Loss, Subject};
 use crate::lab;
 use crate::load::parse_yaml;
 use crate::openapi;
-use crate::patch::Patch;
+use crate::patch::{APPLY, Patch};
 use crate::path::{self, Path, Target};
 use crate::protobuf;
 use crate::query::Query;
@@ -189,13 +190,17 @@ async fn resource(
     // An object of a namespaced kind is reached only through its namespace.
     let placed = !resource.namespaced || target.namespace.is_some();
     let watching = query.flag("watch") && part == Part::Main;
-    let call = Call { app, resource, target, query, rendering };
+    let writer = Writer::of(&query, header(parts, USER_AGENT.as_str()));
+    let call = Call { app, resource, target, query, rendering, writer };
     match (parts.method.as_str(), named) {
         ("GET", _) if watching => watch::watch(app, &call).await,
         ("GET", false) => read::list(&call),
         ("GET", true) if placed => read::get(&call),
         ("POST", false) if placed => create::create(&call, decoded(parts, body)?),
         ("PUT", true) if placed => update::replace(&call, part, &decoded(parts, body)?),
+        ("PATCH", true) if placed && media_type(parts) == APPLY => {
+            update::apply(&call, part, &yaml(body).map_err(undecodable)?)
+        }
         ("PATCH", true) if placed => {
             let content_type = media_type(parts);
             let patch = serde_json::from_slice(body).unwrap_or(Value::Null);
@@ -221,20 +226,27 @@ fn accepts(parts: &Parts, media_type: &str) -> bool {
 
 /// The object in a body: JSON, YAML or, for some built-in kinds, protobuf.
 fn decoded(parts: &Parts, body: &Bytes) -> Result<Value, ApiError> {
-    let refuse =
-        |error: String| ApiError::bad_request(format!("cannot decode the body of the request: {error}"));
     match media_type(parts) {
-        "application/json" | "" => serde_json::from_slice(body).map_err(|error| refuse(error.to_string())),
-        "application/yaml" => {
-            let text = std::str::from_utf8(body).map_err(|error| refuse(error.to_string()))?;
-            let mut documents = parse_yaml(text).map_err(refuse)?;
-            match documents.len() {
-                1 => Ok(documents.remove(0)),
-                count => Err(refuse(format!("{count} YAML documents where one is expected"))),
-            }
+        "application/json" | "" => {
+            serde_json::from_slice(body).map_err(|error| undecodable(error.to_string()))
         }
-        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(refuse),
+        "application/yaml" => yaml(body).map_err(undecodable),
+        protobuf::MEDIA_TYPE => protobuf::decode(body).map_err(undecodable),
         other => Err(ApiError::unsupported_media_type(other, "application/json, application/yaml")),
+    }
+}
+
+fn undecodable(error: String) -> ApiError {
+    ApiError::bad_request(format!("cannot decode the body of the request: {error}"))
+}
+
+/// One document.
+fn yaml(body: &Bytes) -> Result<Value, String> {
+    let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let mut documents = parse_yaml(text)?;
+    match documents.len() {
+        1 => Ok(documents.remove(0)),
+        count => Err(format!("{count} YAML documents where one is expected")),
     }
 }
 

@@ -10,12 +10,12 @@
 //! hold them to the rules of the envelope and of single kinds, `store` keeps them and their history.
 //! What a real cluster does by controllers (owner references, namespaces, CRD clean-up) is in `collect`.
 //!
-//! Departures from a real server: no authentication or authorization yet; server-side apply is refused
-//! (415), and so are protobuf bodies, which `kubectl create` sends for built-in kinds (`kubectl apply` does
-//! not); `metadata.managedFields` is not recorded; no admission but what the kinds above need; CEL rules
-//! have no cost budget.
+//! Departures from a real server: no authentication or authorization yet; protobuf bodies are read for the kinds that
+//! `kubectl create` makes, and never written; `metadata.managedFields` is recorded from the first writer on that gives
+//! its name (see `apply`); no admission but what the kinds above need; CEL rules have no cost budget.
 
 mod app;
+mod apply;
 mod builtin;
 mod collect;
 mod convert;

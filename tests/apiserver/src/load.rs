@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::app::{App, Call};
+use crate::app::{App, Call, OURSELVES};
+use crate::apply::Writer;
 use crate::create;
 use crate::object;
 use crate::path::Target;
@@ -114,7 +115,9 @@ fn apply(app: &App, object: &Value) -> Result<(), ApiError> {
         name: Some(object::name(object).to_owned()),
         subresource: None,
     };
-    let call = Call { app, resource, target, query: Query::default(), rendering: Rendering::Full };
+    let query = Query::default();
+    let writer = Writer::of(&query, OURSELVES);
+    let call = Call { app, resource, target, query, rendering: Rendering::Full, writer };
     match create::create(&call, object.clone()) {
         Err(error) if error.reason == "AlreadyExists" => {
             let patch = crate::patch::Patch::Merge(object.clone());

@@ -9,7 +9,9 @@ use crate::strategic;
 
 const MOST_OPERATIONS: usize = 10_000;
 const ACCEPTED: &str = "application/json-patch+json, application/merge-patch+json, \
-                        application/strategic-merge-patch+json";
+                        application/strategic-merge-patch+json, application/apply-patch+yaml";
+/// Server-side apply, which is no change to what is there but what is wanted: see [`crate::apply`].
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// A parsed patch.
 #[derive(Debug)]
@@ -46,10 +48,6 @@ impl Patch {
             "application/strategic-merge-patch+json" if !resource.custom => {
                 Err(ApiError::bad_request("a strategic merge patch must be an object"))
             }
-            "application/apply-patch+yaml" => Err(ApiError::unsupported_media_type(
-                "application/apply-patch+yaml: this server does not do server-side apply, use a merge patch",
-                ACCEPTED,
-            )),
             other => Err(ApiError::unsupported_media_type(other, ACCEPTED)),
         }
     }

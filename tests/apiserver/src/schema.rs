@@ -119,6 +119,8 @@ pub(crate) struct Schema {
     /// A whole Kubernetes object: apiVersion, kind and metadata are always kept.
     pub(crate) embedded: bool,
     pub(crate) list: ListKind,
+    /// `x-kubernetes-map-type: atomic`: applied as one whole.
+    pub(crate) atomic_map: bool,
     pub(crate) limits: Limits,
     pub(crate) rules: Option<Rules>,
 }

@@ -101,6 +101,15 @@ impl ApiError {
         error
     }
 
+    /// What was asked of a patch is wrong.
+    pub(crate) fn invalid_options(error: &FieldError) -> Self {
+        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {error}");
+        let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        let causes = [error.to_json()];
+        refusal.details = Some(json!({"group": "meta.k8s.io", "kind": "PatchOptions", "causes": causes}));
+        refusal
+    }
+
     /// The wanted state of the past is no longer known.
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GONE, "Expired", message)

@@ -29,7 +29,7 @@ const KEYS: [(&str, &str); 17] = [
     ("volumes", "name"),
 ];
 /// Lists of plain values that are joined instead of replaced.
-const SETS: [&str; 2] = ["finalizers", "podCIDRs"];
+pub(crate) const SETS: [&str; 2] = ["finalizers", "podCIDRs"];
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
 /// Merges a patch into an object.
@@ -93,7 +93,8 @@ fn merge_list(name: &str, target: &mut Value, patch: &[Value]) {
     }
 }
 
-fn merge_key(name: &str, patch: &[Value]) -> Option<&'static str> {
+/// By which field the items of a list are told apart, if they are.
+pub(crate) fn merge_key(name: &str, patch: &[Value]) -> Option<&'static str> {
     if name == "ports" {
         let of_container = patch.iter().any(|item| item.get("containerPort").is_some());
         return Some(if of_container { "containerPort" } else { "port" });

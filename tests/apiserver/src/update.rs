@@ -6,9 +6,10 @@ use hyper::StatusCode;
 use serde_json::Value;
 
 use crate::app::{Call, Reply};
+use crate::apply::{self, Recording};
 use crate::convert;
 use crate::create;
-use crate::decode::{Decoded, Strictness, decode};
+use crate::decode::{self, Decoded, Strictness, decode};
 use crate::field::FieldError;
 use crate::meta;
 use crate::object;
@@ -36,17 +37,48 @@ pub(crate) fn replace(call: &Call<'_>, part: Part, object: &Value) -> Result<Rep
         let error = FieldError::new(crate::field::Cause::Invalid, "metadata.resourceVersion", detail);
         return Err(ApiError::invalid(resource, &call.key().name, &[error.with_value(&Value::from(0))]));
     }
-    change(call, part, |_| Ok(object.clone()))
+    change(call, part, Recording::Write, |_| Ok(object.clone()))
 }
 
 /// PATCH: a change to what is there.
 pub(crate) fn patch(call: &Call<'_>, part: Part, patch: &Patch) -> Result<Reply, ApiError> {
-    change(call, part, |current| patch.apply(&call.resource, current))
+    change(call, part, Recording::Write, |current| patch.apply(&call.resource, current))
+}
+
+/// PATCH by server-side apply: what the writer wants, in an object that need not exist.
+pub(crate) fn apply(call: &Call<'_>, part: Part, config: &Value) -> Result<Reply, ApiError> {
+    call.writer.may_apply()?;
+    if config.pointer("/metadata/managedFields").is_some_and(|record| !record.is_null()) {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    let resource = &*call.resource;
+    let mut config = config.clone();
+    if object::name(&config).is_empty() {
+        object::set_meta(&mut config, "name", call.target.name.as_deref().map(Value::from));
+    }
+    let Decoded { object: config, warnings } =
+        decode::known(resource, config, Strictness::parse(&call.query)?)?;
+    check_name(call, &config)?;
+    let missing = call.app.store.get(&resource.bucket, &call.key()).is_none();
+    if !missing || part == Part::Status {
+        let make = |current: &Value| apply::apply(resource, part, Some(current), &config, &call.writer);
+        return change(call, part, Recording::Done, make).map(|reply| reply.with_more_warnings(warnings));
+    }
+    if !object::uid(&config).is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {}, and no existing object was found",
+            object::uid(&config)
+        );
+        return Err(ApiError::conflict(resource, object::name(&config), &why));
+    }
+    let object = apply::apply(resource, part, None, &config, &call.writer)?;
+    create::create_applied(call, object).map(|reply| reply.with_more_warnings(warnings))
 }
 
 fn change(
     call: &Call<'_>,
     part: Part,
+    recording: Recording,
     make: impl Fn(&Value) -> Result<Value, ApiError>,
 ) -> Result<Reply, ApiError> {
     let (app, resource) = (call.app, &*call.resource);
@@ -57,7 +89,16 @@ fn change(
         let Decoded { object: mut new, warnings } = decode(resource, made, Strictness::parse(&call.query)?)?;
         meta::place(resource, &mut new, call.target.namespace.as_deref())?;
         preconditions(resource, &current, &new)?;
+        let declared = apply::take(&mut new);
         let defines = merge(resource, part, &current.value, &mut new)?;
+        let record = match recording {
+            Recording::Done => declared,
+            Recording::Write => {
+                let old = Some(&current.value);
+                apply::after_write(resource, part, old, &new, declared, &call.writer)
+            }
+        };
+        apply::put(&mut new, record);
         if new == current.value {
             return Ok(call.show(StatusCode::OK, &current).with_warnings(warnings));
         }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 mod conformance {
+    pub(crate) mod applies;
     pub(crate) mod clients;
     pub(crate) mod deletes;
     pub(crate) mod discovery;

@@ -214,3 +214,42 @@ fn one_kubectl_is_current_and_one_is_older() {
     assert_eq!(new, 37);
     assert!(old < 34, "Debian's kubectl is 1.{old}: nearly as new as the other");
 }
+
+#[test]
+fn server_side_apply_shares_objects_between_managers() {
+    both(|kubectl| {
+        let apply = "apply --server-side -f -";
+        assert_eq!(kubectl.given(apply, POOL), "ippool.caracal.dev/pods serverside-applied\n");
+        kubectl.given(apply, MAP);
+        // Another manager adds to it; what the first set it may not change.
+        let other = "apply --server-side --field-manager=other -f -";
+        let more = POOL.replace("{rack: a}", "{row: b}").replace(", natOutgoing: true", "");
+        kubectl.given(other, &more);
+        let labels = kubectl.json("get ippool pods", "/metadata/labels");
+        assert_eq!(labels, serde_json::json!({"rack": "a", "row": "b"}));
+        let (code, said) = kubectl.try_given(other, &POOL.replace("natOutgoing: true", "natOutgoing: false"));
+        assert_ne!(code, 0);
+        assert!(said.contains("conflict with \"kubectl\"") && said.contains(".spec.natOutgoing"), "{said}");
+        let forced = "apply --server-side --force-conflicts --field-manager=other -f -";
+        kubectl.given(forced, &POOL.replace("natOutgoing: true", "natOutgoing: false"));
+        assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), false);
+        // What the file no longer says is taken back.
+        kubectl.given(apply, &MAP.replace("dropped: '2'", "new: '3'"));
+        let data = kubectl.json("get configmap settings", "/data");
+        assert_eq!(data, serde_json::json!({"kept": "1", "new": "3"}));
+    });
+}
+
+#[test]
+fn what_was_applied_by_the_client_can_be_applied_by_the_server() {
+    let world = World::open();
+    // Only newer kubectls hand over from the one to the other, when nothing is changed yet.
+    let kubectl = &Kubectl::all(&world)[1];
+    kubectl.given("apply -f -", POOL);
+    kubectl.given("apply --server-side -f -", POOL);
+    let next = POOL.replace("natOutgoing: true", "natOutgoing: false").replace("rack: a", "row: b");
+    kubectl.given("apply --server-side -f -", &next);
+    assert_eq!(kubectl.json("get ippool pods", "/spec/natOutgoing"), false);
+    let labels = kubectl.json("get ippool pods", "/metadata/labels");
+    assert_eq!(labels, serde_json::json!({"row": "b"}));
+}

@@ -23,6 +23,7 @@ pub(super) fn node(value: &Value, path: &str, errors: &mut Vec<FieldError>) -> S
             || text(map, "format") == Some("int-or-string"),
         embedded: flag(map, "x-kubernetes-embedded-resource"),
         list: list_kind(map),
+        atomic_map: text(map, "x-kubernetes-map-type") == Some("atomic"),
         limits: limits(map, path, errors),
         ..Schema::default()
     };
