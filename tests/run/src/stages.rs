@@ -85,6 +85,8 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         stages.push(tests("on Debian's kernel, with ipip", 15, cargo(&inside)));
         let ipip = ["test", "--workspace", "--no-fail-fast", "--test", "ipip"];
         stages.push(tests("ipip: listings and packets", 10, cargo(&ipip)));
+        let runtime = ["test", "--workspace", "--no-fail-fast", "--test", "runtime"];
+        stages.push(tests("containerd", 10, cargo(&runtime)));
         let mut lab = Command::new(place.program("caracal-vm"));
         lab.args(["run", "--cpus", "2", "--memory", "3072", "--"]).arg(place.program("caracal-lab"));
         lab.args(["--once", "--encap", "ipip"]).current_dir(&place.workspace);

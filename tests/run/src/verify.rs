@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
         packages::ensure(&packages::for_the_suites())?;
         packages::ensure(packages::FOR_THE_MACHINE)?;
         packages::ensure(packages::FOR_KUBECTL)?;
+        packages::ensure(packages::FOR_RUNTIMES)?;
     }
     let mut stages = if fix { stages::fixes(&place) } else { Vec::new() };
     stages.extend(stages::all(&place, quick));

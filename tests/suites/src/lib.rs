@@ -5,10 +5,13 @@
 //! would print, so that people and tools read it alike. `cargo test -p caracal-suites -- pings` runs the cases whose
 //! name holds `pings`.
 
+mod machine;
 mod runner;
 
 use std::pin::Pin;
 use std::process::ExitCode;
+
+pub use machine::main_inside;
 
 use caracal_lab::{Product, Sandbox, Side, sandbox};
 
