@@ -1,9 +1,10 @@
-//! The runner behind `cargo lab` and `cargo verify`.
+//! The runner behind `cargo lab`, `cargo verify` and `cargo compare`.
 //!
 //! It depends on almost nothing so that it compiles in seconds and speaks at once: what takes minutes (compiling the
 //! product, running the suites) it starts itself, showing how far it is.
 
 mod build;
+mod compare;
 mod heartbeat;
 mod machine;
 mod packages;
@@ -22,7 +23,9 @@ usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab
        cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal, in a machine or not
        cargo lab console                 a shell in the virtual machine of another terminal's lab
        cargo verify [--quick] [--fix]    run every check; --quick leaves out what needs network namespaces,
-                                         --fix renews formatting and generated files first";
+                                         --fix renews formatting and generated files first
+       cargo compare bgp [OPTIONS]       measure caracal-bgpd beside BIRD, FRR, GoBGP and OpenBGPD
+                                         (see `cargo compare bgp --help`)";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_deref() {
         Some("lab") => lab(&rest),
         Some("verify") => verify::run(&rest),
+        Some("compare") => compare::run(&rest),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

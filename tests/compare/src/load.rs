@@ -1,0 +1,188 @@
+//! The loads: who speaks to the subject, and what is measured.
+
+mod churn;
+mod flood;
+mod reflect;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::net::TcpSocket;
+use tokio::time::{sleep, timeout};
+
+use crate::generator::heard::{Board, Clock, Heard};
+use crate::generator::session::{self, Mouth};
+use crate::place;
+use crate::process::{Process, Usage};
+use crate::report::Figure;
+
+/// The AS of the subject.
+pub(crate) const SUBJECT_AS: u32 = 64500;
+/// The AS of the first peer outside.
+const FIRST_AS: u32 = 65001;
+/// The port that a subject speaks at.
+pub(crate) const PORT: u16 = 179;
+
+/// One peer of the subject.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// Its address.
+    pub(crate) address: Ipv4Addr,
+    /// Its AS.
+    pub(crate) asn: u32,
+    /// Whether that is the subject's, which then reflects to it.
+    pub(crate) internal: bool,
+}
+
+/// A load, in the size it was asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    /// What it is, with its numbers.
+    pub(crate) name: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Flood { peers: u32, prefixes: u32 },
+    Reflect { clients: u32 },
+    Churn { prefixes: u32 },
+}
+
+impl Load {
+    /// The load of a letter, with a factor for its size.
+    pub(crate) fn of(letter: &str, scale: f64) -> anyhow::Result<Load> {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "sizes are small and positive"
+        )]
+        let scaled = |number: u32| ((f64::from(number) * scale) as u32).max(2);
+        let kind = match letter {
+            "a" => Kind::Flood { peers: 10, prefixes: scaled(100_000) },
+            "b" => Kind::Flood { peers: 50, prefixes: scaled(20_000) },
+            "d" => Kind::Reflect { clients: scaled(1000) },
+            "f" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000) },
+            other => bail!("there is no load `{other}`: a, b, d and f are there"),
+        };
+        let name = match kind {
+            Kind::Flood { peers, prefixes } => format!("({letter}) {peers} peers x {prefixes} prefixes"),
+            Kind::Reflect { clients } => format!("({letter}) reflector, {clients} clients x 1 prefix"),
+            Kind::Churn { prefixes } => format!("({letter}) 1 % of {prefixes} prefixes flap each second"),
+        };
+        Ok(Load { name, kind })
+    }
+
+    /// The subject's peers.
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        let external =
+            |number| Client { address: place::peer(number), asn: FIRST_AS + number, internal: false };
+        match self.kind {
+            Kind::Flood { peers, .. } => (0..peers).map(external).collect(),
+            Kind::Reflect { clients } => {
+                let inside =
+                    |number| Client { address: place::peer(number), asn: SUBJECT_AS, internal: true };
+                (0..clients).map(inside).collect()
+            }
+            Kind::Churn { .. } => (0..churn::PEERS).map(external).collect(),
+        }
+    }
+
+    /// Puts it on a subject that has just been started.
+    pub(crate) async fn measure(
+        &self,
+        subject: &mut Process,
+        limit: Duration,
+    ) -> anyhow::Result<Vec<Figure>> {
+        let mut bench =
+            Bench { clients: self.clients(), subject, limit, board: Rc::default(), ears: Vec::new() };
+        bench.is_up().await?;
+        match self.kind {
+            Kind::Flood { prefixes, .. } => flood::measure(&mut bench, prefixes).await,
+            Kind::Reflect { .. } => reflect::measure(&mut bench).await,
+            Kind::Churn { prefixes } => churn::measure(&mut bench, prefixes).await,
+        }
+    }
+}
+
+/// A subject with its peers.
+struct Bench<'a> {
+    clients: Vec<Client>,
+    subject: &'a mut Process,
+    limit: Duration,
+    board: Rc<Board>,
+    ears: Vec<Rc<Heard>>,
+}
+
+impl Bench<'_> {
+    /// Waits until the subject takes connections.
+    async fn is_up(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + self.limit;
+        loop {
+            self.subject.must_live()?;
+            let socket = TcpSocket::new_v4().context("making a socket")?;
+            match socket.connect(SocketAddr::from((place::SUBJECT, PORT))).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > end => {
+                    return Err(error).context("the subject takes no connections");
+                }
+                Err(_) => sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
+    /// The ears of a peer.
+    fn ears(&mut self, wanted: u32, own: std::ops::Range<u32>, clock: Option<Rc<Clock>>) -> Rc<Heard> {
+        let ears = Heard::new(wanted, own, &self.board, clock);
+        self.ears.push(Rc::clone(&ears));
+        ears
+    }
+
+    /// Every peer's session, opened at once; `ears` are in the order of the clients.
+    async fn sessions(&mut self, ears: Vec<Rc<Heard>>) -> anyhow::Result<Vec<Mouth>> {
+        let server = SocketAddr::from((place::SUBJECT, PORT));
+        let openings: Vec<_> = self.clients.iter().cloned().zip(ears).collect();
+        let tasks: Vec<_> = openings
+            .into_iter()
+            .map(|(client, ears)| {
+                tokio::task::spawn_local(async move { session::establish(&client, server, ears).await })
+            })
+            .collect();
+        let mut mouths = Vec::with_capacity(tasks.len());
+        let end = tokio::time::Instant::now() + self.limit;
+        for task in tasks {
+            let opened = tokio::time::timeout_at(end, task).await.context("not every session came up")?;
+            mouths.push(opened.context("a session's opening")??);
+        }
+        Ok(mouths)
+    }
+
+    /// Waits until every peer has all it waits for; when that was.
+    async fn complete(&self) -> anyhow::Result<Instant> {
+        match timeout(self.limit, self.board.complete(self.clients.len())).await {
+            Ok(when) => Ok(when),
+            Err(_) => {
+                let fewest = self.ears.iter().map(|ears| ears.count()).min().unwrap_or(0);
+                bail!(
+                    "not within {} s: {} of {} peers have all, and the last {fewest} prefixes",
+                    self.limit.as_secs(),
+                    self.board.now(),
+                    self.clients.len()
+                )
+            }
+        }
+    }
+}
+
+fn figure(metric: &'static str, unit: &'static str, value: f64) -> Figure {
+    Figure { metric, unit, value }
+}
+
+/// What was used between two looks: CPU seconds, and the memory at the end in MiB.
+fn used(before: Usage, after: Usage) -> [Figure; 2] {
+    #[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52")]
+    let mib = after.memory as f64 / f64::from(1 << 20);
+    [figure("CPU", "s", after.cpu - before.cpu), figure("memory", "MiB", mib)]
+}

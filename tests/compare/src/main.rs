@@ -1,0 +1,93 @@
+//! `cargo compare`: caracal beside what people would use instead, on one machine, in one run.
+//!
+//! What is compared gets the same load, in turns, over several rounds: the machine's other business then hits everyone
+//! alike. Figures are medians with their spread, CPU time besides time on the clock, and the ratio to the best of the
+//! others. The generator and what is measured run on disjoint CPUs, and the generator measures itself against a sink
+//! first, so that no figure is the tester's.
+
+mod bgp;
+mod cpus;
+mod generator;
+mod load;
+mod place;
+mod process;
+mod relay;
+mod report;
+mod subject;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Compare caracal with what people would use instead
+#[derive(Debug, Parser)]
+#[command(name = "cargo compare", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// BGP speakers: caracal-bgpd, BIRD, FRR, GoBGP, OpenBGPD
+    #[command(after_help = "\
+Loads:
+  a  10 peers of other ASes, 100000 prefixes each: until every peer has all
+  b  50 peers, 20000 prefixes each
+  d  a reflector with 1000 clients, one prefix each: from the first dial until every client has all
+  f  one peer with 1000000 prefixes of which 1 % a second are withdrawn and announced again, for 30 s
+
+Examples:
+  cargo compare bgp
+  cargo compare bgp --loads d,f --rounds 5 --json bgp.json
+  cargo compare bgp --scale 0.1 --subjects caracal,bird")]
+    Bgp(Bgp),
+    /// The sink that the generator measures itself against
+    #[command(hide = true)]
+    Relay {
+        /// Where it listens
+        listen: SocketAddr,
+    },
+}
+
+/// What is compared, how often, how big.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Bgp {
+    /// The loads, by their letters
+    #[arg(long, value_delimiter = ',', default_value = "a,b,d,f")]
+    loads: Vec<String>,
+    /// The subjects: relay (the generator's own ceiling), caracal, bird, frr, gobgp, openbgpd
+    #[arg(long, value_delimiter = ',', default_value = "relay,caracal,bird,frr,gobgp,openbgpd")]
+    subjects: Vec<String>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// A factor for the number of prefixes (a, b, f) and clients (d)
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Longest time for one measurement, in seconds
+    #[arg(long, default_value_t = 300)]
+    limit: u64,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The daemon to be measured
+    #[arg(long, value_name = "FILE", env = "CARACAL_BGPD")]
+    daemon: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().what {
+        What::Bgp(asked) => bgp::run(&asked),
+        What::Relay { listen } => relay::run(listen),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

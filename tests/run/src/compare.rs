@@ -1,0 +1,32 @@
+//! `cargo compare`: builds what is measured as it is shipped, then becomes the tool that measures.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::build;
+use crate::packages;
+use crate::place::{Place, cargo};
+use crate::privilege;
+
+/// What is built: only these, since a release build of everything takes long.
+const BUILD: &[&str] = &["build", "--release", "-p", "caracal-bgpd", "-p", "caracal-compare"];
+
+/// Builds and becomes it; returns only when that fails.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<std::process::ExitCode> {
+    let place = Place::find()?;
+    let helps = arguments.iter().any(|a| a == "--help" || a == "-h") || arguments.is_empty();
+    if !helps {
+        privilege::require("cargo compare")?;
+        packages::ensure(&packages::for_the_suites())?;
+    }
+    eprintln!("building what is measured (the first time takes some minutes)");
+    let status = cargo().args(BUILD).current_dir(&place.workspace).status().context("starting cargo")?;
+    if !status.success() {
+        bail!("it does not compile: see cargo's words above");
+    }
+    let folder = place.programs.parent().context("the folder of built programs lies in none")?;
+    let mut command = Command::new(folder.join("release/caracal-compare"));
+    command.args(arguments);
+    Err(build::become_command(command))
+}
