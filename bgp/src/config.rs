@@ -27,7 +27,7 @@ pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
 pub use password::{IllegalPassword, Password};
 pub use paths_sent::PathsSent;
 pub use peer_key::PeerKey;
-pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, SessionOptions};
+pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, RestartOptions, SessionOptions};
 pub use validate::ConfigError;
 
 /// A whole speaker.

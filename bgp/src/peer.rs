@@ -22,6 +22,7 @@ mod collision;
 pub mod event;
 pub mod machine;
 pub mod negotiation;
+pub mod restart;
 mod state;
 
 #[cfg(test)]
@@ -33,4 +34,5 @@ pub use action::{Action, Actions, Farewell, Keep, Reason};
 pub use event::{Endpoints, Event, Loss, Side, Stop};
 pub use machine::Peer;
 pub use negotiation::Negotiated;
+pub use restart::Retention;
 pub use state::SessionState;

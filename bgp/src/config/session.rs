@@ -24,6 +24,8 @@ pub struct SessionOptions {
     pub enforce_first_as: bool,
     /// Attribute types that are not taken from the peer while it is external, as if they had not come.
     pub refused_attributes: AttributeCodes,
+    /// Routes outlive restarts of either end (RFC 4724, RFC 8538); `None`: it is not offered, and nobody's are kept.
+    pub graceful_restart: Option<RestartOptions>,
     /// How many prefixes the peer may announce.
     pub limits: PrefixLimits,
 }
@@ -39,6 +41,7 @@ impl Default for SessionOptions {
             delay_open: None,
             enforce_first_as: true,
             refused_attributes: AttributeCodes::HARMFUL,
+            graceful_restart: None,
             limits: PrefixLimits::default(),
         }
     }
@@ -48,6 +51,8 @@ impl SessionOptions {
     /// The first difference to `new` that only a new session can bring about.
     pub(super) fn needs_reset(&self, new: &SessionOptions) -> Option<&'static str> {
         let add_path = |of: &SessionOptions| (of.add_path_receive, of.add_path_send);
+        // The rest of it is for the next session.
+        let restart_time = |of: &SessionOptions| of.graceful_restart.map(|restart| restart.time);
         let differences = [
             (add_path(self) != add_path(new), "add-path"),
             (self.extended_next_hop != new.extended_next_hop, "extended next hop"),
@@ -55,8 +60,34 @@ impl SessionOptions {
             (self.enhanced_refresh != new.enhanced_refresh, "enhanced route refresh"),
             (self.enforce_first_as != new.enforce_first_as, "first AS"),
             (self.refused_attributes != new.refused_attributes, "refused attributes"),
+            (restart_time(self) != restart_time(new), "graceful restart"),
         ];
         differences.into_iter().find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+/// How restarts are survived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestartOptions {
+    /// How long this speaker may take to come back, as the peer is told: whole seconds, at most 4095.
+    pub time: Duration,
+    /// The longest that a peer's routes are kept while it is away, and again from its return to its End-of-RIB.
+    pub stale_time: Duration,
+    /// This speaker has restarted: the first session is told so (R).
+    pub restarted: bool,
+    /// The families in which forwarding went on while this speaker was away (F). Say only what is true: what a peer keeps
+    /// for a speaker that does not forward is a black hole.
+    pub forwarding: Families,
+}
+
+impl Default for RestartOptions {
+    fn default() -> Self {
+        RestartOptions {
+            time: Duration::from_secs(120),
+            stale_time: Duration::from_secs(360),
+            restarted: false,
+            forwarding: Families::NONE,
+        }
     }
 }
 

@@ -42,8 +42,10 @@ pub enum ReportEvent {
     RefreshBegins(Family),
     /// The peer has announced everything of a family again (RFC 7313): what is still stale is gone.
     RefreshEnds(Family),
-    /// The session ended.
+    /// The session ended. What was kept of one before goes in any case.
     Down(Keep),
+    /// What was kept of the last session goes.
+    Forget,
 }
 
 /// What the RIB tells a session.

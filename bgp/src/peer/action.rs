@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::event::{Loss, Side};
 use super::negotiation::Negotiated;
-use crate::config::Family;
+use crate::config::{Families, Family};
 use crate::wire;
 use crate::wire::message::Message;
 use crate::wire::notification::Notification;
@@ -31,8 +31,10 @@ pub enum Action {
     Refuse(Side, Farewell),
     /// The session is established on this connection.
     Up(Side, Arc<Negotiated>),
-    /// The session is no longer established.
+    /// The session is no longer established. What was kept of one before goes now in any case.
     Down(Reason, Keep),
+    /// What was kept of the last session goes: the peer did not come back, or not with all of it, in time.
+    Forget,
 }
 
 /// The last words on a connection.
@@ -49,10 +51,12 @@ pub enum Farewell {
 pub enum Keep {
     /// They are withdrawn.
     Nothing,
-    /// They are kept, marked stale, until then.
+    /// Those of these families are kept, marked stale, until [`Action::Forget`] (RFC 4724 §4.2).
     Stale {
-        /// When they go if the peer has not come back.
+        /// When that comes if the peer has not come back.
         until: Instant,
+        /// The families.
+        families: Families,
     },
 }
 

@@ -7,6 +7,7 @@ use super::action::{Action, Actions, Farewell, Keep, Reason};
 use super::backoff::Backoff;
 use super::event::{Event, Loss, Side, Stop};
 use super::negotiation::{Negotiated, Offer};
+use super::restart;
 use super::state::{Connection, Dialer, Running, SessionState, Stage, State};
 use crate::config::{PeerConfig, RouterId};
 use crate::wire::notification::{Cause, Cease, Notification};
@@ -36,6 +37,10 @@ pub struct Peer {
     state: State,
     /// What the next OPEN has in it.
     next_offer: Offer,
+    /// There was a session: this speaker is no longer one that has just restarted.
+    lived: bool,
+    /// When what was kept of the last session goes.
+    stale: Option<Instant>,
     last_error: Option<Reason>,
 }
 
@@ -48,6 +53,8 @@ impl Peer {
             backoff: Backoff::new(seed),
             state: State::Stopped,
             next_offer: Offer::Full,
+            lived: false,
+            stale: None,
             last_error: None,
         }
     }
@@ -77,7 +84,7 @@ impl Peer {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Stopped | State::Halted => None,
-            State::Running(running) => running.deadline(),
+            State::Running(running) => running.deadline().into_iter().chain(self.stale).min(),
         }
     }
 
@@ -167,6 +174,14 @@ impl Peer {
         for side in Side::BOTH {
             self.end(now, side, farewell.clone(), reason.clone(), out);
         }
+        self.forget(out);
+    }
+
+    /// What was kept of the last session goes.
+    fn forget(&mut self, out: &mut Actions) {
+        if self.stale.take().is_some() {
+            out.push(Action::Forget);
+        }
     }
 
     fn closed(&mut self, now: Instant, side: Side, loss: Loss, out: &mut Actions) {
@@ -211,7 +226,17 @@ impl Peer {
     ) -> bool {
         let State::Running(running) = &mut self.state else { return false };
         let Some(connection) = running.slot(side).take() else { return false };
-        out.push(Action::Close(side, farewell));
+        let hard = match &connection.stage {
+            Stage::Established(state) => restart::needs_hard_reset(&state.terms, &reason),
+            Stage::Delaying(_) | Stage::OpenSent(_) | Stage::OpenConfirm(_) => false,
+        };
+        out.push(Action::Close(
+            side,
+            match farewell {
+                Farewell::Notification(words) if hard => Farewell::Notification(words.as_hard_reset()),
+                Farewell::Notification(_) | Farewell::Silent => farewell,
+            },
+        ));
         self.ended(now, connection, reason, out);
         true
     }
@@ -220,7 +245,12 @@ impl Peer {
         match connection.stage {
             Stage::Established(established) => {
                 self.backoff.session_ended(established.since, now);
-                out.push(Action::Down(reason.clone(), Keep::Nothing));
+                let keep = restart::keep(now, &established.terms, &reason);
+                self.stale = match keep {
+                    Keep::Nothing => None,
+                    Keep::Stale { until, .. } => Some(until),
+                };
+                out.push(Action::Down(reason.clone(), keep));
             }
             Stage::Delaying(_) | Stage::OpenSent(_) | Stage::OpenConfirm(_) => (),
         }

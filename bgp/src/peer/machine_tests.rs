@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use super::negotiation::Offer;
 use super::negotiation::tests::{config, ends};
 use super::{Action, Actions, Event, Farewell, Keep, Loss, Peer, Reason, SessionState, Side, Stop};
-use crate::config::{Family, HoldTime, LimitAction, PrefixLimit, RouterId};
-use crate::wire::capability::{Capability, GracefulRestart};
+use crate::config::{Families, Family, HoldTime, LimitAction, PrefixLimit, RestartOptions, RouterId};
+use crate::wire::capability::{Capability, GracefulRestart, RestartFamily};
 use crate::wire::error::{Error, Fault, Section};
 use crate::wire::message::Message;
 use crate::wire::notification::{Cause, Cease, Notification, OpenError};
@@ -18,6 +18,7 @@ use crate::wire::open::Open;
 
 mod beyond;
 mod properties;
+mod restart;
 
 fn id(text: &str) -> RouterId {
     RouterId::try_from(text.parse::<std::net::Ipv4Addr>().unwrap()).unwrap()
@@ -103,7 +104,10 @@ fn restarting_open() -> Open {
         restarted: false,
         notification: false,
         time: Duration::from_secs(120),
-        families: smallvec::SmallVec::new(),
+        families: Families::dual()
+            .iter()
+            .map(|family| RestartFamily { family: family.code(), forwarding: true })
+            .collect(),
     }));
     open
 }
@@ -118,7 +122,8 @@ fn words(action: &Action) -> Option<(u8, u8)> {
         | Action::Close(_, Farewell::Silent)
         | Action::Refuse(_, Farewell::Silent)
         | Action::Up(..)
-        | Action::Down(..) => None,
+        | Action::Down(..)
+        | Action::Forget => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::event::Endpoints;
+use super::restart::{self, Retention};
 use crate::config::{Asn, AttributeCodes, Families, Family, HoldTime, PeerConfig, RouterId};
 use crate::wire::capability::{AddPath, Capability, GracefulRestart, NextHopFamily};
 use crate::wire::error::{Error, Fault, Section};
@@ -51,6 +52,8 @@ pub struct Negotiated {
     pub refused_attributes: AttributeCodes,
     /// What the peer said of its restarts (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
+    /// What becomes of the peer's routes when the session ends; `None`: they go.
+    pub retention: Option<Retention>,
     /// The own end of the connection.
     pub local: SocketAddr,
     /// The peer's end of the connection.
@@ -77,6 +80,7 @@ impl Negotiated {
             (self.add_path_receive, "add-path-receive"),
             (self.add_path_send, "add-path-send"),
             (self.extended_next_hop, "extended-next-hop"),
+            (self.retention.map_or(Families::NONE, |kept| kept.families), "graceful-restart"),
         ];
         let plain = plain.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned());
         let named = |(families, word): (Families, &'static str)| {
@@ -231,6 +235,7 @@ pub(super) fn negotiate(
             options.refused_attributes
         },
         graceful_restart: open.graceful_restart().cloned(),
+        retention: restart::retention(options, open, families),
         local: ends.local,
         remote: ends.remote,
     })
@@ -245,6 +250,7 @@ fn without_capabilities(config: &PeerConfig) -> PeerConfig {
     bare.session.extended_next_hop = Families::NONE;
     bare.session.extended_messages = false;
     bare.session.enhanced_refresh = false;
+    bare.session.graceful_restart = None;
     bare
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 mod link;
 mod world;
 
-use world::World;
+use world::{RESTART_TIME, World};
 
 /// Runs `story` with every seed; the worlds' own assertions are told with theirs.
 fn for_every_seed(count: u64, story: impl Fn(u64) + std::panic::RefUnwindSafe) {
@@ -60,6 +60,32 @@ fn speakers_meet_again_after_any_trouble_on_the_link() {
         // keep the other from being used; a hold time of 30 s, the longest dial, the longest retry.
         let limit = world.trouble_until + Duration::from_secs(60 + 240);
         assert!(world.run_until_settled(limit), "seed {seed}: {}", world.show());
+    });
+}
+
+#[test]
+fn the_routes_of_a_speaker_that_does_not_come_back_are_kept_for_its_restart_time_and_no_longer() {
+    for_every_seed(1000, |seed| {
+        let mut world = World::new(seed, Duration::ZERO);
+        world.begin();
+        let limit = world.start + Duration::from_secs(20);
+        assert!(world.run_until_settled(limit), "seed {seed}: {}", world.show());
+        if !world.keeps() {
+            return;
+        }
+        let who = usize::from(seed % 2 == 0);
+        world.leave(who);
+        // The other notices by its hold time, or at once when it writes.
+        let limit = world.now + Duration::from_secs(30);
+        while world.now < limit && world.stale(1 - who) == 0 {
+            world.step();
+        }
+        assert!(world.stale(1 - who) > 0, "seed {seed}: nothing was kept: {}", world.show());
+        let limit = world.now + RESTART_TIME;
+        while world.now <= limit && world.stale(1 - who) > 0 {
+            world.step();
+        }
+        assert!(world.now >= limit && world.stale(1 - who) == 0, "seed {seed}: {}", world.show());
     });
 }
 

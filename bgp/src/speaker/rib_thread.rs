@@ -222,6 +222,8 @@ impl RibThread {
             ReportEvent::RefreshBegins(_) | ReportEvent::RefreshEnds(_) => {}
             // A peer that keeps its forwarding over a restart comes with graceful restart, which is not negotiated yet.
             ReportEvent::Down(_keep) => self.down(key),
+            // Nothing is kept.
+            ReportEvent::Forget => {}
         }
     }
 

@@ -236,8 +236,14 @@ impl From<Cause> for Notification {
 impl Notification {
     /// What the operator of the peer wrote into a shutdown or reset (RFC 9003), if it is readable.
     pub fn shutdown_text(&self) -> Option<&str> {
-        let Cause::Cease(Cease::Shutdown | Cease::Reset) = self.cause else { return None };
-        let (length, text) = self.data.split_first()?;
+        let (cause, data) = match (self.cause, &self.data[..]) {
+            (Cause::Cease(Cease::HardReset), [code, subcode, data @ ..]) => {
+                (Cause::from_codes(*code, *subcode), data)
+            }
+            (cause, data) => (cause, data),
+        };
+        let Cause::Cease(Cease::Shutdown | Cease::Reset) = cause else { return None };
+        let (length, text) = data.split_first()?;
         std::str::from_utf8(text.get(..usize::from(*length))?).ok().filter(|text| !text.is_empty())
     }
 
@@ -254,6 +260,14 @@ impl Notification {
         data.put_u8(u8::try_from(end).unwrap_or(u8::MAX));
         data.put_slice(text.as_bytes());
         Notification { cause: Cause::Cease(cease), data: data.freeze() }
+    }
+
+    /// The same as a Hard Reset (RFC 8538 §3.1): the peer is not to keep routes over it.
+    #[must_use]
+    pub fn as_hard_reset(&self) -> Notification {
+        let (code, subcode) = self.cause.codes();
+        let data = [&[code, subcode][..], &self.data].concat();
+        Notification { cause: Cause::Cease(Cease::HardReset), data: data.into() }
     }
 
     /// Reads the body of the message.

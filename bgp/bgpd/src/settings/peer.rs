@@ -85,6 +85,7 @@ fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
         enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
         refused_attributes: refused
             .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
+        graceful_restart: usual.graceful_restart,
         limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
     })
 }

@@ -88,6 +88,7 @@ impl<C: From<Report>> Session<C> {
                     self.signals = None;
                     self.report(ReportEvent::Down(keep));
                 }
+                Action::Forget => self.report(ReportEvent::Forget),
             }
         }
     }

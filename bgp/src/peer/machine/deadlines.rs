@@ -42,6 +42,9 @@ impl Peer {
                 }
             }
         }
+        if self.stale.is_some_and(|until| until <= now) {
+            self.forget(out);
+        }
         self.tick_dialer(now, out);
     }
 

@@ -82,6 +82,12 @@ impl Peer {
                     terms: Arc::clone(&terms),
                 });
                 self.last_error = None;
+                self.lived = true;
+                // The peer is back: it has this long to announce again what it announced before.
+                if let (Some(until), Some(options)) = (&mut self.stale, self.config.session.graceful_restart)
+                {
+                    *until = now + options.stale_time;
+                }
                 out.push(Action::Up(side, terms));
             }
             Message::Notification(notification) => self.told_off(now, side, notification, out),

@@ -7,6 +7,7 @@ use crate::peer::action::{Action, Actions, Farewell, Reason};
 use crate::peer::collision;
 use crate::peer::event::{Endpoints, Side};
 use crate::peer::negotiation::{self, Offer};
+use crate::peer::restart;
 use crate::peer::state::{Connection, Delaying, Dialer, OpenSent, Running, Stage, State};
 use crate::wire::message::Message;
 use crate::wire::notification::{Cause, Cease};
@@ -79,7 +80,12 @@ impl Peer {
     /// Says OPEN. A peer that did not understand the last one is sent one without capabilities, once (RFC 5492 §3).
     pub(super) fn send_open(&mut self, now: Instant, side: Side, out: &mut Actions) -> OpenSent {
         let offer = std::mem::replace(&mut self.next_offer, Offer::Full);
-        out.push(Action::Send(side, Message::Open(negotiation::offer(&self.config, self.router_id, offer))));
+        let mut open = negotiation::offer(&self.config, self.router_id, offer);
+        match offer {
+            Offer::Full => open.capabilities.extend(restart::capability(&self.config, self.lived)),
+            Offer::Bare => (),
+        }
+        out.push(Action::Send(side, Message::Open(open)));
         OpenSent { offer, hold: now + HOLD_IN_OPEN_SENT }
     }
 }

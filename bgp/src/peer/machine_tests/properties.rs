@@ -54,6 +54,7 @@ proptest! {
         stirs in prop::collection::vec(stir(), 1..120),
         passive in any::<bool>(),
         delay in prop::option::of(1..20_u64),
+        restarts in any::<bool>(),
         action in prop_oneof![
             Just(LimitAction::Warn),
             Just(LimitAction::Stop),
@@ -63,9 +64,11 @@ proptest! {
         let mut bench = Bench::with("10.0.0.2", |config| {
             config.passive = passive;
             config.session.delay_open = delay.map(Duration::from_secs);
+            config.session.graceful_restart = restarts.then(RestartOptions::default);
             config.session.limits.ipv6 = Some(PrefixLimit { prefixes: 10, action });
         });
         let (mut there, mut dialing, mut up) = (std::collections::HashSet::new(), false, None);
+        let mut stale = false;
         for stir in stirs {
             let mut newcomer = None;
             let now = bench.now;
@@ -140,10 +143,18 @@ proptest! {
                         prop_assert!(up.is_none() && there.contains(&side));
                         up = Some(side);
                     }
-                    Action::Down(..) => up = None,
+                    Action::Down(_, keep) => {
+                        up = None;
+                        stale = keep != Keep::Nothing;
+                    }
+                    Action::Forget => {
+                        prop_assert!(stale, "nothing was kept");
+                        stale = false;
+                    }
                 }
             }
             prop_assert!(newcomer.is_none(), "neither taken nor refused");
+            prop_assert!(!stale || bench.peer.deadline().is_some(), "stale routes that nothing ends");
             prop_assert_eq!(bench.state() == SessionState::Established, bench.peer.negotiated().is_some());
             prop_assert_eq!(bench.state() == SessionState::Established, up.is_some());
             // One tick later nothing is due any more.

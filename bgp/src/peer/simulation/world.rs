@@ -8,14 +8,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::link::{Connection, Mishap, Random};
-use crate::config::{HoldTime, PeerConfig, RouterId};
+use crate::config::{Families, HoldTime, PeerConfig, RestartOptions, RouterId};
 use crate::peer::negotiation::tests::{config, ends};
-use crate::peer::{Action, Actions, Event, Farewell, Loss, Peer, SessionState, Side};
-use crate::wire::capability::{Capability, GracefulRestart};
+use crate::peer::{Action, Actions, Event, Farewell, Keep, Loss, Peer, SessionState, Side, Stop};
 use crate::wire::message::Message;
 
 /// How many routes each speaker announces when a session comes up.
 const ROUTES: u8 = 3;
+/// What an UPDATE has in it instead of a route: there are no more.
+const END_OF_RIB: u8 = 255;
+/// How long each may be away, if it can restart gracefully.
+pub(super) const RESTART_TIME: Duration = Duration::from_secs(100);
+/// How long each keeps stale routes at most, once the other is back.
+const STALE_TIME: Duration = Duration::from_secs(110);
 
 /// Something on its way to one of the speakers.
 #[derive(Clone, Debug)]
@@ -67,6 +72,12 @@ impl Nature {
         config.hold_time = HoldTime::try_from(self.hold).unwrap();
         config.passive = self.passive[who];
         config.session.delay_open = self.delay_open[who];
+        config.session.graceful_restart = self.restarts.then(|| RestartOptions {
+            time: RESTART_TIME,
+            stale_time: STALE_TIME,
+            restarted: true,
+            forwarding: Families::dual(),
+        });
         let id = RouterId::try_from(self.ids[who].parse::<std::net::Ipv4Addr>().unwrap()).unwrap();
         Peer::new(Arc::new(config), id, seed)
     }
@@ -93,6 +104,9 @@ pub(super) struct World {
     pub(super) ups: usize,
     /// What each RIB has learnt, and on which connection.
     routes: [BTreeMap<u8, usize>; 2],
+    /// What each RIB has kept of a session that ended, and until when it may at most.
+    stale: [BTreeSet<u8>; 2],
+    kept_until: [Instant; 2],
 }
 
 impl World {
@@ -116,6 +130,8 @@ impl World {
             up: [None, None],
             ups: 0,
             routes: [BTreeMap::new(), BTreeMap::new()],
+            stale: [BTreeSet::new(), BTreeSet::new()],
+            kept_until: [now, now],
             random,
         }
     }
@@ -141,8 +157,25 @@ impl World {
         self.dialing[who] = None;
         self.up[who] = None;
         self.routes[who].clear();
+        self.stale[who].clear();
         self.peers[who] = self.nature.speaker(who, self.random.next());
         self.on(who, Event::Start);
+    }
+
+    /// The machine of one speaker loses power and comes back without it: its system refuses connections.
+    pub(super) fn leave(&mut self, who: usize) {
+        self.lose_power(who);
+        self.on(who, Event::Stop(Stop::Silent));
+    }
+
+    /// What a speaker has kept of a session that ended.
+    pub(super) fn stale(&self, who: usize) -> usize {
+        self.stale[who].len()
+    }
+
+    /// Whether both keep routes over restarts, and notice that one is needed.
+    pub(super) fn keeps(&self) -> bool {
+        self.nature.restarts && self.nature.hold != 0
     }
 
     fn post(&mut self, to: usize, connection: usize, parcel: Parcel) {
@@ -202,14 +235,25 @@ impl World {
                     let connection = self.held[who][&side];
                     self.up[who] = Some(side);
                     self.ups += 1;
-                    for route in 0..ROUTES {
+                    self.kept_until[who] = self.now + STALE_TIME;
+                    for route in (0..ROUTES).chain([END_OF_RIB]) {
                         self.write(who, connection, Message::Update(Bytes::copy_from_slice(&[route])));
                     }
                 }
-                Action::Down(..) => {
+                Action::Down(_, keep) => {
                     assert!(self.up[who].take().is_some(), "down without up");
-                    self.routes[who].clear();
+                    let learnt = std::mem::take(&mut self.routes[who]).into_keys();
+                    self.stale[who].clear();
+                    match keep {
+                        Keep::Nothing => (),
+                        Keep::Stale { until, .. } => {
+                            assert!(self.nature.restarts && until <= self.now + RESTART_TIME);
+                            self.stale[who].extend(learnt);
+                            self.kept_until[who] = until;
+                        }
+                    }
                 }
+                Action::Forget => self.stale[who].clear(),
             }
         }
         assert!(newcomer.is_none(), "a connection was neither taken nor refused");
@@ -217,6 +261,10 @@ impl World {
         assert_eq!(established, self.up[who].is_some());
         let on = self.up[who].map(|side| self.held[who][&side]);
         assert!(self.routes[who].values().all(|from| Some(*from) == on), "a route outlived its session");
+        let kept = self.stale[who].is_empty() || self.now <= self.kept_until[who];
+        assert!(kept, "stale routes outlived their time");
+        let certain = self.stale[who].is_empty() || self.peers[who].deadline().is_some();
+        assert!(certain, "stale routes that nothing ends");
     }
 
     fn dial(&mut self, who: usize) {
@@ -242,17 +290,7 @@ impl World {
         self.now < self.trouble_until
     }
 
-    fn write(&mut self, who: usize, connection: usize, mut message: Message) {
-        if let Message::Open(open) = &mut message
-            && self.nature.restarts
-        {
-            open.capabilities.push(Capability::GracefulRestart(GracefulRestart {
-                restarted: false,
-                notification: false,
-                time: Duration::from_secs(120),
-                families: smallvec::SmallVec::new(),
-            }));
-        }
+    fn write(&mut self, who: usize, connection: usize, message: Message) {
         if !self.connections[connection].is_whole() {
             // The system at the other end knows nothing of it and says so.
             self.post(who, connection, Parcel::Gone(connection));
@@ -328,7 +366,13 @@ impl World {
             Parcel::Message(connection, message) => {
                 let Some(side) = self.side_of(who, connection) else { return };
                 if let (Message::Update(body), true) = (&message, self.up[who] == Some(side)) {
-                    self.routes[who].insert(body[0], connection);
+                    match body[0] {
+                        END_OF_RIB => self.stale[who].clear(),
+                        route => {
+                            self.stale[who].remove(&route);
+                            self.routes[who].insert(route, connection);
+                        }
+                    }
                 }
                 self.on(who, Event::Received(side, message));
             }
@@ -393,7 +437,8 @@ impl World {
     pub(super) fn settled(&self) -> bool {
         let alone = |who: usize| self.held[who].len() == 1 && self.dialing[who].is_none();
         let told = |who: usize| self.routes[who].keys().copied().eq((0..ROUTES).collect::<BTreeSet<_>>());
-        self.meet() && alone(0) && alone(1) && told(0) && told(1)
+        let fresh = self.stale.iter().all(BTreeSet::is_empty);
+        self.meet() && alone(0) && alone(1) && told(0) && told(1) && fresh
     }
 
     /// Both ends are up on one and the same connection.
