@@ -242,7 +242,7 @@ mod tests {
         let community = "64601:0:1".parse().unwrap();
         assert_eq!(rule.operations, [Operation::AddCommunity(community), Operation::LocalPref(200)]);
         let said = read(&text.replace("64601:0:1", "64601")).unwrap_err();
-        assert!(said.starts_with("f:13: policy[1].rule[1].add-communities[1]: "), "{said}");
+        assert!(said.starts_with("f:14: policy[1].rule[1].add-communities[1]: "), "{said}");
     }
 
     #[test]
