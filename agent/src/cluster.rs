@@ -12,7 +12,7 @@ pub mod watch;
 
 use std::path::Path;
 
-use caracal_api::{BgpConfiguration, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode};
+use caracal_api::{BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
@@ -33,6 +33,8 @@ pub struct Cluster {
     pub bgp_configurations: SnapshotReceiver<BgpConfiguration>,
     /// Sessions beside the mesh.
     pub bgp_peers: SnapshotReceiver<BgpPeer>,
+    /// What passes between nodes and peers.
+    pub bgp_filters: SnapshotReceiver<BgpFilter>,
     /// All nodes of the network.
     pub network_nodes: SnapshotReceiver<NetworkNode>,
     /// This node's own Node object.
@@ -51,7 +53,8 @@ impl Cluster {
             ipam_configs: watch::spawn(Api::all(client.clone()), user_written.clone()),
             own_blocks: watch::spawn(Api::all(client.clone()), own_block.on_empty_list(OnEmptyList::Doubt)),
             bgp_configurations: watch::spawn(Api::all(client.clone()), user_written.clone()),
-            bgp_peers: watch::spawn(Api::all(client.clone()), user_written),
+            bgp_peers: watch::spawn(Api::all(client.clone()), user_written.clone()),
+            bgp_filters: watch::spawn(Api::all(client.clone()), user_written),
             network_nodes: watch::spawn(Api::all(client.clone()), machine_written),
             node: watch::spawn(Api::all(client.clone()), own_node.on_empty_list(OnEmptyList::Doubt)),
         }
@@ -81,6 +84,7 @@ impl Cluster {
             state("ipamconfigs", &self.ipam_configs),
             state("ipamblocks", &self.own_blocks),
             state("bgpconfigurations", &self.bgp_configurations),
+            state("bgpfilters", &self.bgp_filters),
             state("bgppeers", &self.bgp_peers),
             state("networknodes", &self.network_nodes),
             state("nodes", &self.node),

@@ -3,6 +3,7 @@
 pub mod announcements;
 pub mod encapsulation;
 pub mod filter;
+pub mod filters;
 pub mod mtu;
 pub mod peers;
 pub mod pod;

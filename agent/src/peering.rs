@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use crate::cluster::Cluster;
 use crate::desired::announcements::announcements;
 use crate::desired::peers::{Inputs, Problem, config};
-use crate::desired::policies::{Policies, policies};
+use crate::desired::policies::{Ground, Policies};
 use crate::desired::speaker::SpeakerSettings;
 use crate::ipam::OwnBlocks;
 use crate::node::FactsReceiver;
@@ -60,6 +60,7 @@ impl Peering {
                 () = tokio::time::sleep(RETRY), if refused => Ok(()),
                 changed = cluster.ip_pools.changed() => changed,
                 changed = cluster.bgp_peers.changed() => changed,
+                changed = cluster.bgp_filters.changed() => changed,
                 changed = cluster.network_nodes.changed() => changed,
                 changed = self.facts.changed() => changed,
                 changed = self.settings.changed() => changed,
@@ -85,7 +86,13 @@ impl Peering {
         }
         let blocks: Vec<IpNetwork> = self.blocks.borrow_and_update().iter().map(|block| block.cidr).collect();
         let subnets: Vec<IpNetwork> = self.facts.borrow().addresses.iter().map(|a| a.network).collect();
-        policies(&ranges, &announced, &blocks, &subnets)
+        Policies::new(&Ground {
+            pools: &ranges,
+            announced_pools: &announced,
+            own_blocks: &blocks,
+            own_subnets: &subnets,
+            advertisements: &self.settings.borrow().advertisements,
+        })
     }
 
     async fn configure(&mut self, configured: &mut Option<Config>) -> Offer {
@@ -95,6 +102,7 @@ impl Peering {
             settings: &self.settings.borrow_and_update().clone(),
             nodes: &self.cluster.network_nodes.borrow_and_update().clone(),
             peers: &self.cluster.bgp_peers.borrow_and_update().clone(),
+            filters: &self.cluster.bgp_filters.borrow_and_update().clone(),
             policies: &policies,
         });
         self.problems.send_if_modified(|told| {

@@ -1,6 +1,7 @@
 //! `BGPConfiguration`: settings of the speakers, cluster-wide (`default`) or for one node (`node.<name>`).
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// AS number of the cluster when nothing says otherwise.
@@ -45,4 +46,34 @@ pub struct BgpConfigurationSpec {
     #[schemars(range(min = 0, max = 65535))]
     #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("holdTime is 0 or at least 3 seconds (RFC 4271 §4.2)"))]
     pub hold_time: Option<u16>,
+    /// Names for communities, to be used in `prefixAdvertisements`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub communities: Vec<NamedCommunity>,
+    /// Communities that routes are announced with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500))]
+    pub prefix_advertisements: Vec<PrefixAdvertisement>,
+}
+
+/// A name for a community.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct NamedCommunity {
+    /// The name.
+    #[schemars(length(min = 1, max = 64))]
+    pub name: String,
+    /// `64512:7` or `64512:1:2`.
+    #[schemars(length(max = 32), regex(pattern = r"^[0-9]+:[0-9]+(:[0-9]+)?$"))]
+    pub value: String,
+}
+
+/// Communities for what is announced inside a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct PrefixAdvertisement {
+    /// The network.
+    #[schemars(length(min = 4, max = 48))]
+    pub cidr: String,
+    /// Communities, by name or value.
+    #[schemars(length(min = 1, max = 50), inner(length(max = 64)))]
+    pub communities: Vec<String>,
 }

@@ -73,6 +73,55 @@ pub struct BgpPeerSpec {
     /// Whether the session's source is the node's address (default) or what the kernel chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<SourceAddress>,
+    /// `BGPFilter`s, tried in this order before what holds without filters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 253)))]
+    pub filters: Vec<String>,
+    /// How often the node's own AS may be in the AS_PATH of a route from the peer, which is a loop otherwise (0 if left
+    /// out). For sites that share an AS number.
+    #[serde(default, rename = "numAllowedLocalASNumbers", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 10))]
+    pub num_allowed_local_as_numbers: Option<u8>,
+    /// How many prefixes the peer may send (no limit if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prefixes: Option<MaxPrefixes>,
+}
+
+/// How many prefixes a peer may send, and what is done beyond.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.ipv4) || has(self.ipv6)").message("give a limit for ipv4, ipv6 or both"),
+    validation = Rule::new("!has(self.restartSeconds) || self.action == 'Restart'").message("restartSeconds is for action Restart")
+)]
+pub struct MaxPrefixes {
+    /// For IPv4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub ipv4: Option<u32>,
+    /// For IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
+    pub ipv6: Option<u32>,
+    /// What is done beyond a limit.
+    #[serde(default)]
+    pub action: LimitAction,
+    /// After how many seconds action Restart tries again (300 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub restart_seconds: Option<u16>,
+}
+
+/// What is done with a peer that sends more prefixes than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum LimitAction {
+    /// It is told; the session stands.
+    Warn,
+    /// The session ends and is tried again after a while.
+    #[default]
+    Restart,
+    /// The session ends and stays down until somebody resets it.
+    Stop,
 }
 
 /// Which next hop a peer is told.

@@ -7,7 +7,9 @@
 use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
-use crate::{BgpConfiguration, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode, NetworkNodeStatus};
+use crate::{
+    BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode, NetworkNodeStatus,
+};
 
 /// Every kind's definition as JSON, finished.
 ///
@@ -20,6 +22,7 @@ pub fn all() -> Result<Vec<Value>, serde_json::Error> {
         IpamBlock::crd(),
         BgpConfiguration::crd(),
         BgpPeer::crd(),
+        BgpFilter::crd(),
         NetworkNode::crd(),
         NetworkNodeStatus::crd(),
     ]

@@ -10,6 +10,7 @@
 #![allow(clippy::duplicated_attributes, reason = "several print columns of one kind have the same type")]
 
 pub mod bgp_configuration;
+pub mod bgp_filter;
 pub mod bgp_peer;
 pub mod block_cidr;
 pub mod conditions;
@@ -22,6 +23,7 @@ pub mod network_node_status;
 pub mod selector;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};
+pub use bgp_filter::{BgpFilter, BgpFilterSpec};
 pub use bgp_peer::{BgpPeer, BgpPeerSpec, NextHopMode};
 pub use block_cidr::{BlockCidr, BlockCidrError};
 pub use ip_pool::{AllowedUse, AssignmentMode, EncapsulationMode, IpPool, IpPoolSpec, IpPoolStatus};

@@ -71,7 +71,7 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Kinds: nodes (nn), ippools (ipp), blocks (ipb), bgppeers (bgpp), bgpconfigurations (bgpconfig), ipamconfigs (ipamconfig);
+Kinds: nodes (nn), ippools (ipp), blocks (ipb), bgppeers (bgpp), bgpfilters (bgpf), bgpconfigurations (bgpconfig), ipamconfigs (ipamconfig);
 plural, singular, short and Calico's spellings, in any case.
 
 Examples:

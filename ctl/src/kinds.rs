@@ -101,6 +101,18 @@ pub(crate) const KINDS: &[Kind] = &[
         ],
     },
     Kind {
+        plural: "bgpfilters",
+        singular: "bgpfilter",
+        aliases: &["bgpf"],
+        columns: &[
+            column("NAME", name),
+            column("EXPORTV4", |d| count(d, "/spec/exportV4")),
+            column("IMPORTV4", |d| count(d, "/spec/importV4")),
+            column("EXPORTV6", |d| count(d, "/spec/exportV6")),
+            column("IMPORTV6", |d| count(d, "/spec/importV6")),
+        ],
+    },
+    Kind {
         plural: "bgpconfigurations",
         singular: "bgpconfiguration",
         aliases: &["bgpconfigs", "bgpconfig", "bgpc"],
@@ -169,7 +181,13 @@ fn or(text: String, default: &str) -> String {
 }
 
 fn count(document: &Value, path: &str) -> String {
-    document.pointer(path).and_then(Value::as_object).map_or(0, serde_json::Map::len).to_string()
+    let found = document.pointer(path);
+    let length = found.map_or(0, |found| match found {
+        Value::Object(map) => map.len(),
+        Value::Array(list) => list.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    });
+    length.to_string()
 }
 
 fn pairs(document: &Value, path: &str) -> String {

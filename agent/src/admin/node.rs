@@ -49,6 +49,7 @@ impl NodeService for Node {
             blocks: blocks.iter().map(ToString::to_string).collect(),
             watches: vec![
                 watch("bgpconfigurations", &cluster.bgp_configurations),
+                watch("bgpfilters", &cluster.bgp_filters),
                 watch("bgppeers", &cluster.bgp_peers),
                 watch("ipamblocks", &cluster.own_blocks),
                 watch("ipamconfigs", &cluster.ipam_configs),

@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::cluster::{Cluster, Snapshot, SnapshotReceiver};
 
 /// The kinds that are served, for errors.
-const KINDS: &str = "bgpconfigurations, bgppeers, ipamblocks, ipamconfigs, ippools, networknodes";
+const KINDS: &str = "bgpconfigurations, bgpfilters, bgppeers, ipamblocks, ipamconfigs, ippools, networknodes";
 
 /// The service.
 pub(super) struct Resources {
@@ -27,6 +27,7 @@ impl Resources {
     fn select(&self, kind: &str, names: &[String]) -> Result<ListResponse, Status> {
         match kind {
             "bgpconfigurations" => documents(kind, names, &self.cluster.bgp_configurations),
+            "bgpfilters" => documents(kind, names, &self.cluster.bgp_filters),
             "bgppeers" => documents(kind, names, &self.cluster.bgp_peers),
             "ipamblocks" => documents(kind, names, &self.cluster.own_blocks),
             "ipamconfigs" => documents(kind, names, &self.cluster.ipam_configs),

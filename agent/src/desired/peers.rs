@@ -8,18 +8,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use caracal_api::bgp_configuration::DEFAULT_PORT;
-use caracal_api::bgp_peer::{self, SourceAddress, parse_peer_ip};
-use caracal_api::{BgpPeer, BgpPeerSpec, NetworkNode, Selector};
+use caracal_api::bgp_peer::{self, MaxPrefixes, SourceAddress, parse_peer_ip};
+use caracal_api::{BgpFilter, BgpPeer, BgpPeerSpec, NetworkNode, Selector};
 use caracal_bgp::{
-    Asn, Config, Families, Family, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin, RouterId,
+    Asn, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin,
+    PrefixLimit, PrefixLimits, RouterId,
 };
 use kube::ResourceExt;
 
-use super::policies::Policies;
+use super::filters::{self, FilterRules};
+use super::policies::{Other, Policies};
 use super::speaker::{SpeakerSettings, hold_time, router_id};
 use crate::cluster::Snapshot;
 use crate::node::NodeFacts;
 
+/// How long a session stays down that ended for too many prefixes, when the peer does not say.
+const LIMIT_RESTART: Duration = Duration::from_secs(300);
 /// TTL of sessions with external peers, which may be several hops away.
 const EXTERNAL_TTL: u8 = 255;
 
@@ -33,6 +37,8 @@ pub struct Inputs<'a> {
     pub nodes: &'a Snapshot<NetworkNode>,
     /// Sessions beside the mesh.
     pub peers: &'a Snapshot<BgpPeer>,
+    /// What peers name to say what passes.
+    pub filters: &'a Snapshot<BgpFilter>,
     /// What is accepted and announced.
     pub policies: &'a Policies,
 }
@@ -54,6 +60,20 @@ pub enum Problem {
         /// What is wrong.
         why: String,
     },
+    /// What a `BGPPeer` filters by cannot be used.
+    #[error("BGPPeer {peer}: {why}")]
+    Filter {
+        /// Its name.
+        peer: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A prefix advertisement cannot be read.
+    #[error("a prefixAdvertisement of the BGPConfiguration is left out: {why}")]
+    Advertisement {
+        /// What is wrong.
+        why: String,
+    },
     /// Two definitions name the same peer.
     #[error("BGPPeer {peer} is left out: the session with {address} is {other}'s")]
     Twice {
@@ -71,11 +91,17 @@ pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
     let Some(router_id) = router_id(&inputs.facts.name, &inputs.facts.addresses) else {
         return (None, vec![Problem::NoAddress]);
     };
-    let mut problems = Vec::new();
+    let unreadable = inputs.settings.unreadable.iter().cloned();
+    let mut problems: Vec<Problem> = unreadable.map(|why| Problem::Advertisement { why }).collect();
     let mut peers = BTreeMap::new();
     for peer in inputs.peers.values() {
-        match configured(inputs, peer) {
+        let (filters, wrong) = filters::rules(&peer.spec.filters, inputs.filters);
+        match configured(inputs, peer, &filters) {
             Ok(found) => {
+                if !found.is_empty() {
+                    let filter = |why| Problem::Filter { peer: peer.name_any(), why };
+                    problems.extend(wrong.into_iter().map(filter));
+                }
                 for config in found {
                     add(&mut peers, config, &mut problems);
                 }
@@ -140,9 +166,9 @@ fn base(
 ) -> PeerConfig {
     let addresses = &inputs.facts.addresses;
     let source = if remote.is_ipv4() { addresses.v4 } else { addresses.v6 };
-    let import = match origin {
-        PeerOrigin::Mesh => &inputs.policies.mesh_import,
-        PeerOrigin::Configured => &inputs.policies.configured_import,
+    let other = match origin {
+        PeerOrigin::Mesh => Other::Node,
+        PeerOrigin::Configured => Other::Outsider,
     };
     let local_as = inputs.settings.local_as;
     PeerConfig {
@@ -153,8 +179,8 @@ fn base(
         families: families(inputs.facts),
         local_next_hops: next_hops(inputs.facts),
         multihop: (local_as != remote_as).then_some(EXTERNAL_TTL),
-        import: import.clone(),
-        export: inputs.policies.export.clone(),
+        import: inputs.policies.import(other, &[]),
+        export: inputs.policies.export(&[]),
         ..PeerConfig::new(remote, local_as, remote_as)
     }
 }
@@ -180,7 +206,7 @@ fn next_hops(facts: &NodeFacts) -> LocalNextHops {
 }
 
 /// The sessions that one `BGPPeer` gives this node.
-fn configured(inputs: &Inputs<'_>, peer: &BgpPeer) -> Result<Vec<PeerConfig>, String> {
+fn configured(inputs: &Inputs<'_>, peer: &BgpPeer, filters: &FilterRules) -> Result<Vec<PeerConfig>, String> {
     let spec = &peer.spec;
     let selector = |text: &Option<String>| text.as_deref().unwrap_or("all()").parse::<Selector>();
     let holders = selector(&spec.node_selector).map_err(|e| format!("nodeSelector: {e}"))?;
@@ -198,7 +224,7 @@ fn configured(inputs: &Inputs<'_>, peer: &BgpPeer) -> Result<Vec<PeerConfig>, St
         let remote_as = spec.as_number.filter(|n| *n > 0).ok_or("asNumber is missing")?;
         let node = inputs.nodes.values().find(|n| n.spec.addresses().any(|a| a.ip() == remote.ip()));
         let config = base(inputs, peer.name_any(), PeerOrigin::Configured, remote, Asn(remote_as));
-        return Ok(vec![overlaid(inputs, config, spec, node.map(AsRef::as_ref))]);
+        return Ok(vec![overlaid(inputs, config, (spec, filters), node.map(AsRef::as_ref))]);
     }
     // Nodes chosen by label peer in both directions, so that one definition makes the whole session.
     let chosen = selector(&spec.peer_selector).map_err(|e| format!("peerSelector: {e}"))?;
@@ -214,7 +240,7 @@ fn configured(inputs: &Inputs<'_>, peer: &BgpPeer) -> Result<Vec<PeerConfig>, St
             let name = format!("{}-{}", peer.name_any(), node.name_any());
             let remote_as = Asn(node.spec.as_number);
             let config = base(inputs, name, PeerOrigin::Configured, remote, remote_as);
-            Some(overlaid(inputs, config, spec, Some(node)))
+            Some(overlaid(inputs, config, (spec, filters), Some(node)))
         });
     Ok(sessions.collect())
 }
@@ -223,7 +249,7 @@ fn configured(inputs: &Inputs<'_>, peer: &BgpPeer) -> Result<Vec<PeerConfig>, St
 fn overlaid(
     inputs: &Inputs<'_>,
     mut config: PeerConfig,
-    spec: &BgpPeerSpec,
+    (spec, filters): (&BgpPeerSpec, &FilterRules),
     node: Option<&NetworkNode>,
 ) -> PeerConfig {
     if let Some(local_as) = spec.local_as_number {
@@ -244,12 +270,27 @@ fn overlaid(
         bgp_peer::NextHopMode::SelfAlways => NextHopMode::SelfAlways,
         bgp_peer::NextHopMode::Keep => NextHopMode::Keep,
     };
+    config.allow_own_as = spec.num_allowed_local_as_numbers.unwrap_or_default();
+    config.session.limits = spec.max_prefixes.as_ref().map(limits).unwrap_or_default();
+    let other = if node.is_some() { Other::Node } else { Other::Outsider };
+    config.import = inputs.policies.import(other, &filters.import);
+    config.export = inputs.policies.export(&filters.export);
     if let Some(node) = node {
-        config.import = inputs.policies.mesh_import.clone();
         let theirs = node.spec.route_reflector_cluster_id.as_deref().and_then(|id| id.parse().ok());
         config.reflector_client = is_client(inputs.facts.cluster_id, theirs) && config.is_internal();
     }
     config
+}
+
+fn limits(spec: &MaxPrefixes) -> PrefixLimits {
+    let after = spec.restart_seconds.map_or(LIMIT_RESTART, |seconds| Duration::from_secs(seconds.into()));
+    let action = match spec.action {
+        bgp_peer::LimitAction::Warn => LimitAction::Warn,
+        bgp_peer::LimitAction::Restart => LimitAction::Restart(after),
+        bgp_peer::LimitAction::Stop => LimitAction::Stop,
+    };
+    let limit = |prefixes| PrefixLimit { prefixes, action };
+    PrefixLimits { ipv4: spec.ipv4.map(limit), ipv6: spec.ipv6.map(limit) }
 }
 
 /// Whether a peer is a client of this node as a reflector: every node that is not a reflector of the same cluster.

@@ -1,46 +1,105 @@
-//! What is accepted from peers and announced to them, unless a filter says otherwise.
+//! What is accepted from peers and announced to them.
 //!
-//! From mesh peers only what lies inside pools: a node speaks for pods, nothing else. From configured peers everything
-//! but a default route. From nobody anything inside this node's own blocks, which would send traffic for our own pods
-//! somewhere else, nor inside its own subnets, which would do so with traffic for our neighbours and peers.
+//! Three layers, in this order:
+//!
+//! 1. *The guard*, which no filter can open: nothing inside this node's own blocks, which would send traffic for our own
+//!    pods somewhere else; nothing inside its own subnets, which would do so with traffic for our neighbours and peers;
+//!    no martians, which are nobody's to announce.
+//! 2. *The filters* of the peer ([`super::filters`]).
+//! 3. *What holds without them.* From nodes only what lies inside pools: a node speaks for pods, nothing else. From
+//!    other peers everything but a default route and what covers an address of this node or its own next hop. Announced
+//!    is what lies in pools, with the communities that `prefixAdvertisements` give it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use caracal_api::block_cidr::masked;
-use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Then, Verdict};
+use caracal_bgp::policy::{AnyCommunity, Condition, Operation, Policy, PrefixMatch, Rule, Then, Verdict};
 use ipnetwork::IpNetwork;
+
+/// What the policies are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ground<'a> {
+    /// The ranges of all pools.
+    pub pools: &'a [IpNetwork],
+    /// Those of them that may be announced.
+    pub announced_pools: &'a [IpNetwork],
+    /// This node's blocks.
+    pub own_blocks: &'a [IpNetwork],
+    /// This node's addresses with their subnets.
+    pub own_subnets: &'a [IpNetwork],
+    /// Communities for what is announced inside a network.
+    pub advertisements: &'a [Advertisement],
+}
+
+/// Communities for what is announced inside a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertisement {
+    /// The network.
+    pub network: IpNetwork,
+    /// The communities.
+    pub communities: Vec<AnyCommunity>,
+}
+
+/// Who the other end of a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// A node of the cluster.
+    Node,
+    /// Somebody else.
+    Outsider,
+}
 
 /// The policies of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies {
-    /// From nodes of the mesh.
-    pub mesh_import: Arc<Policy>,
-    /// From configured peers.
-    pub configured_import: Arc<Policy>,
-    /// To every peer.
-    pub export: Arc<Policy>,
+    guard: Vec<Rule>,
+    from_nodes: Vec<Rule>,
+    from_outsiders: Vec<Rule>,
+    to_all: Vec<Rule>,
 }
 
-/// Makes the policies from the pools' ranges, those of them that may be announced, and what is this node's own.
-pub fn policies(
-    pools: &[IpNetwork],
-    announced_pools: &[IpNetwork],
-    own_blocks: &[IpNetwork],
-    own_subnets: &[IpNetwork],
-) -> Policies {
-    let own = rule("OwnBlock", own_blocks, Then::Reject);
-    let subnet = rule("OwnSubnet", own_subnets, Then::Reject);
-    let inside = rule("InsidePool", pools, Then::Accept);
-    let mesh = own.iter().chain(&subnet).chain(&inside).cloned().collect();
-    let configured = own.into_iter().chain(subnet).chain([default_routes()]).collect();
-    Policies {
-        mesh_import: Arc::new(Policy::new(mesh, Verdict::Reject)),
-        configured_import: Arc::new(Policy::new(configured, Verdict::Accept)),
-        export: Arc::new(Policy::new(
-            rule("InsidePool", announced_pools, Then::Accept).into_iter().collect(),
-            Verdict::Reject,
-        )),
+impl Policies {
+    /// Makes them.
+    pub fn new(ground: &Ground<'_>) -> Self {
+        let guard = [
+            rule("OwnBlock", ground.own_blocks, Then::Reject),
+            rule("OwnSubnet", ground.own_subnets, Then::Reject),
+            Some(martians()),
+        ];
+        let addresses: Vec<IpAddr> = ground.own_subnets.iter().map(|network| network.ip()).collect();
+        let from_outsiders = vec![
+            default_routes(),
+            Rule::reject("CoversNode", []).when(Condition::Covers(addresses)),
+            Rule::reject("CoversOwnNextHop", []).when(Condition::CoversOwnNextHop),
+        ];
+        let communities = ground.advertisements.iter().filter_map(|one| {
+            let mut rule = rule("Communities", &[one.network], Then::Continue)?;
+            rule.operations = one.communities.iter().copied().map(Operation::AddCommunity).collect();
+            Some(rule)
+        });
+        let announced = rule("InsidePool", ground.announced_pools, Then::Accept);
+        Policies {
+            guard: guard.into_iter().flatten().collect(),
+            from_nodes: rule("InsidePool", ground.pools, Then::Accept).into_iter().collect(),
+            from_outsiders,
+            to_all: communities.chain(announced).collect(),
+        }
+    }
+
+    /// What is accepted from a peer with these filters.
+    pub fn import(&self, other: Other, filters: &[Rule]) -> Arc<Policy> {
+        let (rest, default) = match other {
+            Other::Node => (&self.from_nodes, Verdict::Reject),
+            Other::Outsider => (&self.from_outsiders, Verdict::Accept),
+        };
+        let rules = self.guard.iter().chain(filters).chain(rest);
+        Arc::new(Policy::new(rules.cloned().collect(), default))
+    }
+
+    /// What is announced to a peer with these filters.
+    pub fn export(&self, filters: &[Rule]) -> Arc<Policy> {
+        Arc::new(Policy::new(filters.iter().chain(&self.to_all).cloned().collect(), Verdict::Reject))
     }
 }
 
@@ -51,12 +110,28 @@ fn rule(name: &str, networks: &[IpNetwork], then: Then) -> Option<Rule> {
 }
 
 fn default_routes() -> Rule {
-    let prefixes: Vec<_> = [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
-        .into_iter()
-        .filter_map(|any| IpNetwork::new(any, 0).ok())
-        .map(PrefixMatch::exact)
-        .collect();
-    Rule::reject("DefaultRoute", prefixes)
+    let prefixes: Vec<_> = networks(&[(IpAddr::from([0; 4]), 0), (IpAddr::from([0; 16]), 0)]);
+    Rule::reject("DefaultRoute", prefixes.into_iter().map(PrefixMatch::exact).collect::<Vec<_>>())
+}
+
+/// What nobody routes: this network, loopback, link-local, multicast and reserved addresses (RFC 6890), IPv4 inside
+/// IPv6.
+fn martians() -> Rule {
+    let v4 = [([0, 0, 0, 0], 8), ([127, 0, 0, 0], 8), ([169, 254, 0, 0], 16), ([224, 0, 0, 0], 3)];
+    let v6: [([u16; 8], u8); 4] = [
+        ([0, 0, 0, 0, 0, 0, 0, 0], 127),
+        ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96),
+        ([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+        ([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
+    ];
+    let v4 = v4.map(|(octets, length)| (IpAddr::from(octets), length));
+    let v6 = v6.map(|(groups, length)| (IpAddr::from(groups), length));
+    let all = networks(&[v4, v6].concat());
+    Rule::reject("Martian", all.into_iter().map(PrefixMatch::within).collect::<Vec<_>>())
+}
+
+fn networks(of: &[(IpAddr, u8)]) -> Vec<IpNetwork> {
+    of.iter().filter_map(|(address, length)| IpNetwork::new(*address, *length).ok()).collect()
 }
 
 #[cfg(test)]
@@ -72,30 +147,44 @@ mod tests {
     }
 
     fn verdict(policy: &Policy, prefix: &str) -> Verdict {
+        outcome(policy, prefix).0
+    }
+
+    fn outcome(policy: &Policy, prefix: &str) -> (Verdict, AttributeSet) {
         let network: IpNetwork = prefix.parse().unwrap();
+        let mut set = AttributeSet::default();
         let subject = Subject {
-            attributes: &AttributeSet::default(),
-            next_hop: None,
+            attributes: &set,
+            next_hop: "198.51.100.1".parse().ok(),
             interface: None,
             source: Source::Ebgp,
             peer: PeerType::External,
         };
-        match Ipv4Prefix::from_network(&network) {
-            Some(v4) => policy.decide(v4, &subject).verdict,
-            None => policy.decide(Ipv6Prefix::from_network(&network).unwrap(), &subject).verdict,
-        }
+        let decision = match Ipv4Prefix::from_network(&network) {
+            Some(v4) => policy.decide(v4, &subject),
+            None => policy.decide(Ipv6Prefix::from_network(&network).unwrap(), &subject),
+        };
+        policy.edit(&decision.edits, &mut set);
+        (decision.verdict, set)
     }
 
     fn example() -> Policies {
         let pools = networks(&["10.244.0.0/16", "fd00:244::/48"]);
-        let own_blocks = networks(&["10.244.3.0/26"]);
-        let own_subnets = networks(&["172.30.0.11/24", "fd00:30::11/64"]);
-        policies(&pools, &pools[..1], &own_blocks, &own_subnets)
+        Policies::new(&Ground {
+            pools: &pools,
+            announced_pools: &pools[..1],
+            own_blocks: &networks(&["10.244.3.0/26"]),
+            own_subnets: &networks(&["172.30.0.11/24", "fd00:30::11/64"]),
+            advertisements: &[Advertisement {
+                network: "10.244.128.0/17".parse().unwrap(),
+                communities: vec!["64512:7".parse().unwrap()],
+            }],
+        })
     }
 
     #[test]
-    fn from_the_mesh_only_what_lies_inside_pools_and_is_not_ours() {
-        let policy = example().mesh_import;
+    fn from_nodes_only_what_lies_inside_pools_and_is_not_ours() {
+        let policy = example().import(Other::Node, &[]);
         for (prefix, want) in [
             ("10.244.9.0/26", Verdict::Accept),
             ("fd00:244::40/122", Verdict::Accept),
@@ -109,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn from_configured_peers_everything_but_defaults_and_what_is_ours() {
-        let policy = example().configured_import;
+    fn from_outsiders_everything_but_what_leads_astray() {
+        let policy = example().import(Other::Outsider, &[]);
         for (prefix, want) in [
             ("192.0.2.0/24", Verdict::Accept),
             ("10.0.0.0/8", Verdict::Accept),
@@ -118,7 +207,13 @@ mod tests {
             ("::/0", Verdict::Reject),
             ("10.244.3.7/32", Verdict::Reject),
             ("172.30.0.12/32", Verdict::Reject),
+            ("172.16.0.0/12", Verdict::Reject),
+            ("198.51.0.0/16", Verdict::Reject),
+            ("127.0.0.0/8", Verdict::Reject),
+            ("169.254.1.1/32", Verdict::Reject),
+            ("224.0.0.0/4", Verdict::Reject),
             ("fd00:30::/64", Verdict::Reject),
+            ("fe80::/64", Verdict::Reject),
             ("fd00:31::/64", Verdict::Accept),
         ] {
             assert_eq!(verdict(&policy, prefix), want, "{prefix}");
@@ -126,10 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn only_announced_pools_are_announced() {
-        let policy = example().export;
-        assert_eq!(verdict(&policy, "10.244.3.0/26"), Verdict::Accept);
+    fn a_filter_may_allow_a_default_route_but_nothing_of_ours() {
+        let policy = example().import(Other::Outsider, &[Rule::accept("everything", [])]);
+        assert_eq!(verdict(&policy, "0.0.0.0/0"), Verdict::Accept);
+        assert_eq!(verdict(&policy, "172.16.0.0/12"), Verdict::Accept);
+        for prefix in ["10.244.3.0/26", "172.30.0.12/32", "127.0.0.1/32"] {
+            assert_eq!(verdict(&policy, prefix), Verdict::Reject, "{prefix}");
+        }
+        let closed = example().export(&[Rule::reject("nothing", [])]);
+        assert_eq!(verdict(&closed, "10.244.3.0/26"), Verdict::Reject);
+    }
+
+    #[test]
+    fn only_announced_pools_are_announced_and_with_their_communities() {
+        let policy = example().export(&[]);
+        assert_eq!(outcome(&policy, "10.244.3.0/26"), (Verdict::Accept, AttributeSet::default()));
+        assert_eq!(outcome(&policy, "10.244.130.0/26").1.communities.len(), 1);
         assert_eq!(verdict(&policy, "fd00:244::40/122"), Verdict::Reject);
-        assert_eq!(verdict(&policies(&[], &[], &[], &[]).mesh_import, "10.244.9.0/26"), Verdict::Reject);
+        let empty = Policies::new(&Ground::default());
+        assert_eq!(verdict(&empty.import(Other::Node, &[]), "10.244.9.0/26"), Verdict::Reject);
     }
 }

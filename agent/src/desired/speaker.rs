@@ -4,9 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use caracal_api::bgp_configuration::{DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT};
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME};
+use caracal_bgp::policy::AnyCommunity;
 use caracal_bgp::{Asn, HoldTime, RouterId};
+use ipnetwork::IpNetwork;
 use sha1::{Digest, Sha1};
 
+use super::policies::Advertisement;
 use crate::cluster::Snapshot;
 use crate::node::NodeAddresses;
 
@@ -21,6 +24,10 @@ pub struct SpeakerSettings {
     pub mesh: bool,
     /// Hold time offered to peers that do not say otherwise.
     pub hold_time: HoldTime,
+    /// Communities that routes are announced with.
+    pub advertisements: Vec<Advertisement>,
+    /// What of `prefixAdvertisements` could not be read, and why.
+    pub unreadable: Vec<String>,
 }
 
 /// The settings of a node. What a schema would refuse falls back to the default.
@@ -34,12 +41,46 @@ pub fn settings(node_name: &str, configurations: &Snapshot<BgpConfiguration>) ->
         specs.into_iter().flatten().find_map(field)
     }
     let specs = [own, all];
+    let named = |spec: &BgpConfigurationSpec| {
+        (!spec.prefix_advertisements.is_empty()).then(|| advertisements(spec, all))
+    };
+    let (advertisements, unreadable) = first(specs, named).unwrap_or_default();
     SpeakerSettings {
+        advertisements,
+        unreadable,
         local_as: Asn(first(specs, |s| s.as_number).unwrap_or(DEFAULT_AS_NUMBER)),
         listen_port: first(specs, |s| s.listen_port).unwrap_or(DEFAULT_PORT),
         mesh: first(specs, |s| s.node_to_node_mesh_enabled).unwrap_or(true),
         hold_time: hold_time(first(specs, |s| s.hold_time)),
     }
+}
+
+/// The communities of what is announced: those of one configuration, by name or value; names are looked up in it and in
+/// the cluster's.
+fn advertisements(
+    spec: &BgpConfigurationSpec,
+    all: Option<&BgpConfigurationSpec>,
+) -> (Vec<Advertisement>, Vec<String>) {
+    let value = |text: &str| {
+        let names = spec.communities.iter().chain(all.into_iter().flat_map(|all| &all.communities));
+        let found = names.into_iter().find(|one| one.name == text).map_or(text, |one| one.value.as_str());
+        found.parse::<AnyCommunity>()
+    };
+    let (mut read, mut unreadable) = (Vec::new(), Vec::new());
+    for one in &spec.prefix_advertisements {
+        let network = one.cidr.parse::<IpNetwork>();
+        let network = network.map_err(|_| format!("cidr '{}' is not a network in CIDR form", one.cidr));
+        let communities: Result<Vec<AnyCommunity>, _> =
+            one.communities.iter().map(|text| value(text)).collect();
+        match (network, communities) {
+            (Ok(network), Ok(communities)) => read.push(Advertisement { network, communities }),
+            (Err(why), _) => unreadable.push(why),
+            (Ok(network), Err(why)) => {
+                unreadable.push(format!("{network}: {why}, or a name from communities"))
+            }
+        }
+    }
+    (read, unreadable)
 }
 
 /// A hold time from seconds; the default where none is given or it is not a legal one.
@@ -87,6 +128,23 @@ mod tests {
         assert_eq!(settings("n2", &both).local_as, Asn(64600));
         let none = settings("n1", &Snapshot::default());
         assert_eq!((none.local_as, none.mesh, none.listen_port), (Asn(64512), true, 179));
+    }
+
+    #[test]
+    fn communities_are_announced_by_name_or_value_and_what_is_neither_is_told() {
+        let all: BgpConfigurationSpec = serde_json::from_value(serde_json::json!({
+            "communities": [{"name": "pods", "value": "64512:100"}],
+            "prefixAdvertisements": [
+                {"cidr": "10.244.0.0/16", "communities": ["pods", "64512:1:2"]},
+                {"cidr": "10.245.0.0/16", "communities": ["services"]}
+            ]
+        }))
+        .unwrap();
+        let settings = settings("n1", &[configuration("default", &all)].into_iter().collect());
+        let communities = ["64512:100", "64512:1:2"].map(|text| text.parse().unwrap()).to_vec();
+        let network = "10.244.0.0/16".parse().unwrap();
+        assert_eq!(settings.advertisements, [Advertisement { network, communities }]);
+        assert!(settings.unreadable[0].starts_with("10.245.0.0/16: 'services' is no community"));
     }
 
     #[test]

@@ -18,6 +18,34 @@ pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
         ("BGPPeer", "tor", json!({"peerIP": "192.0.2.1", "asNumber": 65001, "nodeSelector": "rack == 'a'"})),
         ("BGPPeer", "reflectors", json!({"peerSelector": "has(reflector)", "holdTime": 3})),
         ("BGPPeer", "one-node", json!({"node": "n1", "peerIP": "[2001:db8::1]:1179", "asNumber": 65001})),
+        (
+            "BGPPeer",
+            "filtered",
+            json!({"peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["only-pools"], "maxPrefixes": {"ipv4": 1000}}),
+        ),
+        (
+            "BGPFilter",
+            "only-pools",
+            json!({
+                "exportV4": [
+                    {"cidr": "10.244.0.0/16", "matchOperator": "In", "prefixLength": {"min": 26, "max": 28}, "action": "Accept",
+                     "operations": [{"addCommunity": {"value": "64512:7"}}, {"prependASPath": {"prefix": [64512, 4_294_967_295_u32]}},
+                                    {"setPriority": {"value": 512}}]},
+                    {"source": "RemotePeers", "interface": "eth*", "peerType": "eBGP", "asPathPrefix": [65001],
+                     "communities": {"values": ["64512:1:2"]}, "priority": 1024, "action": "Reject"},
+                    {"action": "Reject"}
+                ],
+                "importV6": [{"cidr": "fd00::/8", "matchOperator": "NotIn", "action": "Reject"}]
+            }),
+        ),
+        (
+            "BGPConfiguration",
+            "default",
+            json!({
+                "communities": [{"name": "pods", "value": "64512:100"}],
+                "prefixAdvertisements": [{"cidr": "10.244.0.0/16", "communities": ["pods", "64512:1:2"]}]
+            }),
+        ),
         ("NetworkNode", "n1", json!({"asNumber": 64512, "ipv4": "172.30.0.11/24", "labels": {"rack": "a"}})),
         ("NetworkNodeStatus", "n1", json!({})),
     ]
@@ -115,6 +143,66 @@ pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> 
         ("BGPPeer", "p", json!({"peerIP": "192.0.2.1"}), "asNumber is required with peerIP"),
         ("BGPPeer", "p", json!({"peerIP": "192.0.2.1", "asNumber": 0}), "asNumber is required with peerIP"),
         ("BGPPeer", "p", json!({"peerSelector": "all()", "holdTime": 2}), HOLD_TIME),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerSelector": "all()", "maxPrefixes": {}}),
+            "give a limit for ipv4, ipv6 or both",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerSelector": "all()", "maxPrefixes": {"ipv4": 1, "action": "Stop", "restartSeconds": 5}}),
+            "restartSeconds is for action Restart",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"exportV4": [{"cidr": "fd00::/8", "matchOperator": "In", "action": "Accept"}]}),
+            "exportV4 and importV4 take IPv4 networks only",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV6": [{"cidr": "10.0.0.0/8", "matchOperator": "In", "action": "Accept"}]}),
+            "exportV6 and importV6 take IPv6 networks only",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"cidr": "10.0.0.0/8", "action": "Accept"}]}),
+            "cidr and matchOperator go together",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"cidr": "10.0.0.1/8", "matchOperator": "In", "action": "Accept"}]}),
+            CIDR,
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"prefixLength": {"min": 8}, "action": "Accept"}]}),
+            "prefixLength needs a cidr",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"action": "Reject", "operations": [{"setPriority": {"value": 1}}]}]}),
+            "operations are for rules that accept",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"action": "Accept", "operations": [{}]}]}),
+            "an operation is exactly one of addCommunity, prependASPath and setPriority",
+        ),
+        (
+            "BGPFilter",
+            "f",
+            json!({"importV4": [{"cidr": "10.0.0.0/8", "matchOperator": "In"}]}),
+            "action: Required value",
+        ),
         (
             "BGPPeer",
             "p",

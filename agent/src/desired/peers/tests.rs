@@ -1,5 +1,5 @@
 use super::*;
-use crate::desired::policies::policies;
+use crate::desired::policies::Ground;
 use crate::desired::speaker::settings;
 use crate::node::{NodeAddress, NodeAddresses};
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, NetworkNodeSpec};
@@ -47,6 +47,7 @@ struct World {
     facts: NodeFacts,
     nodes: Snapshot<NetworkNode>,
     peers: Snapshot<BgpPeer>,
+    filters: Snapshot<BgpFilter>,
     configurations: Snapshot<BgpConfiguration>,
 }
 
@@ -56,6 +57,7 @@ impl World {
             facts: facts("n1", Some("172.30.0.11/24"), Some("fd00:30::11/64")),
             nodes: three_nodes(),
             peers: peers.into_iter().collect(),
+            filters: Snapshot::default(),
             configurations: Snapshot::default(),
         }
     }
@@ -67,12 +69,13 @@ impl World {
     }
 
     fn config(&self) -> (Option<Config>, Vec<Problem>) {
-        let policies = policies(&[], &[], &[], &[]);
+        let policies = Policies::new(&Ground::default());
         config(&Inputs {
             facts: &self.facts,
             settings: &settings(&self.facts.name, &self.configurations),
             nodes: &self.nodes,
             peers: &self.peers,
+            filters: &self.filters,
             policies: &policies,
         })
     }
@@ -170,4 +173,36 @@ fn without_an_address_there_is_no_configuration_and_a_reason() {
     assert_eq!(world.config(), (None, vec![Problem::NoAddress]));
     world.facts = facts("n1", None, Some("fd00:30::11/64"));
     assert!(world.config().0.is_some(), "IPv6 alone is enough");
+}
+
+#[test]
+fn filters_and_limits_of_a_peer_are_its_own_and_a_missing_filter_is_told() {
+    let mut world = World::of(vec![
+        peer(
+            "tor",
+            json!({
+                "peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["f"], "numAllowedLocalASNumbers": 2,
+                "maxPrefixes": {"ipv4": 100, "action": "Stop"}
+            }),
+        ),
+        peer("other", json!({"peerIP": "192.0.2.2", "asNumber": 65001})),
+    ]);
+    let (config, problems) = world.config();
+    let [Problem::Filter { why, .. }] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(why.contains("filter f") && why.contains("no such BGPFilter"), "{why}");
+    let peers = config.unwrap().peers;
+    let of = |address: &str| &peers[&PeerKey::Address(address.parse().unwrap())];
+    assert_ne!(of("192.0.2.1").import, of("192.0.2.2").import);
+    let stop = PrefixLimit { prefixes: 100, action: LimitAction::Stop };
+    assert_eq!(of("192.0.2.1").session.limits, PrefixLimits { ipv4: Some(stop), ipv6: None });
+    assert_eq!((of("192.0.2.1").allow_own_as, of("192.0.2.2").allow_own_as), (2, 0));
+
+    let spec = serde_json::from_value(json!({"exportV4": [{"action": "Reject"}]})).unwrap();
+    world.filters = [BgpFilter::new("f", spec)].into_iter().collect();
+    let (config, problems) = world.config();
+    assert_eq!(problems, []);
+    let peers = config.unwrap().peers;
+    let of = |address: &str| &peers[&PeerKey::Address(address.parse().unwrap())];
+    assert_eq!(of("192.0.2.1").import, of("192.0.2.2").import, "the filter says nothing of imports");
+    assert_ne!(of("192.0.2.1").export, of("192.0.2.2").export);
 }
