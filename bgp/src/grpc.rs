@@ -10,7 +10,7 @@ use caracal_proto::v1::{
     RefreshPeerResponse, ResetPeerRequest, ResetPeerResponse, StartPeerRequest, StartPeerResponse,
     StopPeerRequest, StopPeerResponse,
 };
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use ipnetwork::IpNetwork;
 use tonic::{Request, Response, Status};
 
@@ -107,13 +107,19 @@ impl BgpService for Bgp {
             Some(wanted) => Some(find(&self.speaker, &wanted).await?),
             None => None,
         };
-        let found = self.speaker.routes(RouteQuery { prefix, family, peer }).await.map_err(stopped)?;
-        let mut routes = found.into_iter().map(route);
-        let pieces = std::iter::from_fn(move || {
-            let routes: Vec<v1::Route> = routes.by_ref().take(PIECE).collect();
-            (!routes.is_empty()).then_some(Ok(ListRoutesResponse { routes }))
+        // A page is made when the one before was taken: whoever reads slowly costs no memory here.
+        let listing = self.speaker.list_routes(RouteQuery { prefix, family, peer });
+        let pages = futures::stream::try_unfold(listing, |mut listing| async move {
+            let page = listing.next().await.map_err(stopped)?;
+            Ok::<_, Status>(page.map(|page| (page, listing)))
         });
-        Ok(Response::new(Box::pin(futures::stream::iter(pieces))))
+        let pieces = pages.map_ok(|page| {
+            let pieces: Vec<_> = page.into_iter().map(route).collect();
+            let pieces: Vec<_> =
+                pieces.chunks(PIECE).map(|routes| ListRoutesResponse { routes: routes.to_vec() }).collect();
+            futures::stream::iter(pieces.into_iter().map(Ok))
+        });
+        Ok(Response::new(Box::pin(pieces.try_flatten())))
     }
 
     async fn reset_peer(

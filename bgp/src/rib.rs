@@ -34,7 +34,9 @@ mod multipath;
 pub mod next_hops;
 pub mod peers;
 pub mod reason;
+mod refresh;
 mod table;
+pub mod underlay;
 mod work;
 
 #[cfg(test)]
@@ -49,6 +51,7 @@ pub use family::{Af, V4, V6};
 pub use next_hops::{NextHopId, Reach};
 pub use peers::{PathCounts, PeerFacts, PeerSlot, Source};
 pub use reason::{Standing, WhyNot, WhyNotSent, WhyRejected};
+pub use underlay::{Underlay, UnderlayRoute, Way};
 
 use crate::config::{Asn, Multipath};
 use crate::policy::Policy;
@@ -77,10 +80,16 @@ pub enum Change<'a, A: Af> {
     Down(PeerSlot),
     /// A peer has sent its first table (RFC 4724 §2).
     EndOfRib(PeerSlot),
+    /// A peer begins to announce everything again (RFC 7313).
+    RefreshBegins(PeerSlot),
+    /// A peer has announced everything again: what it did not repeat is gone.
+    RefreshEnds(PeerSlot),
     /// What must be known of a peer is something else from now on: its paths are judged again.
     Facts(PeerSlot, PeerFacts),
     /// A next hop can or can no longer be reached, through this interface.
     NextHop(NextHopId, Reach, Option<Arc<str>>),
+    /// The machine's routes, by which next hops are reached, are these from now on.
+    Underlay(Arc<Underlay>),
     /// This speaker's own identity is another one: every path is judged again.
     Identity(Identity),
 }
@@ -117,6 +126,8 @@ pub struct Rib<A: Af> {
     next_hops: next_hops::NextHops,
     peers: peers::Peers,
     consumers: Slab<consumers::State>,
+    /// How many consumers see paths that are not in use.
+    wide: usize,
     jobs: VecDeque<work::Job>,
     swept: Vec<PeerSlot>,
 }
@@ -141,6 +152,7 @@ impl<A: Af> Rib<A> {
             next_hops: next_hops::NextHops::default(),
             peers: peers::Peers::new(local),
             consumers: Slab::new(),
+            wide: 0,
             jobs: VecDeque::new(),
             swept: Vec::new(),
         }

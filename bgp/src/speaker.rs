@@ -11,6 +11,8 @@ mod error;
 mod event;
 mod feed;
 pub mod group;
+mod limits;
+mod listing;
 mod member;
 mod origination;
 pub mod peering;
@@ -30,12 +32,14 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 pub use error::{ConfigureError, ControlError, StartError, Stopped};
 pub use event::SpeakerEvent;
 pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};
+pub use listing::RouteListing;
 pub use origination::Origination;
 pub use peering::Farewell;
 pub use status::{FamilyCounts, PeerCounts, PeerStatus, RouteQuery, RouteStatus};
 
 use crate::config::diff::Step;
 use crate::config::{Config, PeerKey};
+use crate::rib::Underlay;
 use command::Command;
 use peering::Order;
 
@@ -96,9 +100,26 @@ impl Handle {
         self.order(|reply| Order::Peers { counts, reply }).await
     }
 
-    /// Every path that the query asks for, rejected ones too, each with where it stands and why.
+    /// The machine's routes, by which next hops are reached, are these from now on; those that this speaker puts into
+    /// its kernel must not be among them. Until this is called every next hop counts as reachable and near.
+    pub async fn underlay(&self, underlay: Arc<Underlay>) -> Result<(), Stopped> {
+        self.ask(|reply| Command::Underlay { underlay, reply }).await
+    }
+
+    /// Every path that the query asks for, rejected ones too, each with where it stands and why: a page at a time, in
+    /// the order of their prefixes.
+    pub fn list_routes(&self, query: RouteQuery) -> RouteListing {
+        RouteListing::new(self.rib.clone(), query)
+    }
+
+    /// All pages of [`Handle::list_routes`] at once, for queries that are known to be about few prefixes.
     pub async fn routes(&self, query: RouteQuery) -> Result<Vec<RouteStatus>, Stopped> {
-        self.ask(|reply| Command::Routes { query, reply }).await
+        let mut listing = self.list_routes(query);
+        let mut routes = Vec::new();
+        while let Some(page) = listing.next().await? {
+            routes.extend(page);
+        }
+        Ok(routes)
     }
 
     /// Ends the session of a peer, with words for its operator (RFC 9003); it comes back by itself.

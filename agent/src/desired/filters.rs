@@ -118,8 +118,9 @@ fn prefixes(
     operator: MatchOperator,
     of: &BgpFilterRule,
 ) -> Result<Option<PrefixMatch>, String> {
-    let network: IpNetwork =
-        cidr.parse().map_err(|_| format!("cidr '{cidr}' is not a network in CIDR form"))?;
+    // Without a length it would be read as a host's.
+    let network: Option<IpNetwork> = cidr.parse().ok().filter(|_| cidr.contains('/'));
+    let network = network.ok_or_else(|| format!("cidr '{cidr}' is not a network in CIDR form"))?;
     if Family::of(&network) != family {
         return Err(format!("cidr {cidr} is of the other address family"));
     }

@@ -3,12 +3,17 @@
 //! One column serves every peer of the group. Peers differ only in split horizon: a peer is not told what it sent
 //! itself, so a cell remembers the source of its path, and "told to the group" means "told to all but the source".
 //! A [`Bundle`] is one attribute set with all prefixes of a pull that share it: one UPDATE, as far as it is long enough.
+//!
+//! A group whose peers are told one path of a prefix has one cell a destination. One whose peers are told several
+//! (RFC 7911) has a cell for each, by the identifier of the path among the paths of its destination, which it keeps as
+//! long as it is known: that the order of paths changes is nothing to tell of.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use smallvec::SmallVec;
 
 use super::attributes::AttrId;
 use super::consumers::{Consumer, MoreOrLess, State, View};
@@ -17,11 +22,12 @@ use super::egress::{Departure, EgressProfile};
 use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
 use super::reason::WhyNotSent;
-use super::{Af, Rib};
+use super::{Af, Nlri, Rib};
+use crate::config::PathsSent;
 use crate::policy::Edits;
 use crate::wire::attribute::AttributeSet;
 
-/// What was told of one destination.
+/// What was told of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cell {
     attributes: AttrId,
@@ -42,11 +48,77 @@ impl Cell {
     }
 }
 
+/// What was told of one destination: each path by its identifier, which is 0 where only one is told.
+type Cells = SmallVec<[(u8, Cell); 1]>;
+
+/// The cells that are filled.
+#[derive(Clone, Debug)]
+enum Column {
+    /// At most one a destination.
+    One(Vec<Cell>),
+    /// Several.
+    Several(BTreeMap<DestId, Cells>),
+}
+
+impl Column {
+    fn cells(&self, id: DestId) -> Cells {
+        match self {
+            Column::One(column) => {
+                let cell = column.get(id.index()).copied().filter(|cell| cell.is_told());
+                cell.map(|cell| (0, cell)).into_iter().collect()
+            }
+            Column::Several(column) => column.get(&id).cloned().unwrap_or_default(),
+        }
+    }
+
+    fn cell(&self, id: DestId, path: u8) -> Cell {
+        match self {
+            Column::One(column) => column.get(id.index()).copied().filter(|_| path == 0),
+            Column::Several(column) => column
+                .get(&id)
+                .and_then(|cells| cells.iter().find(|(of, _)| *of == path))
+                .map(|(_, cell)| *cell),
+        }
+        .unwrap_or(EMPTY)
+    }
+
+    fn set(&mut self, id: DestId, path: u8, cell: Cell) -> Cell {
+        let old = self.cell(id, path);
+        match self {
+            Column::One(column) => {
+                if column.len() <= id.index() {
+                    column.resize(id.index() + 1, EMPTY);
+                }
+                column[id.index()] = cell;
+            }
+            Column::Several(column) => {
+                let cells = column.entry(id).or_default();
+                cells.retain(|(of, _)| *of != path);
+                if cell.is_told() {
+                    cells.push((path, cell));
+                }
+                if cells.is_empty() {
+                    column.remove(&id);
+                }
+            }
+        }
+        old
+    }
+
+    /// One more than the highest destination with a filled cell.
+    fn end(&self) -> u32 {
+        match self {
+            Column::One(column) => column.len() as u32,
+            Column::Several(column) => column.last_key_value().map_or(0, |(id, _)| id.0 + 1),
+        }
+    }
+}
+
 /// The Adj-RIB-Out of an update group.
 #[derive(Clone, Debug)]
 pub(super) struct AdjOut {
     profile: EgressProfile,
-    column: Vec<Cell>,
+    column: Column,
     /// How many cells are filled, and how many of them by each source.
     told: u32,
     told_from: HashMap<PeerSlot, u32, RandomState>,
@@ -55,24 +127,20 @@ pub(super) struct AdjOut {
 
 impl AdjOut {
     pub(super) fn new(profile: EgressProfile) -> Self {
-        AdjOut {
-            profile,
-            column: Vec::new(),
-            told: 0,
-            told_from: HashMap::default(),
-            members: HashSet::default(),
-        }
+        let column = match profile.paths {
+            None => Column::One(Vec::new()),
+            Some(_) => Column::Several(BTreeMap::new()),
+        };
+        AdjOut { profile, column, told: 0, told_from: HashMap::default(), members: HashSet::default() }
     }
 
-    pub(super) fn cell(&self, id: DestId) -> Cell {
-        self.column.get(id.index()).copied().unwrap_or(EMPTY)
+    /// Whether its peers are told of more than the best path.
+    pub(super) fn sees_all(&self) -> bool {
+        self.profile.paths.is_some()
     }
 
-    fn set(&mut self, id: DestId, cell: Cell) -> Cell {
-        if self.column.len() <= id.index() {
-            self.column.resize(id.index() + 1, EMPTY);
-        }
-        let old = std::mem::replace(&mut self.column[id.index()], cell);
+    fn set(&mut self, id: DestId, path: u8, cell: Cell) -> Cell {
+        let old = self.column.set(id, path, cell);
         if old.is_told() {
             self.told -= 1;
             *self.told_from.entry(old.source).or_default() -= 1;
@@ -84,13 +152,21 @@ impl AdjOut {
         old
     }
 
-    /// Empties a cell; the old content is returned.
-    pub(super) fn clear(&mut self, id: DestId) -> Option<(AttrId, NextHopId)> {
-        let old = self.cell(id);
-        old.is_told().then(|| {
-            self.set(id, EMPTY);
-            (old.attributes, old.next_hop)
-        })
+    /// Empties the cells of a destination; the old content is returned.
+    pub(super) fn clear(&mut self, id: DestId) -> SmallVec<[(AttrId, NextHopId); 1]> {
+        let told = self.column.cells(id);
+        for (path, _) in &told {
+            self.set(id, *path, EMPTY);
+        }
+        told.into_iter().map(|(_, cell)| (cell.attributes, cell.next_hop)).collect()
+    }
+
+    /// For whom a cell is: its source, if it is a member, is not told.
+    fn audience(&self, cell: Cell) -> Audience {
+        match self.members.contains(&cell.source) {
+            true => Audience::AllBut(cell.source),
+            false => Audience::All,
+        }
     }
 }
 
@@ -123,11 +199,11 @@ pub struct Bundle<P> {
     pub audience: Audience,
     /// With what; `None` withdraws.
     pub attributes: Option<(Arc<AttributeSet>, IpAddr)>,
-    /// Which.
-    pub prefixes: Vec<P>,
+    /// Which, with the identifier of the path; 0 where only one is told.
+    pub prefixes: Vec<Nlri<P>>,
 }
 
-/// What a pull of a group brought: no prefix is announced and withdrawn to the same peer in it.
+/// What a pull of a group brought: no path is announced and withdrawn to the same peer in it.
 #[derive(Clone, Debug)]
 pub struct GroupBatch<P> {
     /// What to send.
@@ -153,16 +229,20 @@ impl<A: Af> Rib<A> {
 
     /// A new group that starts from what another has been told, under another profile: only differences are sent.
     pub fn fork_group(&mut self, from: Consumer, profile: EgressProfile) -> Consumer {
-        let Some(out) = self.adj_out(from) else { return self.open_group(profile) };
-        let column = AdjOut { profile, members: HashSet::default(), ..out.clone() };
-        for (index, cell) in column.column.iter().enumerate().filter(|(_, cell)| cell.is_told()) {
-            self.attributes.retain(cell.attributes);
-            self.next_hops.retain(cell.next_hop);
-            if let Some(destination) = self.table.get_mut(DestId(index as u32)) {
-                destination.holds += 1;
+        let alike = |out: &&AdjOut| out.profile.paths.is_some() == profile.paths.is_some();
+        let Some(out) = self.adj_out(from).filter(alike) else { return self.open_group(profile) };
+        let forked = AdjOut { profile, members: HashSet::default(), ..out.clone() };
+        for id in (0..forked.column.end()).map(DestId) {
+            let told = forked.column.cells(id);
+            for (_, cell) in &told {
+                self.attributes.retain(cell.attributes);
+                self.next_hops.retain(cell.next_hop);
+            }
+            if !told.is_empty() {
+                self.hold(id);
             }
         }
-        self.open_consumer(View::Group(Box::new(column)))
+        self.open_consumer(View::Group(Box::new(forked)))
     }
 
     /// A peer joins a group: true when the group has been told nothing yet, so that there is nothing to catch up with.
@@ -181,21 +261,28 @@ impl<A: Af> Rib<A> {
         })
     }
 
-    /// How many destinations a member of a group has been told of.
+    /// How many paths a member of a group has been told of.
     pub fn announced(&self, group: Consumer, slot: PeerSlot) -> u32 {
         self.adj_out(group).map_or(0, |out| out.told - out.told_from.get(&slot).copied().unwrap_or_default())
     }
 
-    /// The prefixes of which a peer that moves from one group to another was told something else than the other has
-    /// been told.
-    pub fn differences(&self, from: Consumer, to: Consumer, slot: PeerSlot) -> Vec<A::Prefix> {
+    /// The paths of which a peer that moves from one group to another was told something else than the other has been
+    /// told.
+    pub fn differences(&self, from: Consumer, to: Consumer, slot: PeerSlot) -> Vec<Nlri<A::Prefix>> {
         let (Some(from), Some(to)) = (self.adj_out(from), self.adj_out(to)) else { return Vec::new() };
-        let end = from.column.len().max(to.column.len()) as u32;
-        (0..end)
-            .map(DestId)
-            .filter(|&id| from.cell(id).seen_by(slot) != to.cell(id).seen_by(slot))
-            .filter_map(|id| Some(self.table.get(id)?.prefix))
-            .collect()
+        let end = from.column.end().max(to.column.end());
+        let mut differences = Vec::new();
+        for id in (0..end).map(DestId) {
+            let Some(destination) = self.table.get(id) else { continue };
+            let (before, after) = (from.column.cells(id), to.column.cells(id));
+            let new = after.iter().filter(|(path, _)| !before.iter().any(|(of, _)| of == path));
+            for &(path, _) in before.iter().chain(new) {
+                if from.column.cell(id, path).seen_by(slot) != to.column.cell(id, path).seen_by(slot) {
+                    differences.push(Nlri { prefix: destination.prefix, path_id: path.into() });
+                }
+            }
+        }
+        differences
     }
 
     /// What changed for a group since the last pull, at most about `budget` destinations.
@@ -221,50 +308,88 @@ impl<A: Af> Rib<A> {
     }
 
     fn tell(&mut self, group: Consumer, id: DestId, memo: &mut Memo, batch: &mut GroupBatch<A::Prefix>) {
-        let Some(destination) = self.table.get(id) else { return };
-        let (prefix, best) = (destination.prefix, destination.best().copied());
-        let wanted = best.and_then(|best| self.wanted(group, prefix, &best, memo)).unwrap_or(EMPTY);
+        let Some(prefix) = self.table.get(id).map(|destination| destination.prefix) else { return };
+        let wanted = self.wanted_cells(group, id, memo);
+        let Some(told) = self.adj_out(group).map(|out| out.column.cells(id)) else { return };
+        for &(path, _) in told.iter().filter(|(path, _)| !wanted.iter().any(|(of, _)| of == path)) {
+            self.tell_path(group, id, Nlri { prefix, path_id: path.into() }, EMPTY, batch);
+        }
+        for &(path, cell) in &wanted {
+            self.tell_path(group, id, Nlri { prefix, path_id: path.into() }, cell, batch);
+        }
+        match (told.is_empty(), wanted.is_empty()) {
+            (true, false) => self.hold(id),
+            (false, true) => self.unhold(id),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Brings one cell to what is wanted, and says so to those who saw something else.
+    fn tell_path(
+        &mut self,
+        group: Consumer,
+        id: DestId,
+        nlri: Nlri<A::Prefix>,
+        wanted: Cell,
+        batch: &mut GroupBatch<A::Prefix>,
+    ) {
         let Some(out) = self.adj_out_mut(group) else { return };
-        let old = out.cell(id);
+        let old = out.set(id, nlri.path_id as u8, wanted);
         if old == wanted {
             return;
         }
-        out.set(id, wanted);
-        let audience = |cell: Cell, out: &AdjOut| match out.members.contains(&cell.source) {
-            true => Audience::AllBut(cell.source),
-            false => Audience::All,
-        };
-        let to_old = audience(old, out);
-        let to_new = audience(wanted, out);
+        let (to_old, to_new) = (out.audience(old), out.audience(wanted));
         let new_source_knew = old.is_told() && old.source != wanted.source;
         let source_is_member = out.members.contains(&wanted.source);
         if wanted.is_told() {
             self.attributes.retain(wanted.attributes);
             self.next_hops.retain(wanted.next_hop);
-            self.add(batch, to_new, wanted, prefix);
+            self.add(batch, to_new, wanted, nlri);
             if new_source_knew && source_is_member {
-                self.add(batch, Audience::Only(wanted.source), EMPTY, prefix);
+                self.add(batch, Audience::Only(wanted.source), EMPTY, nlri);
             }
         } else {
-            self.add(batch, to_old, EMPTY, prefix);
+            self.add(batch, to_old, EMPTY, nlri);
         }
         if old.is_told() {
             self.attributes.release(old.attributes);
             self.next_hops.release(old.next_hop);
         }
-        match (old.is_told(), wanted.is_told()) {
-            (false, true) => self.hold(id),
-            (true, false) => self.unhold(id),
-            (true, true) | (false, false) => {}
-        }
     }
 
-    /// The cell a group ought to have for a best path; `None` when the group is not to be told.
-    fn wanted(&mut self, group: Consumer, prefix: A::Prefix, best: &Path, memo: &mut Memo) -> Option<Cell> {
+    /// The cells a group ought to have for a destination.
+    fn wanted_cells(&mut self, group: Consumer, id: DestId, memo: &mut Memo) -> Cells {
+        let mut cells = Cells::new();
+        let Some(paths) = self.adj_out(group).map(|out| out.profile.paths) else { return cells };
+        let Some(destination) = self.table.get(id) else { return cells };
+        let prefix = destination.prefix;
+        let Some(paths) = paths else {
+            let best = destination.best().copied();
+            cells.extend(best.and_then(|best| Some((0, self.wanted(group, prefix, &best, memo)?))));
+            return cells;
+        };
+        let most = match paths {
+            PathsSent::All => usize::MAX,
+            PathsSent::First(most) => usize::from(most.get()),
+        };
+        // A path for which no identifier was left cannot be told.
+        let candidates = destination.candidates().iter().filter(|path| path.sent_id != 0);
+        let candidates: SmallVec<[Path; 4]> = candidates.copied().collect();
+        for path in candidates {
+            if cells.len() == most {
+                break;
+            }
+            cells.extend(self.wanted(group, prefix, &path, memo).map(|cell| (path.sent_id, cell)));
+        }
+        cells
+    }
+
+    /// The cell a group ought to have for a path; `None` when the group is not to be told.
+    fn wanted(&mut self, group: Consumer, prefix: A::Prefix, path: &Path, memo: &mut Memo) -> Option<Cell> {
         let State { view: View::Group(out), .. } = self.consumers.get(group.index())? else { return None };
-        let departure = self.departure(best)?;
+        let departure = self.departure(path)?;
         let edits = out.profile.admit(prefix, &departure).ok()?;
-        let key = (best.used, best.used_hop, best.peer, edits);
+        let key = (path.used, path.used_hop, path.peer, edits);
         let made = match memo.get(&key) {
             Some(made) => *made,
             None => {
@@ -277,7 +402,7 @@ impl<A: Af> Rib<A> {
             }
         };
         let (attributes, next_hop) = made.ok()?;
-        Some(Cell { attributes, next_hop, source: best.peer })
+        Some(Cell { attributes, next_hop, source: path.peer })
     }
 
     /// A path as the egress sees it.
@@ -290,7 +415,7 @@ impl<A: Af> Rib<A> {
         })
     }
 
-    fn add(&self, batch: &mut GroupBatch<A::Prefix>, audience: Audience, cell: Cell, prefix: A::Prefix) {
+    fn add(&self, batch: &mut GroupBatch<A::Prefix>, audience: Audience, cell: Cell, nlri: Nlri<A::Prefix>) {
         let bundles = &mut batch.bundles;
         let place = *batch.index.entry((audience, cell.attributes, cell.next_hop)).or_insert_with(|| {
             let attributes = self
@@ -301,18 +426,24 @@ impl<A: Af> Rib<A> {
             bundles.len() - 1
         });
         if let Some(bundle) = bundles.get_mut(place) {
-            bundle.prefixes.push(prefix);
+            bundle.prefixes.push(nlri);
         }
     }
 
-    /// The present state of some prefixes for one member that missed their changes.
-    pub fn catch_up(&self, group: Consumer, slot: PeerSlot, prefixes: &[A::Prefix]) -> GroupBatch<A::Prefix> {
+    /// The present state of some paths for one member that missed their changes.
+    pub fn catch_up(
+        &self,
+        group: Consumer,
+        slot: PeerSlot,
+        paths: &[Nlri<A::Prefix>],
+    ) -> GroupBatch<A::Prefix> {
         let mut batch = GroupBatch::default();
         let Some(out) = self.adj_out(group) else { return batch };
-        for &prefix in prefixes {
-            let cell = self.table.find(prefix).map_or(EMPTY, |id| out.cell(id));
+        for &nlri in paths {
+            let id = self.table.find(nlri.prefix);
+            let cell = id.map_or(EMPTY, |id| out.column.cell(id, nlri.path_id as u8));
             let cell = if cell.source == slot { EMPTY } else { cell };
-            self.add(&mut batch, Audience::Only(slot), cell, prefix);
+            self.add(&mut batch, Audience::Only(slot), cell, nlri);
         }
         batch
     }
@@ -328,14 +459,18 @@ impl<A: Af> Rib<A> {
     ) -> (GroupBatch<A::Prefix>, Option<DestId>) {
         let mut batch = GroupBatch::default();
         let Some(out) = self.adj_out(group) else { return (batch, None) };
-        let end = out.column.len().min(cursor.index().saturating_add(budget)) as u32;
+        let last = out.column.end();
+        let end = last.min(cursor.0.saturating_add(budget as u32));
         for id in (cursor.0..end).map(DestId) {
-            let cell = out.cell(id);
-            if let Some(destination) = self.table.get(id).filter(|_| cell.seen_by(slot).is_some()) {
-                self.add(&mut batch, Audience::Only(slot), cell, destination.prefix);
+            let Some(destination) = self.table.get(id) else { continue };
+            for (path, cell) in out.column.cells(id) {
+                if cell.seen_by(slot).is_some() {
+                    let nlri = Nlri { prefix: destination.prefix, path_id: path.into() };
+                    self.add(&mut batch, Audience::Only(slot), cell, nlri);
+                }
             }
         }
-        (batch, ((end as usize) < out.column.len()).then_some(DestId(end)))
+        (batch, (end < last).then_some(DestId(end)))
     }
 
     fn adj_out(&self, group: Consumer) -> Option<&AdjOut> {

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use super::destination::{DestId, Path};
+use super::consumers::Seen;
+use super::destination::{DestId, Path, ShownPaths, Stamp};
 use super::import::{Arrival, Imported, Memo};
 use super::multipath::Context;
+use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
 use super::work::Job;
 use super::{Af, Attrs, Change, Nlri, Rib};
@@ -18,6 +20,8 @@ impl<A: Af> Rib<A> {
             Change::Up(slot, facts) => self.peers.open(slot, facts),
             Change::Down(slot) => self.down(slot),
             Change::EndOfRib(slot) => self.end_of_rib(slot),
+            Change::RefreshBegins(slot) => self.refresh_begins(slot),
+            Change::RefreshEnds(slot) => self.refresh_ends(slot),
             Change::Facts(slot, facts) => {
                 if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live) {
                     peer.facts = facts;
@@ -26,9 +30,12 @@ impl<A: Af> Rib<A> {
             }
             Change::NextHop(hop, reach, interface) => {
                 if self.next_hops.set_reach(hop, reach, interface) {
-                    self.next_hops.retain(hop);
-                    self.jobs.push_back(Job::Reach { hop, cursor: 0 });
+                    self.look_again_at(vec![hop]);
                 }
+            }
+            Change::Underlay(underlay) => {
+                let changed = self.next_hops.set_underlay(underlay);
+                self.look_again_at(changed);
             }
             Change::Identity(identity) => {
                 if identity != self.identity {
@@ -37,6 +44,15 @@ impl<A: Af> Rib<A> {
                     slots.into_iter().for_each(|slot| self.judge_again(slot));
                 }
             }
+        }
+    }
+
+    /// Next hops are reached in another way: what has paths by them is decided again. The job holds them.
+    fn look_again_at(&mut self, mut hops: Vec<NextHopId>) {
+        if !hops.is_empty() {
+            hops.iter().for_each(|hop| self.next_hops.retain(*hop));
+            hops.sort_unstable();
+            self.jobs.push_back(Job::Reach { hops, cursor: 0 });
         }
     }
 
@@ -57,7 +73,7 @@ impl<A: Af> Rib<A> {
     fn announce(&mut self, now: Instant, slot: PeerSlot, attrs: Attrs<'_>, nlri: &[Nlri<A::Prefix>]) {
         let Some(peer) = self.peers.get(slot).filter(|peer| peer.live) else { return };
         let loops = self.loops(&peer.facts, attrs.set);
-        let stamp = now.saturating_duration_since(self.started).as_secs() as u32;
+        let stamp = Stamp::new(now.saturating_duration_since(self.started).as_secs(), peer.round);
         let received = self.attributes.intern(attrs.set);
         let next_hop = self.next_hops.intern(attrs.next_hop);
         let arrival = Arrival { peer: slot, received, next_hop };
@@ -87,9 +103,10 @@ impl<A: Af> Rib<A> {
     ///
     /// A rejected path replaces too: what the peer said before no longer holds (an implicit withdraw).
     fn place(&mut self, prefix: A::Prefix, mut path: Path) {
+        let all = self.shows_all();
         let id = self.table.find_or_insert(prefix);
         let Some(destination) = self.table.get_mut(id) else { return };
-        let before = destination.shown();
+        let before = destination.shown(all);
         self.attributes.retain(path.received);
         self.attributes.retain(path.used);
         self.next_hops.retain(path.next_hop);
@@ -99,6 +116,10 @@ impl<A: Af> Rib<A> {
                 let old = destination.paths[place];
                 path.at = old.at;
                 path.sent_id = old.sent_id;
+                if (path.used, path.used_hop, path.standing) == (old.used, old.used_hop, old.standing) {
+                    // Said again: it is as old as it was.
+                    path.stamp = old.stamp.in_round(path.stamp.round());
+                }
                 destination.paths[place] = path;
                 Some(old)
             }
@@ -134,8 +155,9 @@ impl<A: Af> Rib<A> {
 
     /// Takes a path out of its destination and out of its peer's list.
     pub(super) fn remove(&mut self, id: DestId, place: usize) {
+        let all = self.shows_all();
         let Some(destination) = self.table.get_mut(id) else { return };
-        let before = destination.shown();
+        let before = destination.shown(all);
         let path = destination.paths.remove(place);
         if let Some(peer) = self.peers.get_mut(path.peer) {
             peer.accepted -= u32::from(path.standing.is_eligible());
@@ -173,8 +195,9 @@ impl<A: Af> Rib<A> {
         }
     }
 
-    /// Decides a destination anew and marks it dirty if what consumers see is no longer `before`.
-    pub(super) fn decide(&mut self, id: DestId, before: &[super::destination::Shown]) {
+    /// Decides a destination anew and marks it dirty for those who see something else than `before`.
+    pub(super) fn decide(&mut self, id: DestId, before: &ShownPaths) {
+        let all = self.shows_all();
         let context = Context {
             attributes: &self.attributes,
             next_hops: &self.next_hops,
@@ -183,8 +206,11 @@ impl<A: Af> Rib<A> {
         };
         let Some(destination) = self.table.get_mut(id) else { return };
         context.choose(destination);
-        if destination.shown().as_slice() != before {
-            self.mark(id);
+        let after = destination.shown(all);
+        if after.selected() != before.selected() {
+            self.mark(id, Seen::InUse);
+        } else if after != *before {
+            self.mark(id, Seen::Candidate);
         }
     }
 }

@@ -35,6 +35,15 @@ pub enum MoreOrLess {
     Drained,
 }
 
+/// What of a destination has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A path in use: every consumer sees it.
+    InUse,
+    /// Another that takes part in the decision: only those see it who are told of more than one path.
+    Candidate,
+}
+
 #[derive(Debug)]
 pub(super) enum View {
     /// The best paths, for the kernel: what it was told of exists in it.
@@ -57,6 +66,16 @@ pub(super) struct State {
     /// How far the first feed has come; `None` when it is done.
     pub(super) cursor: Option<u32>,
     pub(super) view: View,
+}
+
+impl State {
+    /// Whether it sees paths that are not in use.
+    fn sees_all(&self) -> bool {
+        match &self.view {
+            View::Best { .. } => false,
+            View::Group(out) => out.sees_all(),
+        }
+    }
 }
 
 /// One path in use, as the kernel's side sees it.
@@ -95,12 +114,19 @@ impl<A: Af> Rib<A> {
 
     pub(super) fn open_consumer(&mut self, view: View) -> Consumer {
         let state = State { dirty: DirtySet::default(), cursor: Some(0), view };
+        self.wide += usize::from(state.sees_all());
         Consumer(self.consumers.insert(state) as u32)
+    }
+
+    /// Whether any consumer sees paths that are not in use.
+    pub(super) fn shows_all(&self) -> bool {
+        self.wide > 0
     }
 
     /// Ends a consumer; what it held is let go in slices.
     pub fn close_consumer(&mut self, who: Consumer) {
         if let Some(state) = self.consumers.try_remove(who.index()) {
+            self.wide -= usize::from(state.sees_all());
             self.jobs.push_back(Job::Retire { state: Box::new(state), cursor: 0 });
         }
     }
@@ -193,11 +219,11 @@ impl<A: Af> Rib<A> {
         }
     }
 
-    /// Marks a destination for every consumer.
-    pub(super) fn mark(&mut self, id: DestId) {
+    /// Marks a destination for every consumer that sees what has changed.
+    pub(super) fn mark(&mut self, id: DestId, what: Seen) {
         let Some(destination) = self.table.get_mut(id) else { return };
         for (_, state) in &mut self.consumers {
-            if state.dirty.mark(id) {
+            if (what == Seen::InUse || state.sees_all()) && state.dirty.mark(id) {
                 destination.holds += 1;
             }
         }
@@ -241,14 +267,14 @@ impl<A: Af> Rib<A> {
     pub(super) fn release_told(&mut self, state: &mut State, id: DestId) {
         let held = match &mut state.view {
             View::Best { told, .. } => told.remove(id),
-            View::Group(out) => match out.clear(id) {
-                Some((attributes, next_hop)) => {
-                    self.attributes.release(attributes);
-                    self.next_hops.release(next_hop);
-                    true
+            View::Group(out) => {
+                let told = out.clear(id);
+                for (attributes, next_hop) in &told {
+                    self.attributes.release(*attributes);
+                    self.next_hops.release(*next_hop);
                 }
-                None => false,
-            },
+                !told.is_empty()
+            }
         };
         if held {
             self.unhold(id);

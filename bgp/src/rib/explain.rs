@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::decision::{Rank, eliminate};
-use super::destination::{Destination, Path};
+use super::destination::{DestId, Destination, Path};
 use super::import::peer_type;
 use super::multipath::Context;
 use super::next_hops::Reach;
@@ -84,9 +84,14 @@ impl<A: Af> Rib<A> {
         )
     }
 
-    /// Explains everything.
-    pub fn explain_all(&self, now: Instant) -> impl Iterator<Item = Explanation<A::Prefix>> {
-        self.table.iter().map(move |(_, destination)| self.explain_destination(now, destination))
+    /// The prefixes with paths in a slice of the table, `budget` places from `cursor` on, and where the next slice
+    /// begins; `None`: the table is at its end.
+    pub fn prefixes_from(&self, cursor: DestId, budget: usize) -> (Vec<A::Prefix>, Option<DestId>) {
+        let last = self.table.end();
+        let end = last.min(cursor.0.saturating_add(budget as u32));
+        let found = (cursor.0..end).filter_map(|id| self.table.get(DestId(id)));
+        let found = found.filter(|destination| !destination.paths.is_empty());
+        (found.map(|destination| destination.prefix).collect(), (end < last).then_some(DestId(end)))
     }
 
     fn explain_destination(
@@ -148,7 +153,7 @@ impl<A: Af> Rib<A> {
             };
             facts.import.rules().get(facts.import.decide(prefix, &subject).rule?)
         });
-        let since = self.started + Duration::from_secs(u64::from(path.stamp));
+        let since = self.started + Duration::from_secs(path.stamp.seconds());
         Some(ExplainedPath {
             peer: path.peer,
             source: facts.source,

@@ -57,17 +57,16 @@ impl<'a> Context<'a> {
             }
         }
         if candidates < 2 {
-            destination.selected = candidates as u16;
+            (destination.selected, destination.candidates) = (candidates as u16, candidates as u16);
             return;
         }
-        let order = self.order(&destination.paths[..candidates], &ranks);
-        let chosen: SmallVec<[Path; 4]> = order.iter().map(|&i| destination.paths[i]).collect();
-        let mut rest: SmallVec<[Path; 4]> = SmallVec::new();
-        rest.extend((0..candidates).filter(|i| !order.contains(i)).map(|i| destination.paths[i]));
-        for (place, path) in chosen.iter().chain(&rest).enumerate() {
-            destination.paths[place] = *path;
-        }
-        destination.selected = chosen.len() as u16;
+        let verdicts: Verdicts = eliminate(&ranks);
+        let mut order = self.order(&destination.paths[..candidates], &ranks, &verdicts);
+        let selected = order.len();
+        order.extend(self.rest(&order, &ranks, &verdicts));
+        let ordered: SmallVec<[Path; 4]> = order.iter().map(|&i| destination.paths[i]).collect();
+        destination.paths[..candidates].copy_from_slice(&ordered);
+        (destination.selected, destination.candidates) = (selected as u16, candidates as u16);
     }
 
     /// Whether two paths went through the same ASes.
@@ -76,9 +75,15 @@ impl<'a> Context<'a> {
         a.used == b.used || as_path(a) == as_path(b)
     }
 
+    /// The candidates that are not in use: those that lost at a later step first.
+    fn rest(&self, used: &[usize], ranks: &[Rank<'a>], verdicts: &Verdicts) -> SmallVec<[usize; 4]> {
+        let mut rest: SmallVec<[usize; 4]> = (0..ranks.len()).filter(|i| !used.contains(i)).collect();
+        rest.sort_by(|&a, &b| verdicts[b].cmp(&verdicts[a]).then_with(|| ranks[a].compare(&ranks[b]).0));
+        rest
+    }
+
     /// The candidates in use, the best first.
-    fn order(&self, paths: &[Path], ranks: &[Rank<'a>]) -> SmallVec<[usize; 4]> {
-        let verdicts: Verdicts = eliminate(ranks);
+    fn order(&self, paths: &[Path], ranks: &[Rank<'a>], verdicts: &Verdicts) -> SmallVec<[usize; 4]> {
         let mut order: SmallVec<[usize; 4]> =
             (0..ranks.len()).filter(|&i| verdicts[i].is_none_or(|step| step > WhyNot::IgpMetric)).collect();
         order.sort_by(|&a, &b| {

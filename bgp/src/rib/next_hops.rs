@@ -11,6 +11,8 @@ use std::sync::Arc;
 use ahash::RandomState;
 use slab::Slab;
 
+use super::underlay::Underlay;
+
 /// A next hop by its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NextHopId(u32);
@@ -29,7 +31,7 @@ pub enum Reach {
     Unreachable,
 }
 
-/// Until somebody says otherwise a next hop counts as reachable and near: the kernel's side judges routes too.
+/// Until somebody says otherwise a next hop counts as reachable and near.
 const UNTOLD: Reach = Reach::At(0);
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ struct Entry {
 pub struct NextHops {
     index: HashMap<IpAddr, NextHopId, RandomState>,
     entries: Slab<Entry>,
+    underlay: Option<Arc<Underlay>>,
 }
 
 impl NextHops {
@@ -56,9 +59,11 @@ impl NextHops {
             self.retain(id);
             return id;
         }
-        let id = NextHopId(
-            self.entries.insert(Entry { address, reach: UNTOLD, interface: None, count: 1 }) as u32
-        );
+        let (reach, interface) = match &self.underlay {
+            Some(underlay) => underlay.resolve(address),
+            None => (UNTOLD, None),
+        };
+        let id = NextHopId(self.entries.insert(Entry { address, reach, interface, count: 1 }) as u32);
         self.index.insert(address, id);
         id
     }
@@ -98,6 +103,20 @@ impl NextHops {
     /// The interface through which it is reached, if somebody told.
     pub fn interface(&self, id: NextHopId) -> Option<&str> {
         self.entries.get(id.0 as usize)?.interface.as_deref()
+    }
+
+    /// Takes other routes of the machine; returns the next hops that are reached in another way now.
+    pub fn set_underlay(&mut self, underlay: Arc<Underlay>) -> Vec<NextHopId> {
+        let mut changed = Vec::new();
+        for (place, entry) in &mut self.entries {
+            let (reach, interface) = underlay.resolve(entry.address);
+            if (reach, &interface) != (entry.reach, &entry.interface) {
+                (entry.reach, entry.interface) = (reach, interface);
+                changed.push(NextHopId(place as u32));
+            }
+        }
+        self.underlay = Some(underlay);
+        changed
     }
 
     /// Takes a new judgement; true when it differs from the old one.

@@ -78,6 +78,10 @@ pub(super) struct Peer {
     pub(super) accepted: u32,
     /// Cleared when the session ends: nothing more is taken, what is there is swept.
     pub(super) live: bool,
+    /// The round of announcements it is in; paths of the other round are stale while `refreshing`.
+    pub(super) round: bool,
+    /// It has begun to announce everything again, or what it did not repeat is still being taken out.
+    pub(super) refreshing: bool,
     /// The peer has said that its first table is complete.
     pub(super) end_of_rib: bool,
 }
@@ -100,8 +104,15 @@ impl Peers {
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        self.slots[index] =
-            Some(Peer { facts, paths: Vec::new(), accepted: 0, live: true, end_of_rib: false });
+        self.slots[index] = Some(Peer {
+            facts,
+            paths: Vec::new(),
+            accepted: 0,
+            live: true,
+            round: false,
+            refreshing: false,
+            end_of_rib: false,
+        });
     }
 
     pub(super) fn close(&mut self, slot: PeerSlot) {

@@ -55,8 +55,4 @@ impl<A: Af> Table<A> {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (DestId, &Destination<A::Prefix>)> {
-        self.slots.iter().map(|(index, destination)| (DestId(index as u32), destination))
-    }
 }

@@ -1,11 +1,14 @@
 //! The RIB as a whole, in a small world of peers.
 
+mod add_path;
 mod decision;
 mod feeds;
 mod groups;
 mod imports;
 mod lifetimes;
 mod properties;
+mod refresh;
+mod underlay;
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -116,6 +119,13 @@ impl World {
         self.apply(Change::Announce(PeerSlot(n.into()), Attrs { set, next_hop: Some(next_hop) }, &nlri));
     }
 
+    /// Peer `n` announces one of several paths.
+    fn announce_path(&mut self, n: u8, text: &str, path_id: u32, set: &AttributeSet) {
+        let nlri = [Nlri { prefix: prefix(text), path_id }];
+        let next_hop = Some(IpAddr::from([192, 0, 2, n]));
+        self.apply(Change::Announce(PeerSlot(n.into()), Attrs { set, next_hop }, &nlri));
+    }
+
     fn originate(&mut self, text: &str) {
         let nlri = [Nlri { prefix: prefix(text), path_id: 0 }];
         let set = AttributeSet::default();
@@ -182,7 +192,8 @@ impl Listener {
 
     fn hear(&mut self, bundles: &[Bundle<Ipv4Prefix>]) {
         for bundle in bundles.iter().filter(|bundle| bundle.audience.includes(PeerSlot(self.slot))) {
-            for prefix in &bundle.prefixes {
+            for Nlri { prefix, path_id } in &bundle.prefixes {
+                assert_eq!(*path_id, 0, "a listener of one path a prefix");
                 match &bundle.attributes {
                     Some(made) => self.routes.insert(*prefix, made.clone()),
                     None => self.routes.remove(prefix),

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::consumers::State;
+use super::consumers::{Seen, State};
 use super::destination::{DestId, Path};
 use super::import::{Arrival, Imported, Memo};
 use super::next_hops::NextHopId;
@@ -17,8 +17,10 @@ pub(super) enum Job {
     /// Judge the paths of a peer again; those below `left` in its list are still to be looked at. The walk goes from
     /// the end to the start, because a removal moves an entry from the end, which was seen, into the middle.
     Judge { slot: PeerSlot, left: usize },
-    /// Decide again what has a path by this next hop. The job holds the next hop.
-    Reach { hop: NextHopId, cursor: u32 },
+    /// Take out what a peer did not repeat; those below `left` in its list are still to be looked at.
+    Unrepeated { slot: PeerSlot, left: usize },
+    /// Decide again what has a path by one of these next hops, which are in their order. The job holds them.
+    Reach { hops: Vec<NextHopId>, cursor: u32 },
     /// Let go of what a consumer held that is gone.
     Retire { state: Box<State>, cursor: u32 },
 }
@@ -30,7 +32,8 @@ impl<A: Af> Rib<A> {
         let unfinished = match job {
             Job::Sweep(slot) => self.sweep(slot, budget),
             Job::Judge { slot, left } => self.judge(slot, left, budget),
-            Job::Reach { hop, cursor } => self.reach(hop, cursor, budget),
+            Job::Unrepeated { slot, left } => self.take_unrepeated(slot, left, budget),
+            Job::Reach { hops, cursor } => self.reach(hops, cursor, budget),
             Job::Retire { state, cursor } => self.retire(state, cursor, budget),
         };
         // To the back: a long job does not hold up the others.
@@ -72,8 +75,9 @@ impl<A: Af> Rib<A> {
 
     /// Judges the paths of one peer to one destination again.
     fn judge_destination(&mut self, slot: PeerSlot, id: DestId, memo: &mut Memo) {
+        let all = self.shows_all();
         let Some(destination) = self.table.get(id) else { return };
-        let (prefix, before) = (destination.prefix, destination.shown());
+        let (prefix, before) = (destination.prefix, destination.shown(all));
         let of_peer = destination.paths.iter().enumerate().filter(|(_, path)| path.peer == slot);
         let paths: SmallVec<[(usize, Path); 1]> = of_peer.map(|(place, path)| (place, *path)).collect();
         let mut changed = false;
@@ -106,27 +110,31 @@ impl<A: Af> Rib<A> {
             self.decide(id, &before);
         }
         // A client's path goes to other peers than a non-client's: what was told is looked at again.
-        self.mark_selected_by(slot, id);
+        self.mark_paths_of(slot, id);
     }
 
-    fn mark_selected_by(&mut self, slot: PeerSlot, id: DestId) {
-        if self.table.get(id).and_then(|destination| destination.best()).is_some_and(|path| path.peer == slot)
-        {
-            self.mark(id);
+    fn mark_paths_of(&mut self, slot: PeerSlot, id: DestId) {
+        let Some(destination) = self.table.get(id) else { return };
+        if destination.best().is_some_and(|path| path.peer == slot) {
+            self.mark(id, Seen::InUse);
+        } else if destination.candidates().iter().any(|path| path.peer == slot) {
+            self.mark(id, Seen::Candidate);
         }
     }
 
-    fn reach(&mut self, hop: NextHopId, cursor: u32, budget: usize) -> Option<Job> {
+    fn reach(&mut self, hops: Vec<NextHopId>, cursor: u32, budget: usize) -> Option<Job> {
+        let all = self.shows_all();
         let end = self.table.end().min(cursor.saturating_add(budget as u32));
         let mut memo = Memo::default();
         for id in (cursor..end).map(DestId) {
             let Some(destination) = self.table.get(id) else { continue };
-            let concerned = |path: &&Path| path.next_hop == hop || path.used_hop == hop;
+            let is_one = |hop: &NextHopId| hops.binary_search(hop).is_ok();
+            let concerned = |path: &&Path| is_one(&path.next_hop) || is_one(&path.used_hop);
             let mut peers: SmallVec<[PeerSlot; 2]> =
                 destination.paths.iter().filter(concerned).map(|path| path.peer).collect();
             peers.dedup();
             if !peers.is_empty() {
-                let before = destination.shown();
+                let before = destination.shown(all);
                 self.decide(id, &before);
             }
             // The policy may ask for the interface.
@@ -134,9 +142,9 @@ impl<A: Af> Rib<A> {
         }
         self.forget(memo);
         if end < self.table.end() {
-            return Some(Job::Reach { hop, cursor: end });
+            return Some(Job::Reach { hops, cursor: end });
         }
-        self.next_hops.release(hop);
+        hops.into_iter().for_each(|hop| self.next_hops.release(hop));
         None
     }
 

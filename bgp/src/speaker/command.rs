@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
 use tokio::sync::oneshot;
 
 use super::feed::{FeedBatch, FeedId};
 use super::group::Request;
 use super::origination::Origination;
-use super::status::{PeerCounts, RouteQuery, RouteStatus};
-use crate::config::{Config, PeerKey};
+use super::status::{PeerCounts, RouteStatus};
+use crate::config::{Config, Family, PeerKey};
 use crate::net::Report;
+use crate::rib::{DestId, Underlay};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix};
 
 /// One item of the queue.
@@ -50,10 +52,30 @@ pub enum Command {
     },
     /// A follower is gone.
     CloseFeed(FeedId),
+    /// The machine's routes, by which next hops are reached, are these from now on.
+    Underlay {
+        /// The routes.
+        underlay: Arc<Underlay>,
+        /// Told when they are known.
+        reply: oneshot::Sender<()>,
+    },
+    /// Prefixes with paths, a slice of a table.
+    Prefixes {
+        /// Of which family.
+        family: Family,
+        /// From where on.
+        cursor: DestId,
+        /// How many places of the table are looked at.
+        budget: usize,
+        /// The prefixes, and where the next slice begins; `None`: the table is at its end.
+        reply: oneshot::Sender<(Vec<IpNetwork>, Option<DestId>)>,
+    },
     /// Paths with their standing.
     Routes {
-        /// Which.
-        query: RouteQuery,
+        /// To which prefixes.
+        prefixes: Vec<IpNetwork>,
+        /// Of which peer only.
+        peer: Option<PeerKey>,
         /// The answer.
         reply: oneshot::Sender<Vec<RouteStatus>>,
     },

@@ -14,8 +14,8 @@ pub(super) struct Message<P> {
     pub(super) audience: Audience,
     /// The messages.
     pub(super) bytes: Bytes,
-    /// Their prefixes.
-    pub(super) prefixes: Vec<P>,
+    /// Their prefixes, each with the identifier of its path.
+    pub(super) prefixes: Vec<Nlri<P>>,
 }
 
 /// Encodes a bundle. Attributes that leave no room for a prefix make it a withdrawal: the peers must not go on using
@@ -24,14 +24,13 @@ pub(super) fn encode<P: Prefix>(profile: &EgressProfile, bundle: Bundle<P>) -> M
     let Bundle { audience, attributes, prefixes } = bundle;
     let mut out = BytesMut::new();
     let context = &profile.context;
-    let paths: Vec<Nlri<P>> = prefixes.iter().copied().map(Nlri::from).collect();
     match attributes {
-        None => update::withdraw(&paths, context, &mut out),
+        None => update::withdraw(&prefixes, context, &mut out),
         Some((set, next_hop)) => {
             let next_hop = NextHop::from(next_hop);
-            if let Err(error) = update::announce(&set, &next_hop, &paths, context, &mut out) {
+            if let Err(error) = update::announce(&set, &next_hop, &prefixes, context, &mut out) {
                 tracing::warn!(%error, prefixes = prefixes.len(), "routes are withdrawn instead of announced");
-                update::withdraw(&paths, context, &mut out);
+                update::withdraw(&prefixes, context, &mut out);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::command::Command;
 use super::encode::{Message, encode, end_of_rib};
 use super::member::{Member, Missed, Progress, Residue, Ring, Sent};
 use crate::rib::{Af, Audience, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
-use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
+use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Nlri, Prefix};
 
 /// How many destinations a pull asks for.
 const BATCH: usize = 1024;
@@ -44,12 +44,12 @@ pub enum Ask<P> {
         /// How many destinations at most.
         budget: usize,
     },
-    /// The present state of these prefixes for one member.
+    /// The present state of these paths for one member.
     CatchUp {
         /// Who.
         slot: PeerSlot,
         /// Which.
-        prefixes: Vec<P>,
+        paths: Vec<Nlri<P>>,
     },
     /// The present state of everything from here on for one member.
     CatchUpFrom {
@@ -114,8 +114,8 @@ pub struct Joined<P> {
     pub writer: mpsc::Sender<Bytes>,
     /// Where to begin catching up; `None`: it need not.
     pub cursor: Option<DestId>,
-    /// Prefixes of which it was told something else in its former group.
-    pub missed: Vec<P>,
+    /// Paths of which it was told something else in its former group.
+    pub missed: Vec<Nlri<P>>,
     /// What its former group had not told it yet.
     pub residue: Option<oneshot::Receiver<Residue<P>>>,
 }
@@ -386,9 +386,9 @@ fn catch_up<P: Prefix>(member: &mut Member<P>) -> Option<Ask<P>> {
     if let Some(cursor) = *cursor {
         return Some(Ask::CatchUpFrom { slot, cursor, budget: BATCH });
     }
-    let prefixes: Vec<P> = missed.iter().take(BATCH).copied().collect();
-    for prefix in &prefixes {
-        missed.remove(prefix);
+    let paths: Vec<Nlri<P>> = missed.iter().take(BATCH).copied().collect();
+    for path in &paths {
+        missed.remove(path);
     }
-    Some(Ask::CatchUp { slot, prefixes })
+    Some(Ask::CatchUp { slot, paths })
 }

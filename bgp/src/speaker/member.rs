@@ -14,10 +14,10 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::encode::Message;
 use crate::rib::{DestId, PeerSlot};
-use crate::wire::nlri::Prefix;
+use crate::wire::nlri::{Nlri, Prefix};
 
-/// The prefixes a peer has still to be told of.
-pub(super) type Missed<P> = HashSet<P, RandomState>;
+/// The paths a peer has still to be told of.
+pub(super) type Missed<P> = HashSet<Nlri<P>, RandomState>;
 
 /// What a member that moves to another group has not been told yet.
 #[derive(Debug)]

@@ -2,37 +2,25 @@
 
 use std::time::Instant;
 
-use super::status::{RouteQuery, RouteStatus};
+use super::status::RouteStatus;
 use crate::config::PeerKey;
 use crate::policy::AnyCommunity;
 use crate::rib::{Af, ExplainedPath, Explanation, PathStanding, PeerSlot, Rib};
 use crate::wire::attribute::{AttributeSet, Origin};
 use crate::wire::nlri::Prefix;
 
-/// The paths of one family that a query asks for; prefixes in their order, the paths in use first.
+/// The paths to one prefix, the paths in use first; `only`: of one peer.
 pub(super) fn routes<A: Af>(
     rib: &Rib<A>,
     now: Instant,
-    query: &RouteQuery,
+    prefix: A::Prefix,
+    only: Option<PeerKey>,
     key: impl Fn(PeerSlot) -> Option<PeerKey>,
-) -> Vec<RouteStatus> {
-    if query.family.is_some_and(|family| family != A::FAMILY) {
-        return Vec::new();
-    }
-    let mut found: Vec<Explanation<A::Prefix>> = match &query.prefix {
-        Some(network) => {
-            A::Prefix::from_network(network).map(|prefix| rib.explain(now, prefix)).into_iter().collect()
-        }
-        None => rib.explain_all(now).collect(),
-    };
-    found.sort_by_key(|explanation| explanation.prefix);
-    let mut routes = Vec::new();
-    for Explanation { prefix, paths } in found {
-        let shown = paths.into_iter().map(|path| (key(path.peer), path));
-        let shown = shown.filter(|(peer, _)| query.peer.is_none() || query.peer == *peer);
-        routes.extend(shown.map(|(peer, path)| status(prefix, peer, path)));
-    }
-    routes
+) -> impl Iterator<Item = RouteStatus> {
+    let Explanation { prefix, paths } = rib.explain(now, prefix);
+    let shown = paths.into_iter().map(move |path| (key(path.peer), path));
+    let shown = shown.filter(move |(peer, _)| only.is_none() || only == *peer);
+    shown.map(move |(peer, path)| status(prefix, peer, path))
 }
 
 fn status<P: Prefix>(prefix: P, peer: Option<PeerKey>, path: ExplainedPath) -> RouteStatus {

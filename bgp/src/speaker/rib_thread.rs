@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use ipnetwork::IpNetwork;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -16,15 +17,16 @@ use super::command::Command;
 use super::error::StartError;
 use super::event::{SpeakerEvent, tell};
 use super::feed::{BestChange, BestPath, BestPaths, FeedBatch, FeedId};
+use super::limits::Limits;
 use super::origination::{self, Origination};
 use super::query;
-use super::status::PeerCounts;
+use super::status::{PeerCounts, RouteStatus};
 use super::tables::Tables;
 use super::terms::{facts, identity, profile};
 use crate::config::{Config, Family, PeerKey};
-use crate::net::{Report, ReportEvent};
+use crate::net::{Report, ReportEvent, Signal};
 use crate::peer::Negotiated;
-use crate::rib::{Af, BestBatch, Change, PeerSlot, Progress, V4, V6};
+use crate::rib::{Af, BestBatch, Change, DestId, PeerSlot, Progress, Rib, V4, V6};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
 use crate::wire::update::Update;
 
@@ -64,6 +66,7 @@ pub fn spawn(start: Start) -> Result<(), StartError> {
 struct Session {
     slot: PeerSlot,
     negotiated: Arc<Negotiated>,
+    limits: Limits,
 }
 
 /// A follower whose pull waits.
@@ -186,13 +189,22 @@ impl RibThread {
                 }
             }
             Command::CloseFeed(feed) => self.close_feed(feed),
-            Command::Routes { query, reply } => {
-                let keys = |slot| self.keys.get(&slot).map(|seat| seat.key);
+            Command::Underlay { underlay, reply } => {
                 let now = Instant::now();
-                let mut routes = query::routes(&self.v4.rib, now, &query, keys);
-                routes.extend(query::routes(&self.v6.rib, now, &query, keys));
-                answer(reply, routes);
+                self.v4.rib.apply(now, Change::Underlay(Arc::clone(&underlay)));
+                self.v6.rib.apply(now, Change::Underlay(underlay));
+                answer(reply, ());
             }
+            Command::Prefixes { family, cursor, budget, reply } => {
+                answer(
+                    reply,
+                    match family {
+                        Family::Ipv4Unicast => prefixes(&self.v4.rib, cursor, budget),
+                        Family::Ipv6Unicast => prefixes(&self.v6.rib, cursor, budget),
+                    },
+                );
+            }
+            Command::Routes { prefixes, peer, reply } => answer(reply, self.routes(&prefixes, peer)),
             Command::Counts { reply } => {
                 let counts = |slot| PeerCounts { ipv4: self.v4.counts(slot), ipv6: self.v6.counts(slot) };
                 let all = self.sessions.iter().map(|(key, session)| (*key, counts(session.slot))).collect();
@@ -205,10 +217,25 @@ impl RibThread {
         }
     }
 
+    fn routes(&self, prefixes: &[IpNetwork], peer: Option<PeerKey>) -> Vec<RouteStatus> {
+        let keys = |slot| self.keys.get(&slot).map(|seat| seat.key);
+        let now = Instant::now();
+        let mut routes = Vec::new();
+        for network in prefixes {
+            if let Some(prefix) = Ipv4Prefix::from_network(network) {
+                routes.extend(query::routes(&self.v4.rib, now, prefix, peer, keys));
+            }
+            if let Some(prefix) = Ipv6Prefix::from_network(network) {
+                routes.extend(query::routes(&self.v6.rib, now, prefix, peer, keys));
+            }
+        }
+        routes
+    }
+
     fn report(&mut self, report: Report) {
         let Report { key, event } = report;
         match event {
-            ReportEvent::Up { negotiated, writer, signals: _ } => self.up(key, negotiated, &writer),
+            ReportEvent::Up { negotiated, writer, signals } => self.up(key, negotiated, &writer, signals),
             ReportEvent::Update(update) => self.update(key, &update),
             ReportEvent::Refresh(family) => {
                 if let Some(session) = self.sessions.get(&key) {
@@ -218,8 +245,12 @@ impl RibThread {
                     }
                 }
             }
-            // Until paths can be marked stale, what a refresh does not repeat stays until it is withdrawn.
-            ReportEvent::RefreshBegins(_) | ReportEvent::RefreshEnds(_) => {}
+            ReportEvent::RefreshBegins(family) => {
+                self.refreshing(key, family, Change::RefreshBegins, Change::RefreshBegins)
+            }
+            ReportEvent::RefreshEnds(family) => {
+                self.refreshing(key, family, Change::RefreshEnds, Change::RefreshEnds)
+            }
             // A peer that keeps its forwarding over a restart comes with graceful restart, which is not negotiated yet.
             ReportEvent::Down(_keep) => self.down(key),
             // Nothing is kept.
@@ -227,7 +258,28 @@ impl RibThread {
         }
     }
 
-    fn up(&mut self, key: PeerKey, negotiated: Arc<Negotiated>, writer: &mpsc::Sender<Bytes>) {
+    /// A peer begins or ends to announce everything of a family again.
+    fn refreshing(
+        &mut self,
+        key: PeerKey,
+        family: Family,
+        v4: fn(PeerSlot) -> Change<'static, V4>,
+        v6: fn(PeerSlot) -> Change<'static, V6>,
+    ) {
+        let Some(slot) = self.sessions.get(&key).map(|session| session.slot) else { return };
+        match family {
+            Family::Ipv4Unicast => self.v4.rib.apply(Instant::now(), v4(slot)),
+            Family::Ipv6Unicast => self.v6.rib.apply(Instant::now(), v6(slot)),
+        }
+    }
+
+    fn up(
+        &mut self,
+        key: PeerKey,
+        negotiated: Arc<Negotiated>,
+        writer: &mpsc::Sender<Bytes>,
+        signals: mpsc::Sender<Signal>,
+    ) {
         self.down(key);
         let Some(peer) = self.config.peers.get(&key).cloned() else {
             tracing::info!(peer = %key, "a session came up with a peer that is no longer configured");
@@ -239,7 +291,8 @@ impl RibThread {
         };
         let now = Instant::now();
         self.keys.insert(slot, Seat { key, sweeps: 2 });
-        self.sessions.insert(key, Session { slot, negotiated: Arc::clone(&negotiated) });
+        let limits = Limits::new(signals);
+        self.sessions.insert(key, Session { slot, negotiated: Arc::clone(&negotiated), limits });
         self.know_own_addresses(now);
         let facts = facts(&self.config, key, &peer, &negotiated);
         let told = |family| profile(&self.config, &peer, &negotiated, family);
@@ -263,6 +316,21 @@ impl RibThread {
         }
         if self.v6.update(now, slot, set, &update.ipv6) {
             tell(&self.events, SpeakerEvent::EndOfRib { key, family: Family::Ipv6Unicast });
+        }
+        self.count(key);
+    }
+
+    /// Holds what a peer has announced against its limits.
+    fn count(&mut self, key: PeerKey) {
+        let (Some(session), Some(peer)) = (self.sessions.get_mut(&key), self.config.peers.get(&key)) else {
+            return;
+        };
+        for family in Family::ALL {
+            let found = || match family {
+                Family::Ipv4Unicast => self.v4.rib.counts(session.slot).received,
+                Family::Ipv6Unicast => self.v6.rib.counts(session.slot).received,
+            };
+            session.limits.check(family, peer.session.limits.of(family), found);
         }
     }
 
@@ -301,6 +369,9 @@ impl RibThread {
                 self.v6.regroup(session.slot, profile);
             }
         }
+        // A limit may be another one.
+        let keys: Vec<PeerKey> = self.sessions.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.count(key));
     }
 
     fn know_own_addresses(&mut self, now: Instant) {
@@ -389,6 +460,11 @@ impl RibThread {
         }));
         out.end_of_rib.extend(batch.end_of_rib.into_iter().filter_map(|slot| Some((key(slot)?, A::FAMILY))));
     }
+}
+
+fn prefixes<A: Af>(rib: &Rib<A>, cursor: DestId, budget: usize) -> (Vec<IpNetwork>, Option<DestId>) {
+    let (found, next) = rib.prefixes_from(cursor, budget);
+    (found.into_iter().map(Prefix::to_network).collect(), next)
 }
 
 /// Answers a question; that the asker has gone in the meantime is its own affair.

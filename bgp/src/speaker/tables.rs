@@ -226,8 +226,8 @@ impl<A: Lane> Tables<A> {
                 link.wanted = Some((ticket, budget));
                 return;
             }
-            Ask::CatchUp { slot, prefixes } => {
-                let batch = self.rib.catch_up(group, slot, &prefixes);
+            Ask::CatchUp { slot, paths } => {
+                let batch = self.rib.catch_up(group, slot, &paths);
                 Reply::CaughtUp { slot, batch, from: None, next: None }
             }
             Ask::CatchUpFrom { slot, cursor, budget } => {

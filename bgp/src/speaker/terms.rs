@@ -71,7 +71,7 @@ pub(super) fn profile(
         cluster_id: config.cluster_id().address(),
         next_hop: peer.next_hop,
         own_next_hop: configured.or_else(|| serves.then_some(local)),
-        paths: None,
+        paths: negotiated.add_path_send.contains(family).then_some(peer.paths_sent),
         as_override: peer.as_override,
         remove_private_as: peer.remove_private_as,
         export: in_force(config, &peer.export, negotiated),

@@ -215,7 +215,7 @@ fn a_member_that_missed_changes_is_told_the_present_state_of_them() {
     world.withdraw(1, "10.1.0.0/24");
     world.announce(1, "10.3.0.0/24", &path(&[1]));
     world.pull(group);
-    let missed = ["10.1.0.0/24", "10.3.0.0/24"].map(prefix);
+    let missed = ["10.1.0.0/24", "10.3.0.0/24"].map(|text| Nlri::from(prefix(text)));
     slow.hear(&world.rib.catch_up(group, PeerSlot(200), &missed).bundles);
     assert_eq!(slow.knows(), ["10.2.0.0/24", "10.3.0.0/24"]);
 }

@@ -131,6 +131,12 @@ proptest! {
         let mut up = [false; 7];
         let group = world.rib.open_group(profile(Some(Asn(65001))));
         let feed = world.rib.open_best();
+        let wide = world.rib.open_group(EgressProfile {
+            paths: Some(crate::config::PathsSent::All),
+            ..profile(Some(Asn(65001)))
+        });
+        world.rib.join(wide, PeerSlot(1));
+        let mut heard: BTreeMap<Nlri<Ipv4Prefix>, (Arc<AttributeSet>, IpAddr)> = BTreeMap::new();
         let mut listeners: Vec<Listener> = [1, 2, 200].map(Listener::new).into();
         for slot in [1, 2, 200] {
             world.rib.join(group, PeerSlot(slot));
@@ -156,6 +162,14 @@ proptest! {
                 Happening::Pull => {
                     let bundles = world.pull(group);
                     listeners.iter_mut().for_each(|listener| listener.hear(&bundles));
+                    for bundle in world.pull(wide).iter().filter(|one| one.audience.includes(PeerSlot(1))) {
+                        for nlri in &bundle.prefixes {
+                            match &bundle.attributes {
+                                Some(made) => heard.insert(*nlri, made.clone()),
+                                None => heard.remove(nlri),
+                            };
+                        }
+                    }
                     while world.rib.has_news(feed) {
                         let mut batch = BestBatch::default();
                         world.rib.pull_best(feed, 2, &mut batch);
@@ -186,9 +200,28 @@ proptest! {
             prop_assert_eq!(listener.knows(), due, "listener {}", listener.slot);
             prop_assert_eq!(world.rib.announced(group, PeerSlot(listener.slot)) as usize, listener.routes.len());
         }
+        // Who is told of every path knows as many as could be used and are not its own, by the same AS paths.
+        let mut due: Vec<(Ipv4Prefix, String)> = Vec::new();
+        for third in 0..6 {
+            let could_be_used = |path: &&ExplainedPath| !matches!(path.standing, PathStanding::Rejected(_));
+            let explained = world.explain(&text(third));
+            let others = explained.paths.iter().filter(could_be_used).filter(|path| path.peer != PeerSlot(1));
+            due.extend(others.map(|path| {
+                let mut out = path.used.as_path.clone();
+                out.prepend(LOCAL_AS);
+                (prefix(&text(third)), out.to_string())
+            }));
+        }
+        let mut known: Vec<(Ipv4Prefix, String)> =
+            heard.iter().map(|(nlri, (set, _))| (nlri.prefix, set.as_path.to_string())).collect();
+        due.sort();
+        known.sort();
+        prop_assert_eq!(known, due);
+
         (1..7).for_each(|n| world.down(n));
         world.settle();
         world.pull(group);
+        world.pull(wide);
         let mut batch = BestBatch::default();
         world.rib.pull_best(feed, 99, &mut batch);
         prop_assert!(world.rib.is_empty());
