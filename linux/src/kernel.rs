@@ -19,6 +19,7 @@ mod apply;
 mod keeper;
 mod kind;
 mod listen;
+mod others;
 mod reach;
 mod resync;
 mod tables;
@@ -27,7 +28,7 @@ mod underlay;
 mod waiting;
 mod wanted;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
@@ -157,6 +158,7 @@ struct Shared {
     questions: mpsc::Sender<Question>,
     underlay: watch::Receiver<Arc<Underlay>>,
     gateways: watch::Receiver<Arc<Gateways>>,
+    others: watch::Receiver<Arc<BTreeMap<RouteKey, Route>>>,
     refusals: watch::Receiver<Arc<Refusals>>,
     waker: UnixStream,
 }
@@ -184,6 +186,7 @@ impl Kernel {
             None => Keeper::open(settings, queues)?,
         };
         let (underlay, refusals, gateways) = (keeper.underlay(), keeper.refusals(), keeper.gateways());
+        let others = keeper.routes_of_others();
         thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
@@ -194,7 +197,8 @@ impl Kernel {
                 }
             })
             .map_err(failed)?;
-        Ok(Self { shared: Arc::new(Shared { urgent, bulk, questions, underlay, gateways, refusals, waker }) })
+        let shared = Shared { urgent, bulk, questions, underlay, gateways, others, refusals, waker };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Wants this at once, before any bulk work, and waits until it is so. For what a pod's start or end waits for.
@@ -274,6 +278,11 @@ impl Kernel {
     /// By which routes of others the next hops lie that were asked about, whenever that changes.
     pub fn gateways(&self) -> watch::Receiver<Arc<Gateways>> {
         self.shared.gateways.clone()
+    }
+
+    /// The routes of others in the main table, whenever they change.
+    pub fn routes_of_others(&self) -> watch::Receiver<Arc<BTreeMap<RouteKey, Route>>> {
+        self.shared.others.clone()
     }
 
     /// Waits until the thread has ended, which it does by itself only after an error.

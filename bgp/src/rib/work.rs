@@ -80,7 +80,6 @@ impl<A: Af> Rib<A> {
         let (prefix, before) = (destination.prefix, destination.shown(all));
         let of_peer = destination.paths.iter().enumerate().filter(|(_, path)| path.peer == slot);
         let paths: SmallVec<[(usize, Path); 1]> = of_peer.map(|(place, path)| (place, *path)).collect();
-        let mut changed = false;
         for (place, old) in paths {
             let (Some(peer), Some(set)) = (self.peers.get(slot), self.attributes.get(old.received)) else {
                 continue;
@@ -91,7 +90,6 @@ impl<A: Af> Rib<A> {
             if (standing, used, used_hop) == (old.standing, old.used, old.used_hop) {
                 continue;
             }
-            changed = true;
             self.attributes.retain(used);
             self.next_hops.retain(used_hop);
             self.attributes.release(old.used);
@@ -106,9 +104,8 @@ impl<A: Af> Rib<A> {
                 peer.accepted -= u32::from(old.standing.is_eligible());
             }
         }
-        if changed {
-            self.decide(id, &before);
-        }
+        // Also without a change: what is told beside the best may be counted in another way now.
+        self.decide(id, &before);
         // A client's path goes to other peers than a non-client's: what was told is looked at again.
         self.mark_paths_of(slot, id);
     }

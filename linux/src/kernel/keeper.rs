@@ -4,7 +4,7 @@
 //! one slice of what is due, answer who waits. A turn with bulk work is as long as one slice, so that an urgent batch waits
 //! no longer than that.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{mpsc, watch};
 use tracing::info;
 
+use crate::kernel::others::Others;
 use crate::kernel::reach::{Gateways, Reach};
 use crate::kernel::resync::Due;
 use crate::kernel::tables::Tables;
@@ -47,6 +48,8 @@ pub(super) struct Keeper {
     pub(super) events: Events,
     pub(super) links: Links,
     pub(super) tables: Tables,
+    /// The routes of others in the main table.
+    pub(super) others: Others,
     pub(super) due: Due,
     /// Devices that events were about.
     pub(super) touched: BTreeSet<IfName>,
@@ -81,6 +84,7 @@ impl Keeper {
             settings,
             links: Links::default(),
             tables: Tables::new(),
+            others: Others::default(),
             due: Due::new(backstop),
             touched: BTreeSet::new(),
             reach: Reach::default(),
@@ -112,6 +116,10 @@ impl Keeper {
 
     pub(super) fn gateways(&self) -> watch::Receiver<Arc<Gateways>> {
         self.reach.told()
+    }
+
+    pub(super) fn routes_of_others(&self) -> watch::Receiver<Arc<BTreeMap<RouteKey, Route>>> {
+        self.others.watch()
     }
 
     pub(super) fn refusals(&self) -> watch::Receiver<Arc<Refusals>> {
@@ -259,6 +267,7 @@ impl Keeper {
                 differs
             });
         }
+        self.others.publish();
         let now = self.tables.generation();
         if self.told != now {
             self.told = now;

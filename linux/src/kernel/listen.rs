@@ -127,6 +127,7 @@ impl Keeper {
         for key in gone {
             self.tables.routes.lost(&key);
         }
+        self.others.device_gone(&device);
         // A route over several devices lives on without this one.
         if self.tables.routes.any(|_, route| route.hops().len() > 1 && route.uses(&device)) {
             self.due.everything();
@@ -185,6 +186,10 @@ impl Keeper {
         if key.table == TABLE_MAIN {
             let owner = self.owner(&route);
             self.reach.foreign_change(owner);
+            match owner {
+                Owner::Foreign => self.others.put(key, route.clone()),
+                Owner::Ours => self.others.remove(&key),
+            }
             self.tables.routes.saw(now, key, Some(route), owner);
         }
     }
@@ -197,6 +202,9 @@ impl Keeper {
         }
         let owner = self.owner(&route);
         self.reach.foreign_change(owner);
+        if owner == Owner::Foreign {
+            self.others.remove(&key);
+        }
         let down = |device: &IfName| !self.links.get(device).is_some_and(|link| link.up);
         if owner == Owner::Ours && route.hops().iter().any(|hop| down(&hop.device)) {
             // It went with its device (IPv6), which is nobody's meddling.

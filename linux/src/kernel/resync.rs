@@ -119,11 +119,14 @@ impl Keeper {
             // What we know of others may be out of date as well. It is asked for again when it stands in our way.
             self.tables.routes.forget_foreign();
         }
-        let mut found = Vec::new();
+        let (mut found, mut others) = (Vec::new(), Vec::new());
         for family in Family::BOTH {
-            found.extend(self.list_own_routes(family, None)?);
+            let (own, of_others) = self.list_by_owner(family, None)?;
+            found.extend(own);
+            others.extend(of_others);
         }
         self.tables.routes.resync_own(|_, _| true, found);
+        self.others.resync(None, others);
         let found = self.list_neighbours()?;
         self.tables.neighbours.resync(|_, _| true, found);
         self.retry_all();
@@ -164,22 +167,15 @@ impl Keeper {
         Ok(())
     }
 
-    /// Lists the routes of ours, by their numbers.
-    fn list_own_routes(
+    /// Lists all routes: those of ours, and those of others. One listing of everything costs the kernel no more than one of
+    /// ours, which it finds by looking at everything.
+    fn list_by_owner(
         &mut self,
         family: Family,
         device: Option<u32>,
-    ) -> Result<Vec<(RouteKey, Route)>, Error> {
-        let numbers = BTreeSet::from([
-            self.settings.protocol,
-            self.settings.workload_protocol.unwrap_or(self.settings.protocol),
-        ]);
-        let mut found = Vec::new();
-        for number in numbers {
-            found.extend(self.list_routes(family, Some(number), device)?);
-        }
-        found.retain(|(_, route)| self.owner(route) == Owner::Ours);
-        Ok(found)
+    ) -> Result<(Vec<(RouteKey, Route)>, Vec<(RouteKey, Route)>), Error> {
+        let found = self.list_routes(family, None, device)?;
+        Ok(found.into_iter().partition(|(_, route)| self.owner(route) == Owner::Ours))
     }
 
     fn list_routes(
@@ -231,14 +227,17 @@ impl Keeper {
 
     /// Lists our routes on one device, if we have or want any there.
     fn resync_device(&mut self, device: IfName) -> Result<(), Error> {
-        if !self.tables.routes.any(|_, route| route.uses(&device)) {
+        if !self.tables.routes.any(|_, route| route.uses(&device)) && !self.others.use_device(&device) {
             return Ok(());
         }
-        let mut found = BTreeMap::new();
+        let (mut found, mut others) = (BTreeMap::new(), BTreeMap::new());
         if let Some(index) = self.links.index(&device) {
             for family in Family::BOTH {
-                match self.list_own_routes(family, Some(index)) {
-                    Ok(routes) => found.extend(routes),
+                match self.list_by_owner(family, Some(index)) {
+                    Ok((own, of_others)) => {
+                        found.extend(own);
+                        others.extend(of_others);
+                    }
                     // It has gone meanwhile, and everything on it.
                     Err(Error::Refused { refused, .. }) if refused.errno == libc::ENODEV => {}
                     Err(error @ (Error::Socket { .. } | Error::Refused { .. })) => return Err(error),
@@ -252,6 +251,7 @@ impl Keeper {
         }
         let found = found.into_iter().filter(|(_, route)| route.uses(&device));
         self.tables.routes.resync_own(|_, route| route.uses(&device), found);
+        self.others.resync(Some(&device), others);
         Ok(())
     }
 
