@@ -85,6 +85,28 @@ pub struct BgpPeerSpec {
     /// How many prefixes the peer may send (no limit if left out).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prefixes: Option<MaxPrefixes>,
+    /// Several paths of one prefix on the session (RFC 7911); the best alone if left out. Both ends must want it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub add_paths: Option<AddPaths>,
+}
+
+/// Several paths of one prefix on a session (RFC 7911).
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.sendMax) || (has(self.send) && self.send)").message("sendMax is for send: true")
+)]
+pub struct AddPaths {
+    /// The peer may send several.
+    #[serde(default)]
+    pub receive: bool,
+    /// The peer is sent several: all that could be used, or the best `sendMax`.
+    #[serde(default)]
+    pub send: bool,
+    /// How many at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub send_max: Option<u8>,
 }
 
 /// How many prefixes a peer may send, and what is done beyond.

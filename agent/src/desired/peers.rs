@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use caracal_api::bgp_configuration::DEFAULT_PORT;
 use caracal_api::bgp_peer::{self, MaxPrefixes, SourceAddress, parse_peer_ip};
 use caracal_api::{BgpFilter, BgpPeer, BgpPeerSpec, NetworkNode, Selector};
 use caracal_bgp::{
-    Asn, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerOrigin,
-    PrefixLimit, PrefixLimits, RouterId,
+    Asn, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PathsSent, PeerConfig, PeerKey,
+    PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
 };
 use kube::ResourceExt;
 
@@ -272,6 +273,13 @@ fn overlaid(
     };
     config.allow_own_as = spec.num_allowed_local_as_numbers.unwrap_or_default();
     config.session.limits = spec.max_prefixes.as_ref().map(limits).unwrap_or_default();
+    if let Some(paths) = &spec.add_paths {
+        let of = |wanted: bool| if wanted { config.families } else { Families::NONE };
+        config.session.add_path_receive = of(paths.receive);
+        config.session.add_path_send = of(paths.send);
+        let most = paths.send_max.and_then(NonZeroU8::new);
+        config.paths_sent = most.map_or(PathsSent::All, PathsSent::First);
+    }
     let other = if node.is_some() { Other::Node } else { Other::Outsider };
     config.import = inputs.policies.import(other, &filters.import);
     config.export = inputs.policies.export(&filters.export);

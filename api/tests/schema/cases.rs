@@ -21,7 +21,7 @@ pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
         (
             "BGPPeer",
             "filtered",
-            json!({"peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["only-pools"], "maxPrefixes": {"ipv4": 1000}}),
+            json!({"peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["only-pools"], "maxPrefixes": {"ipv4": 1000}, "addPaths": {"receive": true, "send": true, "sendMax": 4}}),
         ),
         (
             "BGPFilter",

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::fib::Fib;
 use crate::reload::{self, Reload};
 use crate::settings::Settings;
-use crate::{next_hops, socket};
+use crate::{next_hops, reachability, socket};
 
 /// Runs until told to stop.
 ///
@@ -44,7 +44,12 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         None => None,
     };
     let fib = match kernel.clone().filter(|_| settings.fib.is_some()) {
-        Some(kernel) => Some(Writer::start(speaker.clone(), kernel).await?),
+        Some(kernel) => {
+            let mut routes = kernel.routes_of_others();
+            reachability::tell(&speaker, &mut routes).await?;
+            tokio::spawn(reachability::follow(speaker.clone(), routes));
+            Some(Writer::start(speaker.clone(), kernel).await?)
+        }
         None => None,
     };
     let reload = Reload::new(path, speaker.clone(), underlay, settings, config);

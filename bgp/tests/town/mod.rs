@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of tests: what it unwraps fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use caracal_bgp::config::diff::Step;
-use caracal_bgp::speaker::{Feed, FeedBatch, Handle, Origination, PeerStatus, SpeakerEvent};
+use caracal_bgp::speaker::{Feed, FeedBatch, Handle, Origination, PeerStatus, RouteQuery, SpeakerEvent};
 use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, PeerOrigin, RouterId};
 use ipnetwork::IpNetwork;
 use tokio::sync::broadcast;
@@ -195,6 +195,26 @@ impl Town {
     pub(crate) async fn until_gone(&mut self, n: u8, prefix: &str) {
         let prefix = network(prefix);
         self.until(n, |installed| !installed.contains_key(&prefix)).await;
+    }
+
+    /// Whether speaker `n` has a path to a prefix in use now.
+    #[allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
+    pub(crate) async fn has_now(&self, n: u8, prefix: &str) -> bool {
+        let query = RouteQuery { prefix: Some(network(prefix)), ..RouteQuery::default() };
+        self.speaker(n).routes(query).await.unwrap().iter().any(|route| route.best)
+    }
+
+    /// Waits until speaker `n` uses these next hops for a prefix and no others.
+    #[allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
+    pub(crate) async fn until_hops(&mut self, n: u8, prefix: &str, hops: &[IpAddr]) {
+        let prefix = network(prefix);
+        let wanted: BTreeSet<IpAddr> = hops.iter().copied().collect();
+        self.until(n, |installed| {
+            installed
+                .get(&prefix)
+                .is_some_and(|hops| hops.iter().flatten().copied().collect::<BTreeSet<_>>() == wanted)
+        })
+        .await;
     }
 
     async fn until(&mut self, n: u8, wanted: impl Fn(&Installed) -> bool) {

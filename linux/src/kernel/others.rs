@@ -52,8 +52,12 @@ impl Others {
         found: impl IntoIterator<Item = (RouteKey, Route)>,
     ) {
         let within = |route: &Route| device.is_none_or(|device| route.uses(device));
-        let mut now: BTreeMap<RouteKey, Route> =
-            self.routes.iter().filter(|(_, route)| !within(route)).map(|(key, route)| (*key, route.clone())).collect();
+        let mut now: BTreeMap<RouteKey, Route> = self
+            .routes
+            .iter()
+            .filter(|(_, route)| !within(route))
+            .map(|(key, route)| (*key, route.clone()))
+            .collect();
         now.extend(found);
         if now != self.routes {
             self.routes = now;

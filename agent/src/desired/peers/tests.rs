@@ -182,7 +182,7 @@ fn filters_and_limits_of_a_peer_are_its_own_and_a_missing_filter_is_told() {
             "tor",
             json!({
                 "peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["f"], "numAllowedLocalASNumbers": 2,
-                "maxPrefixes": {"ipv4": 100, "action": "Stop"}
+                "maxPrefixes": {"ipv4": 100, "action": "Stop"}, "addPaths": {"send": true, "sendMax": 3}
             }),
         ),
         peer("other", json!({"peerIP": "192.0.2.2", "asNumber": 65001})),
@@ -195,6 +195,9 @@ fn filters_and_limits_of_a_peer_are_its_own_and_a_missing_filter_is_told() {
     assert_ne!(of("192.0.2.1").import, of("192.0.2.2").import);
     let stop = PrefixLimit { prefixes: 100, action: LimitAction::Stop };
     assert_eq!(of("192.0.2.1").session.limits, PrefixLimits { ipv4: Some(stop), ipv6: None });
+    let session = &of("192.0.2.1").session;
+    assert_eq!((session.add_path_send, session.add_path_receive), (of("192.0.2.1").families, Families::NONE));
+    assert_eq!(of("192.0.2.1").paths_sent, PathsSent::First(NonZeroU8::new(3).unwrap()));
     assert_eq!((of("192.0.2.1").allow_own_as, of("192.0.2.2").allow_own_as), (2, 0));
 
     let spec = serde_json::from_value(json!({"exportV4": [{"action": "Reject"}]})).unwrap();

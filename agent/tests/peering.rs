@@ -1,0 +1,333 @@
+//! The agent's speaker and a router of another AS, with an API server beside them, in a network namespace of their own:
+//! what a `BGPFilter` says is done without touching the session, and next hops are reached by the host's routes. Needs
+//! root.
+
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caracal_agent::cluster::Cluster;
+use caracal_agent::desired::peers::Problem;
+use caracal_agent::desired::speaker::settings;
+use caracal_agent::ipam::OwnBlock;
+use caracal_agent::kernel::next_hops;
+use caracal_agent::node::{NodeAddress, NodeAddresses, NodeFacts};
+use caracal_agent::peering::Peering;
+use caracal_apiserver::{Options, Server};
+use caracal_bgp::speaker::{Feed, Handle, Origination, RouteQuery, RouteStatus};
+use caracal_bgp::wire::attribute::Community;
+use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
+use caracal_ipam::BlockState;
+use caracal_linux::kernel::{Kernel, Settings};
+use caracal_linux::object::link::IfName;
+use ipnetwork::IpNetwork;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, Client};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const BLOCK: &str = "10.244.1.0/26";
+
+/// Runs a test on a thread in a new namespace, with a runtime whose threads are all born there.
+fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network namespace: run it as root");
+        ip("link set lo up");
+        for address in [NODE, ROUTER] {
+            ip(&format!("addr add {address}/24 dev lo"));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn network(text: &str) -> IpNetwork {
+    text.parse().unwrap()
+}
+
+/// A speaker that is watched: the paths it uses, by their prefixes.
+struct Watched {
+    speaker: Handle,
+    feed: Feed,
+    used: BTreeMap<IpNetwork, ()>,
+}
+
+impl Watched {
+    async fn new(speaker: Handle) -> Self {
+        let feed = speaker.feed().await.unwrap();
+        Watched { speaker, feed, used: BTreeMap::new() }
+    }
+
+    async fn until(&mut self, what: &str, holds: impl Fn(&BTreeMap<IpNetwork, ()>) -> bool) {
+        let waiting = async {
+            while !holds(&self.used) {
+                for change in self.feed.pull(64).await.unwrap().changes {
+                    match change.best {
+                        Some(_) => self.used.insert(change.prefix, ()),
+                        None => self.used.remove(&change.prefix),
+                    };
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("{what}: not in time; used are {:?}", self.used.keys());
+        }
+    }
+
+    async fn until_used(&mut self, prefix: &str) {
+        self.until(prefix, |used| used.contains_key(&network(prefix))).await;
+    }
+
+    async fn until_unused(&mut self, prefix: &str) {
+        self.until(prefix, |used| !used.contains_key(&network(prefix))).await;
+    }
+
+    async fn route(&self, prefix: &str) -> Option<RouteStatus> {
+        let query = RouteQuery { prefix: Some(network(prefix)), ..RouteQuery::default() };
+        self.speaker.routes(query).await.unwrap().into_iter().next()
+    }
+
+    async fn originate(&self, prefix: &str, communities: Vec<Community>) {
+        let announce = Origination::Announce { prefix: network(prefix), communities };
+        self.speaker.originate(vec![announce]).await.unwrap();
+    }
+}
+
+/// A router of AS 65001 that expects the node.
+async fn router(next_hop: Option<Ipv4Addr>) -> Watched {
+    let node = PeerConfig {
+        local_address: Some(ROUTER.into()),
+        connect_retry: Duration::from_secs(1),
+        local_next_hops: LocalNextHops { v4: next_hop, v6: None },
+        multihop: Some(255),
+        ..PeerConfig::new(SocketAddr::from((NODE, 179)), Asn(65001), Asn(64512))
+    };
+    let config = Config {
+        listen: vec![SocketAddr::from((ROUTER, 179))],
+        peers: [(PeerKey::from(IpAddr::from(NODE)), node)].into(),
+        ..Config::new(Asn(65001), RouterId::try_from(ROUTER).unwrap())
+    };
+    Watched::new(Handle::start(config).unwrap()).await
+}
+
+fn facts() -> NodeFacts {
+    let device = IfName::new("lo").unwrap();
+    let address = NodeAddress { network: "192.0.2.1/24".parse().unwrap(), device };
+    NodeFacts {
+        name: "n1".to_owned(),
+        uid: Some("u".to_owned()),
+        addresses: NodeAddresses { v4: Some(address), v6: None },
+        ..NodeFacts::default()
+    }
+}
+
+struct Api1 {
+    _server: Server,
+    client: Client,
+}
+
+impl Api1 {
+    async fn start() -> Self {
+        let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+        let server = Server::start(Options { crds: vec![crds], ..Options::default() }).await.unwrap();
+        let client = Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
+        Api1 { _server: server, client }
+    }
+
+    fn of(&self, kind: &str) -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk("caracal.dev", "v1", kind);
+        // The plural of BGPFilter and the like is regular.
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk(&gvk))
+    }
+
+    async fn create(&self, kind: &str, name: &str, spec: Value) {
+        let object =
+            json!({"apiVersion": "caracal.dev/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let object = serde_json::from_value(object).unwrap();
+        self.of(kind).create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn set(&self, kind: &str, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.of(kind).patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
+/// The node's speaker, kept by the agent's own part.
+struct Node {
+    watched: Watched,
+    problems: watch::Receiver<Arc<Vec<Problem>>>,
+    _blocks: watch::Sender<Arc<Vec<OwnBlock>>>,
+    _facts: watch::Sender<Arc<NodeFacts>>,
+    _settings: watch::Sender<Arc<caracal_agent::desired::speaker::SpeakerSettings>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    async fn start(api: &Api1) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let speaker = Handle::start(Config::new(Asn(64512), RouterId::try_from(NODE).unwrap())).unwrap();
+        let block = OwnBlock {
+            name: "b".to_owned(),
+            cidr: network(BLOCK),
+            uid: String::new(),
+            pool: "p".to_owned(),
+            state: BlockState::Owned,
+        };
+        let (blocks, own_blocks) = watch::channel(Arc::new(vec![block]));
+        let (facts_told, facts) = watch::channel(Arc::new(facts()));
+        let (settings_told, settings) = watch::channel(Arc::new(settings("n1", &Default::default())));
+        let (problems_told, problems) = watch::channel(Arc::default());
+        let peering = Peering {
+            speaker: speaker.clone(),
+            cluster: Cluster::start(&api.client, "n1", folder.path()),
+            facts,
+            settings,
+            blocks: own_blocks,
+            problems: problems_told,
+        };
+        tokio::spawn(peering.run());
+        Node {
+            watched: Watched::new(speaker).await,
+            problems,
+            _blocks: blocks,
+            _facts: facts_told,
+            _settings: settings_told,
+            _folder: folder,
+        }
+    }
+
+    /// How often the session with the router came up or went down.
+    async fn transitions(&self) -> u64 {
+        let peers = self.watched.speaker.peers().await.unwrap();
+        assert_eq!(peers.len(), 1, "the router alone");
+        peers[0].transitions
+    }
+}
+
+async fn meet(api: &Api1) {
+    api.create("IPPool", "p", json!({"cidr": "10.244.0.0/16"})).await;
+    api.create("BGPPeer", "router", json!({"peerIP": ROUTER.to_string(), "asNumber": 65001})).await;
+}
+
+#[test]
+fn a_filter_changes_what_passes_and_the_session_stands() {
+    in_namespace(async || {
+        let api = Api1::start().await;
+        meet(&api).await;
+        let mut router = router(None).await;
+        let mut node = Node::start(&api).await;
+        for prefix in ["198.51.100.0/24", "203.0.113.0/24"] {
+            router.originate(prefix, vec![Community::new(65001, 7)]).await;
+        }
+        router.until_used(BLOCK).await;
+        node.watched.until_used("198.51.100.0/24").await;
+        node.watched.until_used("203.0.113.0/24").await;
+        let transitions = node.transitions().await;
+
+        // A filter that there is not yet lets nothing pass, and says so.
+        api.set("BGPPeer", "router", json!({"filters": ["narrow"]})).await;
+        router.until_unused(BLOCK).await;
+        node.watched.until_unused("203.0.113.0/24").await;
+        node.problems.wait_for(|problems| !problems.is_empty()).await.unwrap();
+        let told = node.problems.borrow().iter().map(ToString::to_string).collect::<String>();
+        assert!(told.contains("narrow: there is no such BGPFilter"), "{told}");
+
+        // It comes, and takes one of the routes from the router, with another priority; the block is announced marked.
+        let narrow = json!({
+            "importV4": [
+                {"cidr": "203.0.113.0/24", "matchOperator": "Equal", "communities": {"values": ["65001:7"]},
+                 "peerType": "eBGP", "asPathPrefix": [65001], "source": "RemotePeers",
+                 "action": "Accept", "operations": [{"setPriority": {"value": 512}}]},
+                {"action": "Reject"}
+            ],
+            "exportV4": [
+                {"cidr": "10.244.0.0/16", "matchOperator": "In", "prefixLength": {"min": 26, "max": 26},
+                 "action": "Accept", "operations": [
+                    {"addCommunity": {"value": "64512:99"}}, {"prependASPath": {"prefix": [64512, 64512]}}]}
+            ]
+        });
+        api.create("BGPFilter", "narrow", narrow).await;
+        node.watched.until_used("203.0.113.0/24").await;
+        router.until_used(BLOCK).await;
+        assert_eq!(node.watched.route("203.0.113.0/24").await.unwrap().local_pref, Some(612));
+        let refused = node.watched.route("198.51.100.0/24").await.unwrap();
+        assert_eq!((refused.standing, refused.best), ("ImportPolicy", false));
+        assert!(refused.why_not.unwrap().contains("narrow importV4[1]"));
+        let marked = router.route(BLOCK).await.unwrap();
+        assert_eq!(
+            (marked.as_path.as_str(), marked.communities),
+            ("64512 64512 64512", vec!["64512:99".to_owned()])
+        );
+        assert!(node.problems.borrow().is_empty());
+
+        // It is edited: the other way round.
+        api.set("BGPFilter", "narrow", json!({"importV4": [
+            {"cidr": "203.0.113.0/24", "matchOperator": "In", "action": "Reject"}
+        ], "exportV4": [{"cidr": "10.244.1.0/26", "matchOperator": "NotEqual", "action": "Accept"}, {"action": "Reject"}]}))
+        .await;
+        router.until_unused(BLOCK).await;
+        node.watched.until_unused("203.0.113.0/24").await;
+        node.watched.until_used("198.51.100.0/24").await;
+
+        // And no longer asked for.
+        api.set("BGPPeer", "router", json!({"filters": []})).await;
+        api.of("BGPFilter").delete("narrow", &DeleteParams::default()).await.unwrap();
+        router.until_used(BLOCK).await;
+        node.watched.until_used("203.0.113.0/24").await;
+        assert_eq!(router.route(BLOCK).await.unwrap().as_path, "64512");
+        assert_eq!(node.transitions().await, transitions, "the session stood all the time");
+    });
+}
+
+#[test]
+fn a_route_is_used_when_the_host_can_reach_its_next_hop() {
+    in_namespace(async || {
+        let api = Api1::start().await;
+        meet(&api).await;
+        let router = router(Some(Ipv4Addr::new(198, 18, 0, 1))).await;
+        let mut node = Node::start(&api).await;
+        router.originate("198.51.100.0/24", vec![]).await;
+        // Before anybody has told the speaker of routes it asks no questions.
+        node.watched.until_used("198.51.100.0/24").await;
+
+        let kernel = Kernel::start(Settings::default()).unwrap();
+        let mut routes = kernel.routes_of_others();
+        next_hops::tell(&node.watched.speaker, &mut routes).await.unwrap();
+        node.watched.until_unused("198.51.100.0/24").await;
+        assert_eq!(node.watched.route("198.51.100.0/24").await.unwrap().standing, "NextHopUnreachable");
+
+        tokio::spawn(next_hops::follow(node.watched.speaker.clone(), routes));
+        ip("route add 198.18.0.0/24 dev lo metric 7");
+        node.watched.until_used("198.51.100.0/24").await;
+        ip("route add unreachable 198.18.0.0/24 metric 3");
+        node.watched.until_unused("198.51.100.0/24").await;
+        ip("route del unreachable 198.18.0.0/24 metric 3");
+        node.watched.until_used("198.51.100.0/24").await;
+        ip("route del 198.18.0.0/24 metric 7");
+        node.watched.until_unused("198.51.100.0/24").await;
+        // By whatever there is, a default route too.
+        ip("route add default via 192.0.2.9 dev lo");
+        node.watched.until_used("198.51.100.0/24").await;
+    });
+}
