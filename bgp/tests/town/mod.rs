@@ -61,6 +61,7 @@ pub(crate) async fn event(
     .await
 }
 
+#[allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
 pub(crate) fn set_as(config: &mut Config, local: u32, remote: u32) {
     config.local_as = Asn(local);
     for peer in config.peers.values_mut() {
