@@ -2,6 +2,8 @@
 //! themselves, required policies, limits, several paths of a prefix. Every change is made on running sessions, which
 //! stand through it.
 
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
 mod town;
 
 use std::num::NonZeroU8;

@@ -16,6 +16,11 @@ use crate::policy::Policy;
 pub struct PeerSlot(pub(crate) u16);
 
 impl PeerSlot {
+    /// A slot by its number, for whoever gives them out: 0 is this speaker itself, and one in use must not be given twice.
+    pub fn new(number: u16) -> Self {
+        PeerSlot(number)
+    }
+
     /// This speaker itself, the source of what it originates.
     pub const LOCAL: PeerSlot = PeerSlot(0);
 }

@@ -28,6 +28,9 @@ const REST: Duration = Duration::from_millis(100);
 /// Between two searches for the owner of a route in our way.
 const LOOKUP_REST: Duration = Duration::from_secs(1);
 
+/// Routes as they were listed.
+type Listed = Vec<(RouteKey, Route)>;
+
 /// What has to be listed, and when.
 pub(super) struct Due {
     backstop: Duration,
@@ -169,11 +172,7 @@ impl Keeper {
 
     /// Lists all routes: those of ours, and those of others. One listing of everything costs the kernel no more than one of
     /// ours, which it finds by looking at everything.
-    fn list_by_owner(
-        &mut self,
-        family: Family,
-        device: Option<u32>,
-    ) -> Result<(Vec<(RouteKey, Route)>, Vec<(RouteKey, Route)>), Error> {
+    fn list_by_owner(&mut self, family: Family, device: Option<u32>) -> Result<(Listed, Listed), Error> {
         let found = self.list_routes(family, None, device)?;
         Ok(found.into_iter().partition(|(_, route)| self.owner(route) == Owner::Ours))
     }
