@@ -11,6 +11,8 @@ use crate::sandbox::Sandbox;
 
 /// The namespace that the product lives in.
 pub const NAMESPACE: &str = "caracal-system";
+/// The kubeconfig, in the lab's state folder.
+pub(crate) const KUBECONFIG: &str = "kubeconfig";
 const PORT: u16 = 6443;
 
 /// The machine and its two programs.
@@ -29,7 +31,7 @@ impl Control {
         let address: IpAddr = machine.addresses().first().context("the control plane has no address")?.ip();
         let listen = SocketAddr::new(address, PORT);
         let server = format!("http://{listen}");
-        let kubeconfig = sandbox.state().join("kubeconfig");
+        let kubeconfig = sandbox.state().join(KUBECONFIG);
         std::fs::write(&kubeconfig, kubeconfig_for(&server))
             .with_context(|| format!("writing {}", kubeconfig.display()))?;
         let process = |name: &str, program: &str, arguments: Vec<String>| {

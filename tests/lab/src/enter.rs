@@ -1,13 +1,16 @@
 //! Entering a running lab from another terminal: `caracal-lab exec n1 ip route`.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::netns;
+use crate::control::KUBECONFIG;
 use crate::sandbox::{self, STATE};
+use crate::{netns, router};
 
 /// The note, in the lab's state folder, of the ways into its machines.
 pub(crate) const INDEX: &str = "machines.json";
@@ -27,12 +30,37 @@ pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
     let (program, arguments) = words.split_first().context("no command was given")?;
     let mut command = Command::new("nsenter");
     command.arg(format!("--target={}", found.inner));
+    if !shares_user_namespace(found.inner)? {
+        command.args(["--user", "--preserve-credentials"]);
+        // Root inside is whoever started the lab; nobody else, not even root outside, keeps rights there through an
+        // exec (user_namespaces(7)).
+        let process = format!("/proc/{}", found.inner);
+        let owner = std::fs::metadata(&process).with_context(|| format!("reading {process}"))?;
+        if nix::unistd::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+    }
     command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--"]);
     if !way.is_empty() {
         command.arg("nsenter").args(way).arg("--");
     }
     command.arg(program).args(arguments).env("PATH", netns::path());
+    command.env("KUBECONFIG", format!("{STATE}/{KUBECONFIG}"));
+    if Path::new(&format!("{root}{STATE}/nodes/{target}{}", router::SOCKET)).exists() {
+        command.env("CARACAL_SOCKET", router::SOCKET);
+    }
     Err(command.exec()).context("executing nsenter")
+}
+
+/// Whether a process lives in this one's user namespace: entering it again would be refused.
+fn shares_user_namespace(pid: i32) -> anyhow::Result<bool> {
+    let read = |who: &str| {
+        let path = format!("/proc/{who}/ns/user");
+        std::fs::read_link(&path).with_context(|| {
+            format!("reading {path}: is the lab another user's? Enter it as that user or as root")
+        })
+    };
+    Ok(read("self")? == read(&pid.to_string())?)
 }
 
 fn names(folder: &str) -> anyhow::Result<Vec<String>> {

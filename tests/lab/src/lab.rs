@@ -135,7 +135,7 @@ impl Lab {
     }
 
     /// Removes the pods, asks every program to end, and tells what did not.
-    pub async fn down(self, progress: &dyn Progress) -> anyhow::Result<()> {
+    pub async fn down(&self, progress: &dyn Progress) -> anyhow::Result<()> {
         step(progress, "teardown: pods unwired", self.agent_logs(), async {
             stream::iter(&self.pods)
                 .map(|pod| self.delete_pod(pod))
@@ -158,6 +158,11 @@ impl Lab {
             try_join_all(self.routers.iter().map(|router| router.terminate(STOP))).await.map(drop)
         })
         .await
+    }
+
+    /// The lab's name.
+    pub fn name(&self) -> &str {
+        self.sandbox.name()
     }
 
     /// A node by its name.

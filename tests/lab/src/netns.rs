@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use ipnetwork::IpNetwork;
+use nix::sched::{CloneFlags, setns};
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -91,6 +92,25 @@ impl Netns {
     /// The file that stands for it.
     pub fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
+    }
+
+    /// Does something on a thread that lives in this namespace, and that ends with it: for sockets, which stay in the
+    /// namespace they were opened in.
+    pub async fn on_a_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let path = self.path();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let enter = || -> anyhow::Result<()> {
+                let namespace = std::fs::File::open(&path).with_context(|| format!("opening {path}"))?;
+                setns(namespace, CloneFlags::CLONE_NEWNET).with_context(|| format!("entering {path}"))
+            };
+            // Whoever asked may have given up meanwhile.
+            tell.send(enter().and_then(|()| work())).ok();
+        });
+        told.await.with_context(|| format!("a thread in {} ended without an answer", self.name))?
     }
 
     /// The way in, in words of `nsenter`. Its mount namespace is a descriptor of process 1, which is us.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -92,8 +92,9 @@ impl Node {
             pod: pod.into(),
             uid: uid.into(),
         };
+        let begin = Instant::now();
         match runtime::add(&self.machine, &attachment).await {
-            Ok(result) => Pod::new(self.name(), netns, attachment, result),
+            Ok(result) => Pod::new(self.name(), netns, attachment, result, begin.elapsed()),
             Err(error) => {
                 // A runtime answers a failed ADD by DEL; the first error is the one to tell.
                 if let Err(again) = runtime::del(&self.machine, &attachment, None).await {

@@ -1,6 +1,7 @@
 //! A pod: a network namespace that the plugin wired.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use ipnetwork::IpNetwork;
@@ -17,6 +18,7 @@ pub struct Pod {
     pub(crate) attachment: Attachment,
     pub(crate) result: Value,
     addresses: Vec<IpAddr>,
+    add_took: Duration,
 }
 
 impl Pod {
@@ -25,9 +27,10 @@ impl Pod {
         netns: Netns,
         attachment: Attachment,
         result: Value,
+        add_took: Duration,
     ) -> anyhow::Result<Self> {
         let addresses = addresses(&result).with_context(|| format!("reading the result of ADD: {result}"))?;
-        Ok(Self { node: node.to_owned(), netns, attachment, result, addresses })
+        Ok(Self { node: node.to_owned(), netns, attachment, result, addresses, add_took })
     }
 
     /// Its name.
@@ -66,6 +69,11 @@ impl Pod {
     /// The plugin's answer to ADD.
     pub fn result(&self) -> &Value {
         &self.result
+    }
+
+    /// How long the plugin's ADD took, as a runtime sees it: process and all.
+    pub fn add_took(&self) -> Duration {
+        self.add_took
     }
 
     /// What the plugin was asked about.

@@ -1,21 +1,25 @@
 //! Pings: one, all with all, and a flow that runs while something is done to the lab.
 
+pub mod echo;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::Serialize;
 use tokio::process::Child;
 
 use crate::command;
 use crate::netns::Netns;
+use echo::Fate;
 
-/// Pings at a time.
-const AT_ONCE: usize = 16;
+/// Sources at a time.
+const AT_ONCE: usize = 8;
 
 /// Packets sent and answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub struct Source {
 }
 
 /// What is pinged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Target {
     /// For the table.
     pub label: String,
@@ -66,24 +70,38 @@ pub struct Target {
 }
 
 /// One ping of the matrix.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Cell {
     /// From where.
     pub from: String,
     /// To whom.
     pub to: Target,
-    /// Nothing, or why not.
+    /// How long the answer took, in microseconds.
+    pub micros: Option<u64>,
+    /// Nothing, or why there was no answer.
     pub failure: Option<String>,
 }
 
-/// Pings every target from every source.
-pub async fn matrix(sources: &[Source], targets: &[Target]) -> Vec<Cell> {
-    let pairs = sources.iter().flat_map(|source| targets.iter().map(move |target| (source, target)));
-    let cells = pairs.map(|(source, target)| async move {
-        let failure = ping(&source.netns, target.address).await.err().map(|error| format!("{error:#}"));
-        Cell { from: source.label.clone(), to: target.clone(), failure }
+/// Sends one packet from every source to every target. Nothing is tried twice: what is lost is told.
+pub async fn matrix(sources: &[Source], targets: &[Target]) -> anyhow::Result<Vec<Cell>> {
+    let addresses: Vec<IpAddr> = targets.iter().map(|target| target.address).collect();
+    let rows = sources.iter().map(|source| {
+        let addresses = addresses.clone();
+        async move {
+            let fates = echo::burst(&source.netns, addresses).await;
+            let fates = fates.with_context(|| format!("pinging from {}", source.label))?;
+            let cells = fates.into_iter().zip(targets).map(|(fate, target)| {
+                let (micros, failure) = match fate {
+                    Fate::Answered(after) => (u64::try_from(after.as_micros()).ok(), None),
+                    Fate::Lost(why) => (None, Some(why)),
+                };
+                Cell { from: source.label.clone(), to: target.clone(), micros, failure }
+            });
+            anyhow::Ok(cells.collect::<Vec<_>>())
+        }
     });
-    stream::iter(cells.collect::<Vec<_>>()).buffered(AT_ONCE).collect().await
+    let rows: Vec<Vec<Cell>> = stream::iter(rows).buffered(AT_ONCE).try_collect().await?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// A ping that goes on until it is stopped.

@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -34,6 +35,7 @@ pub struct Process {
     arguments: Vec<String>,
     log: PathBuf,
     child: Mutex<Option<Child>>,
+    starts: AtomicU32,
 }
 
 impl Process {
@@ -46,12 +48,18 @@ impl Process {
             arguments,
             log: logs.join(format!("{name}.log")),
             child: Mutex::new(None),
+            starts: AtomicU32::new(0),
         }
     }
 
     /// Its name, such as `n1-agent`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The namespace it runs in.
+    pub fn netns(&self) -> &Netns {
+        &self.netns
     }
 
     /// Where its output goes.
@@ -88,6 +96,7 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {}", self.name))?;
         *child = Some(started);
+        self.starts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -115,9 +124,35 @@ impl Process {
         kill(Pid::from_raw(pid.cast_signed()), signal).with_context(|| format!("signalling {}", self.name))
     }
 
+    /// How often it was started after the first time.
+    pub fn restarts(&self) -> u32 {
+        self.starts.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
     /// Its process number inside the sandbox, while it runs.
     pub async fn pid(&self) -> Option<u32> {
         self.child.lock().await.as_ref().and_then(Child::id)
+    }
+
+    /// Its resident memory in KiB, while it runs.
+    pub async fn resident(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().await?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Starts it again if it has ended by itself; tells how it had ended. One that was stopped stays so.
+    pub async fn revive(&self) -> anyhow::Result<Option<ExitStatus>> {
+        let mut child = self.child.lock().await;
+        let Some(running) = child.as_mut() else { return Ok(None) };
+        let status = running.try_wait().with_context(|| format!("looking after {}", self.name))?;
+        if let Some(status) = status {
+            *child = None;
+            drop(child);
+            self.start().await?;
+            return Ok(Some(status));
+        }
+        Ok(None)
     }
 
     /// Whether it was started and has not ended.

@@ -1,20 +1,28 @@
 //! What the lab shows in the end, gathered from the real sources: the API, `caracalctl` on each node, the kernels.
 
+mod figures;
+mod ways;
+
 use std::net::IpAddr;
 
 use anyhow::Context;
+use futures::future::try_join_all;
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::probe::{self, Cell, Source, Target};
 use crate::route::Route;
-use crate::topology::{Design, Tunnel};
+use crate::topology::Design;
+use crate::witness::{self, Sight};
+
+pub use figures::{Figures, Spread, of as figures};
+pub use ways::lack_of_route;
 
 /// Everything worth a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Nodes with addresses and pods.
     pub nodes: Vec<NodeLine>,
@@ -24,15 +32,36 @@ pub struct Report {
     pub blocks: Vec<Block>,
     /// Routes of the product by node.
     pub routes: Vec<(String, Route)>,
+    /// What routers' daemons have put into their kernels.
+    pub router_routes: Vec<(String, Route)>,
     /// The pings.
-    pub matrix: Vec<Cell>,
+    pub pings: Vec<Cell>,
+    /// What the outside host sees of pods.
+    pub outside: Vec<Sight>,
+    /// Which node and rack each source and target of a ping belongs to.
+    pub places: Vec<Place>,
+    /// Times and sizes.
+    pub figures: Figures,
+}
+
+/// Where something that pings or is pinged stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// Its node; its own name, if it is on none.
+    pub node: String,
+    /// Its rack; its own name, if it is in none.
+    pub rack: String,
 }
 
 /// A node, or a pod below its node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct NodeLine {
     /// Node name.
     pub node: String,
+    /// Its rack.
+    pub rack: String,
     /// Pod name, for a pod.
     pub pod: Option<String>,
     /// Addresses.
@@ -40,7 +69,7 @@ pub struct NodeLine {
 }
 
 /// A BGP peer as `caracalctl bgp peers -o json` tells it.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Peer {
     /// Its name.
@@ -60,7 +89,7 @@ pub struct Peer {
 }
 
 /// Routes by family.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 pub struct Accepted {
     /// IPv4.
     pub ipv4: u64,
@@ -89,7 +118,7 @@ impl Peer {
 }
 
 /// A block as the API has it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Block {
     /// Its range.
     pub cidr: IpNetwork,
@@ -118,78 +147,6 @@ pub async fn blocks(cluster: &Cluster) -> anyhow::Result<Vec<Block>> {
     Ok(blocks)
 }
 
-/// Why `node` cannot reach `block` as it should, in words; nothing when it can.
-pub fn lack_of_route(lab: &Lab, node: &Node, block: &Block, routes: &[Route]) -> Option<String> {
-    let found = routes.iter().find(|route| route.destination() == Some(block.cidr));
-    let Some(route) = found else {
-        return Some(format!("{} has no route to {} of {}", node.name(), block.cidr, block.owner));
-    };
-    if block.owner == node.name() {
-        return (route.kind != "blackhole")
-            .then(|| format!("{}: {} is not a blackhole", node.name(), route.words()));
-    }
-    match ways(lab, node, &block.owner, block.cidr.is_ipv6()) {
-        Err(error) => Some(format!("{}: {error:#}", block.cidr)),
-        Ok(ways) if ways.iter().any(|way| way.is_taken_by(route)) => None,
-        Ok(ways) => {
-            let ways: Vec<String> = ways.iter().map(Way::in_words).collect();
-            let owner = &block.owner;
-            Some(format!(
-                "{}: {} does not lead to {owner}: expected {}",
-                node.name(),
-                route.words(),
-                ways.join(" or ")
-            ))
-        }
-    }
-}
-
-/// How packets may go from one node to another's block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
-    /// Through this gateway, which is on the node's own subnet.
-    Plain(IpAddr),
-    /// Inside this tunnel.
-    Through(Tunnel),
-}
-
-impl Way {
-    fn is_taken_by(&self, route: &Route) -> bool {
-        let (gateway, device) = (route.gateway, route.dev.as_deref());
-        route.kind == "unicast"
-            && match self {
-                Self::Plain(address) => gateway == Some(*address) && device == Some("eth0"),
-                Self::Through(Tunnel::Ipip) => device == Some("tunl0"),
-                Self::Through(Tunnel::Vxlan) => device.is_some_and(|name| name.starts_with("vxlan")),
-            }
-    }
-
-    fn in_words(&self) -> String {
-        match self {
-            Self::Plain(address) => format!("via {address} dev eth0"),
-            Self::Through(Tunnel::Ipip) => "dev tunl0".into(),
-            Self::Through(Tunnel::Vxlan) => "dev vxlan…".into(),
-        }
-    }
-}
-
-fn ways(lab: &Lab, from: &Node, to: &str, v6: bool) -> anyhow::Result<Vec<Way>> {
-    let topology = lab.topology();
-    let rack = |name: &str| topology.nodes.iter().find(|node| node.name == name).map(|node| node.rack);
-    let (here, there) = (rack(from.name()), rack(to));
-    let lacks = || format!("{to} has no IPv{} address", if v6 { 6 } else { 4 });
-    let owner = Way::Plain(lab.node(to)?.machine().address(v6).with_context(lacks)?);
-    let router =
-        here.and_then(|rack| lab.routers().get(rack)).and_then(|router| router.machine().address(v6));
-    Ok(match (topology.design, lab.tunnels().of(v6)) {
-        // A router may name the owner itself as next hop to a node of the same rack, or itself.
-        (Design::Tor, _) if here == there => [owner].into_iter().chain(router.map(Way::Plain)).collect(),
-        (Design::Tor, _) => router.map(Way::Plain).into_iter().collect(),
-        (_, Some(tunnel)) if here != there => vec![Way::Through(tunnel)],
-        _ => vec![owner],
-    })
-}
-
 /// The matrix of pings: every pod and every node to every pod, and the outside where it knows pods.
 pub async fn ping_all(lab: &Lab) -> anyhow::Result<Vec<Cell>> {
     let mut sources = Vec::new();
@@ -208,28 +165,81 @@ pub async fn ping_all(lab: &Lab) -> anyhow::Result<Vec<Cell>> {
         let outside = lab.outside();
         sources.push(Source { label: outside.name().to_owned(), netns: outside.netns().clone() });
     }
-    Ok(probe::matrix(&sources, &targets).await)
+    probe::matrix(&sources, &targets).await
 }
 
-/// Gathers everything but the matrix, which is pinged before.
-pub async fn gather(lab: &Lab, matrix: Vec<Cell>) -> anyhow::Result<Report> {
-    let mut report =
-        Report { nodes: Vec::new(), peers: Vec::new(), blocks: Vec::new(), routes: Vec::new(), matrix };
-    report.blocks = blocks(lab.cluster()).await?;
+/// What was measured before the report is gathered.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// The pings.
+    pub pings: Vec<Cell>,
+    /// What the outside host sees of pods.
+    pub outside: Vec<Sight>,
+    /// Times and sizes.
+    pub figures: Figures,
+}
+
+/// Gathers everything else from the lab.
+pub async fn gather(lab: &Lab, measured: Measured) -> anyhow::Result<Report> {
+    let Measured { pings, outside, figures } = measured;
+    let rack_of = |node: &str| {
+        let plan = lab.topology().nodes.iter().find(|plan| plan.name == node);
+        let rack = plan.and_then(|plan| lab.topology().racks.get(plan.rack));
+        rack.map_or_else(|| node.to_owned(), |rack| rack.name.clone())
+    };
+    let (mut nodes, mut places) = (Vec::new(), Vec::new());
     for node in lab.nodes() {
-        let name = node.name().to_owned();
-        let addresses = node.machine().addresses().iter().map(IpNetwork::ip).collect();
-        report.nodes.push(NodeLine { node: name.clone(), pod: None, addresses });
+        let (name, rack) = (node.name().to_owned(), rack_of(node.name()));
+        let line = |pod: Option<&str>, addresses| NodeLine {
+            node: name.clone(),
+            rack: rack.clone(),
+            pod: pod.map(str::to_owned),
+            addresses,
+        };
+        let place = |of: &str| Place { name: of.to_owned(), node: name.clone(), rack: rack.clone() };
+        nodes.push(line(None, node.machine().addresses().iter().map(IpNetwork::ip).collect()));
+        places.push(place(&name));
         for pod in lab.pods().iter().filter(|pod| pod.node() == name) {
-            let addresses = pod.addresses().to_vec();
-            report.nodes.push(NodeLine { node: name.clone(), pod: Some(pod.name().to_owned()), addresses });
+            nodes.push(line(Some(pod.name()), pod.addresses().to_vec()));
+            places.push(place(pod.name()));
         }
-        report.peers.extend(peers(node).await?.into_iter().map(|peer| (name.clone(), peer)));
-        let routes = node.netns().routes().await?;
-        let ours = routes.into_iter().filter(|route| route.protocol.as_deref() == Some("67"));
-        report.routes.extend(ours.map(|route| (name.clone(), route)));
     }
-    Ok(report)
+    let peers = lab.nodes().iter().map(|node| async move {
+        let peers = peers(node).await?;
+        anyhow::Ok(peers.into_iter().map(|peer| (node.name().to_owned(), peer)).collect::<Vec<_>>())
+    });
+    let peers = try_join_all(peers).await?.into_iter().flatten().collect();
+    let machines = lab.nodes().iter().map(Node::machine);
+    let routes = routes_of(machines, |route| route.protocol.as_deref() == Some("67")).await?;
+    let routers = lab.routers().iter().map(crate::Router::machine);
+    let own = |route: &Route| route.protocol.as_deref() != Some("kernel") && route.dst != "default";
+    let router_routes = routes_of(routers, own).await?;
+    let blocks = blocks(lab.cluster()).await?;
+    Ok(Report { nodes, peers, blocks, routes, router_routes, pings, outside, places, figures })
+}
+
+async fn routes_of(
+    machines: impl Iterator<Item = &crate::machine::Machine>,
+    wanted: impl Fn(&Route) -> bool,
+) -> anyhow::Result<Vec<(String, Route)>> {
+    let all = machines.map(|machine| async move {
+        anyhow::Ok((machine.name().to_owned(), machine.netns().routes().await?))
+    });
+    let mut found = Vec::new();
+    for (name, routes) in try_join_all(all).await? {
+        found.extend(routes.into_iter().filter(|route| wanted(route)).map(|route| (name.clone(), route)));
+    }
+    Ok(found)
+}
+
+/// Everything that did not work, in words.
+pub fn failures(measured: &Measured) -> Vec<String> {
+    let pings = measured.pings.iter().filter_map(|cell| {
+        let why = cell.failure.as_ref()?;
+        Some(format!("{} -> {} ({}): {why}", cell.from, cell.to.label, cell.to.address))
+    });
+    let sights = measured.outside.iter().filter(|sight| !sight.is_right()).map(witness::Sight::in_words);
+    pings.chain(sights).collect()
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use anyhow::Context;
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// One route of a kernel's table. What `ip` leaves out has `ip`'s default.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Route {
     /// `default`, an address, or a prefix, as printed.
     pub dst: String,

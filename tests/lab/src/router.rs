@@ -143,10 +143,16 @@ impl Router {
 
     /// Kills its programs and starts them again, as after a crash.
     pub async fn restart(&self, deadline: Duration) -> anyhow::Result<()> {
+        self.stop().await?;
+        self.start(deadline).await
+    }
+
+    /// Kills its programs, the last one first; they stay away.
+    pub async fn stop(&self) -> anyhow::Result<()> {
         for daemon in self.daemons.iter().rev() {
             daemon.process.kill().await?;
         }
-        self.start(deadline).await
+        Ok(())
     }
 
     /// Asks its programs to end, the last one first.

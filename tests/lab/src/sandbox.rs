@@ -1,4 +1,5 @@
-//! The place a lab lives in: mount, pid, network, IPC and host-name namespaces of its own.
+//! The place a lab lives in: mount, pid, network, IPC and host-name namespaces of its own; and a user namespace, when
+//! it is not started by root.
 //!
 //! The program that wants a lab calls [`enter`] first thing in `main`. Outside, that starts the same program with the
 //! same arguments once more as process 1 of new namespaces, waits, and hands back its exit code. Inside, it gives a
@@ -13,6 +14,7 @@ mod inside;
 pub(crate) mod mounts;
 mod name;
 mod outside;
+mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,8 +59,11 @@ impl Product {
                 return Err(SandboxError::Missing { what: program, folder: programs });
             }
         }
+        // A lab inside a lab takes what the outer one has mounted: the way to the original may be closed to its user.
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
-        let crds = workspace.join("deploy/crds");
+        let mounted = Path::new(STATE).join("crds");
+        let nested = programs == Path::new(STATE).join("bin") && mounted.is_dir();
+        let crds = if nested { mounted } else { workspace.join("deploy/crds") };
         if !crds.is_dir() {
             return Err(SandboxError::Missing { what: "deploy/crds", folder: workspace.to_path_buf() });
         }
@@ -69,9 +74,21 @@ impl Product {
 /// Why no sandbox could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Not root.
-    #[error("a lab makes network namespaces and must be started as root (now: uid {0}): use a root shell")]
-    Privilege(u32),
+    /// Not root, and no user namespace is to be had.
+    #[error(
+        "a lab that is not started as root (now: uid {user}) needs a user namespace, and the kernel refuses {doing} \
+         ({errno}): {remedy}, or start the lab as root, or in a machine of its own with `--vm`"
+    )]
+    User {
+        /// Who.
+        user: u32,
+        /// Which step.
+        doing: &'static str,
+        /// The kernel's answer.
+        errno: nix::errno::Errno,
+        /// What can be done.
+        remedy: &'static str,
+    },
     /// The kernel refused the namespaces.
     #[error(
         "the kernel refuses new {kind} namespaces ({errno}): in a container, start it with --privileged; elsewhere \

@@ -1,12 +1,16 @@
 //! What people see: the steps with their times, the tables, the hints.
 
+mod matrix;
 mod tables;
 
 use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Instant;
 
+use serde::Serialize;
+
 pub use tables::render;
+pub(crate) use tables::table;
 
 /// Told of each step of a lab.
 pub trait Progress: Send + Sync {
@@ -20,27 +24,69 @@ pub trait Progress: Send + Sync {
     fn notice(&self, what: &str);
 }
 
-/// Prints steps as they go: on a terminal at their begin too, elsewhere a line at their end.
+/// A step that is over.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepTime {
+    /// What was done.
+    pub step: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether it succeeded.
+    pub good: bool,
+}
+
+/// Prints steps as they go: on a terminal at their begin too, elsewhere a line at their end. Remembers their times.
 #[derive(Debug)]
 pub struct Steps {
     terminal: bool,
+    quiet: bool,
     current: Mutex<Option<(String, Instant)>>,
+    past: Mutex<Vec<StepTime>>,
+    notices: Mutex<Vec<String>>,
 }
 
 impl Default for Steps {
     fn default() -> Self {
-        Self { terminal: std::io::stdout().is_terminal(), current: Mutex::new(None) }
+        Self {
+            terminal: std::io::stdout().is_terminal(),
+            quiet: false,
+            current: Mutex::default(),
+            past: Mutex::default(),
+            notices: Mutex::default(),
+        }
     }
 }
 
 impl Steps {
-    fn end(&self, mark: &str, colour: anstyle::AnsiColor) {
+    /// Prints nothing, and only remembers: for output that is a document.
+    pub fn quiet() -> Self {
+        Self { quiet: true, terminal: false, ..Self::default() }
+    }
+
+    /// The steps so far.
+    pub fn past(&self) -> Vec<StepTime> {
+        self.past.lock().map(|past| past.clone()).unwrap_or_default()
+    }
+
+    /// What was to be known.
+    pub fn notices(&self) -> Vec<String> {
+        self.notices.lock().map(|notices| notices.clone()).unwrap_or_default()
+    }
+
+    fn end(&self, good: bool) {
         let Ok(mut current) = self.current.lock() else { return };
-        let Some((what, begin)) = current.take() else { return };
-        let seconds = begin.elapsed().as_secs_f32();
-        let style = colour.on_default();
-        let back = if self.terminal { "\r\x1b[K" } else { "" };
-        print(&format!("{back}  {style}{mark}{style:#} {what:<74} {seconds:>5.1} s\n"));
+        let Some((step, begin)) = current.take() else { return };
+        let seconds = begin.elapsed().as_secs_f64();
+        if !self.quiet {
+            let (mark, colour) =
+                if good { ("✓", anstyle::AnsiColor::Green) } else { ("✗", anstyle::AnsiColor::Red) };
+            let style = colour.on_default();
+            let back = if self.terminal { "\r\x1b[K" } else { "" };
+            print(&format!("{back}  {style}{mark}{style:#} {step:<74} {seconds:>5.1} s\n"));
+        }
+        if let Ok(mut past) = self.past.lock() {
+            past.push(StepTime { step, seconds: (seconds * 1000.0).round() / 1000.0, good });
+        }
     }
 }
 
@@ -55,16 +101,21 @@ impl Progress for Steps {
     }
 
     fn done(&self) {
-        self.end("✓", anstyle::AnsiColor::Green);
+        self.end(true);
     }
 
     fn failed(&self) {
-        self.end("✗", anstyle::AnsiColor::Red);
+        self.end(false);
     }
 
     fn notice(&self, what: &str) {
-        let style = anstyle::AnsiColor::Yellow.on_default();
-        print(&format!("  {style}!{style:#} {what}\n"));
+        if !self.quiet {
+            let style = anstyle::AnsiColor::Yellow.on_default();
+            print(&format!("  {style}!{style:#} {what}\n"));
+        }
+        if let Ok(mut notices) = self.notices.lock() {
+            notices.push(what.to_owned());
+        }
     }
 }
 
@@ -80,6 +131,16 @@ impl Progress for Silent {
     fn failed(&self) {}
 
     fn notice(&self, _what: &str) {}
+}
+
+/// Says a line that stands for the one before: over it on a terminal, elsewhere below it, and only if it differs.
+pub fn replace(before: &str, line: &str) -> String {
+    if before != line {
+        let text =
+            if std::io::stdout().is_terminal() { format!("\r\x1b[K{line}") } else { format!("{line}\n") };
+        print(&text);
+    }
+    line.to_owned()
 }
 
 /// Writes to the terminal, without colours where it is none.

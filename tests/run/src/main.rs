@@ -62,7 +62,6 @@ fn lab(arguments: &[String]) -> anyhow::Result<ExitCode> {
     }
     let machine = machine::wish(arguments)?;
     if !helps {
-        privilege::require("cargo lab")?;
         packages::ensure(&packages::for_a_lab(arguments, |file| std::fs::read_to_string(file).ok()))?;
         if machine.is_some() {
             packages::ensure(packages::FOR_THE_MACHINE)?;

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::privilege;
+
 /// A program and the Debian package that brings it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Needed {
@@ -105,6 +107,9 @@ pub(crate) fn ensure(needed: &[Needed]) -> anyhow::Result<()> {
         bail!(
             "the packages {list} (Debian's names) are missing, and there is no apt-get: install them by hand"
         );
+    }
+    if privilege::user()? != 0 {
+        bail!("the packages {list} are missing, and only root can install them: `apt-get install {list}`");
     }
     eprintln!("installing the Debian packages {list}");
     apt(&["update", "-q"]).with_context(|| remedy(&list))?;

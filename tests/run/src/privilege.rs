@@ -1,4 +1,4 @@
-//! Namespaces and packages need root; say so before anything takes time.
+//! Who has started this: packages need root, and so do some of the suites; say so before anything takes time.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -6,12 +6,17 @@ use anyhow::{Context, bail};
 
 /// Refuses in one line when not started as root.
 pub(crate) fn require(what: &str) -> anyhow::Result<()> {
-    // The kernel gives a process's folder in /proc to its effective user.
-    let user = std::fs::metadata("/proc/self").context("reading /proc/self: is /proc mounted?")?.uid();
+    let user = user()?;
     if user != 0 {
         bail!(
-            "{what} makes network namespaces and must be started as root (now: uid {user}): use a root shell"
+            "{what} tests labs of every user and must be started as root (now: uid {user}): use a root shell; \
+             `cargo verify --quick` and `cargo lab` do without"
         );
     }
     Ok(())
+}
+
+/// The effective user: the kernel gives a process's folder in /proc to it.
+pub(crate) fn user() -> anyhow::Result<u32> {
+    Ok(std::fs::metadata("/proc/self").context("reading /proc/self: is /proc mounted?")?.uid())
 }

@@ -14,6 +14,7 @@ use crate::sandbox::Sandbox;
 use crate::segment;
 use crate::show::Progress;
 use crate::topology::{MachinePlan, Topology};
+use crate::witness;
 
 /// Every machine, cabled.
 struct Machines {
@@ -49,6 +50,7 @@ impl Lab {
             let nodes = nodes.collect::<anyhow::Result<_>>()?;
             let cluster = Cluster::at(control.server())?;
             let outside = machines.outside;
+            witness::start(outside.netns()).await?;
             Ok(Self {
                 sandbox,
                 topology,

@@ -9,14 +9,10 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
-use super::{MARK, Product, SandboxError, name};
+use super::{MARK, Product, SandboxError, name, user};
 
 /// Runs this very program again inside new namespaces; returns its exit code.
 pub(super) fn run(name: &str, product: &Product) -> Result<ExitCode, SandboxError> {
-    let user = nix::unistd::geteuid();
-    if !user.is_root() {
-        return Err(SandboxError::Privilege(user.as_raw()));
-    }
     // Held to the end. The socket belongs to the network namespace of the host, so it comes before the new one.
     let _name = name::take(name)?;
 
@@ -29,6 +25,9 @@ pub(super) fn run(name: &str, product: &Product) -> Result<ExitCode, SandboxErro
     let note = serde_json::to_string(product)
         .map_err(|error| SandboxError::io("writing down where the product is", error))?;
 
+    if !nix::unistd::geteuid().is_root() {
+        user::become_root()?;
+    }
     for (kind, flag) in [
         ("mount", CloneFlags::CLONE_NEWNS),
         ("network", CloneFlags::CLONE_NEWNET),

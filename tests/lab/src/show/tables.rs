@@ -1,29 +1,41 @@
-//! The tables at the end: at most 100 columns, plain where the output is no terminal.
+//! The tables at the end: at most 100 columns, plain where the output is no terminal. What is long is cut, and the cut
+//! is told; `--json` has everything.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::report::Report;
+use super::matrix::matrix;
+use crate::report::{Figures, Report};
 
 /// Widest line.
-const WIDTH: u16 = 100;
+pub(super) const WIDTH: u16 = 100;
+/// Most rows of one table.
+const ROWS: usize = 48;
 
 /// All tables, one below the other.
 pub fn render(report: &Report) -> String {
-    let parts = [
+    let mut parts = vec![
         ("Nodes and pods", nodes(report)),
         ("BGP peers", peers(report)),
         ("Address blocks", blocks(report)),
-        ("Routes made by caracal (protocol 67)", routes(report)),
-        ("Pings, IPv4 and IPv6: row to column", matrix(report)),
+        ("Routes made by caracal on nodes (protocol 67)", routes(&report.routes)),
     ];
+    if !report.router_routes.is_empty() {
+        parts.push(("Routes that routers have learned", routes(&report.router_routes)));
+    }
+    if !report.outside.is_empty() {
+        parts.push(("Pods as the outside host sees them", outside(report)));
+    }
+    parts.push(("Pings from row to column: one packet each, IPv4 and IPv6", matrix(report)));
     let mut text = String::new();
     for (title, table) in parts {
         text.push_str(&format!("\n{title}\n{table}\n"));
     }
+    text.push_str(&figures(&report.figures));
     text
 }
 
-fn table(header: &[&str]) -> Table {
+/// An empty table with a header.
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -32,131 +44,130 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
+/// A table of these rows, or of the first of them.
+fn filled(header: &[&str], rows: impl ExactSizeIterator<Item = Vec<String>>) -> Table {
+    let mut table = table(header);
+    let count = rows.len();
+    let shown = if count > ROWS { ROWS - 1 } else { count };
+    for row in rows.take(shown) {
+        table.add_row(row);
+    }
+    if count > shown {
+        table.add_row(vec![format!("… {}", count - shown), "more: --json has all of them".into()]);
+    }
+    table
+}
+
 fn nodes(report: &Report) -> Table {
-    let mut table = table(&["node", "pod", "IPv4", "IPv6"]);
-    for line in &report.nodes {
+    let rows = report.nodes.iter().map(|line| {
         let of = |v6: bool| {
             let some = line.addresses.iter().filter(|address| address.is_ipv6() == v6);
             some.map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
+        let first = |text: &str| if line.pod.is_none() { text.to_owned() } else { String::new() };
         let pod = line.pod.clone().unwrap_or_default();
-        let node = if line.pod.is_none() { line.node.clone() } else { String::new() };
-        table.add_row(vec![node, pod, of(false), of(true)]);
-    }
-    table
+        vec![first(&line.rack), first(&line.node), pod, of(false), of(true)]
+    });
+    filled(&["rack", "node", "pod", "IPv4", "IPv6"], rows)
 }
 
 fn peers(report: &Report) -> Table {
-    let mut table = table(&["node", "peer", "address", "AS", "state", "routes accepted"]);
-    for (node, peer) in &report.peers {
+    let names = repeated(report.peers.iter().map(|(node, _)| node));
+    let rows = report.peers.iter().zip(names).map(|((_, peer), node)| {
         let accepted = format!("{} v4, {} v6", peer.accepted.ipv4, peer.accepted.ipv6);
         let asn = peer.remote_as.to_string();
-        table.add_row([node, &peer.name, &peer.key, &asn, &peer.state, &accepted].map(String::as_str));
-    }
-    table
+        vec![node, peer.name.clone(), peer.key.clone(), asn, peer.state.clone(), accepted]
+    });
+    filled(&["node", "peer", "address", "AS", "state", "routes accepted"], rows)
 }
 
 fn blocks(report: &Report) -> Table {
-    let mut table = table(&["block", "owner", "pool"]);
-    for block in &report.blocks {
-        table.add_row(vec![block.cidr.to_string(), block.owner.clone(), block.pool.clone()]);
-    }
-    table
+    let rows = report
+        .blocks
+        .iter()
+        .map(|block| vec![block.cidr.to_string(), block.owner.clone(), block.pool.clone()]);
+    filled(&["block", "owner", "pool"], rows)
 }
 
-fn routes(report: &Report) -> Table {
-    let mut table = table(&["node", "route"]);
-    let mut last = "";
-    for (node, route) in &report.routes {
-        table.add_row([if node == last { "" } else { node.as_str() }, route.words().as_str()]);
-        last = node;
-    }
-    table
+fn routes(routes: &[(String, crate::route::Route)]) -> Table {
+    let names = repeated(routes.iter().map(|(machine, _)| machine));
+    let rows = routes.iter().zip(names).map(|((_, route), machine)| vec![machine, route.words()]);
+    filled(&["on", "route"], rows)
 }
 
-/// One row a source, one column a target; a cell holds both families.
-fn matrix(report: &Report) -> Table {
-    let mut targets: Vec<&str> = Vec::new();
-    let mut sources: Vec<&str> = Vec::new();
-    for cell in &report.matrix {
-        if !targets.contains(&cell.to.label.as_str()) {
-            targets.push(&cell.to.label);
-        }
-        if !sources.contains(&cell.from.as_str()) {
-            sources.push(&cell.from);
-        }
+fn outside(report: &Report) -> Table {
+    let names = repeated(report.outside.iter().map(|sight| &sight.pod));
+    let rows = report.outside.iter().zip(names).map(|(sight, pod)| {
+        let seen = match (&sight.seen, &sight.failure) {
+            (Some(seen), _) if sight.is_right() => seen.to_string(),
+            (Some(seen), _) => format!("✗ {seen}, not {}", sight.expected),
+            (None, why) => format!("✗ {}", why.as_deref().unwrap_or_default()),
+        };
+        vec![pod, sight.address.to_string(), seen]
+    });
+    filled(&["pod", "its address", "seen as"], rows)
+}
+
+/// Names in a row, each only where it first stands.
+fn repeated<'a>(names: impl Iterator<Item = &'a String>) -> std::vec::IntoIter<String> {
+    let mut last: Option<&String> = None;
+    let names: Vec<String> = names
+        .map(|name| {
+            let again = last == Some(name);
+            last = Some(name);
+            if again { String::new() } else { name.clone() }
+        })
+        .collect();
+    names.into_iter()
+}
+
+fn figures(figures: &Figures) -> String {
+    let mib = |kib: u64| format!("{:.1} MiB", kib as f64 / 1024.0);
+    let ms = |micros: u64| format!("{:.1} ms", micros as f64 / 1000.0);
+    let Figures { nodes, pods, ready, agent, api_server, controller, routers, round_trip, add } = figures;
+    let mut lines = vec![
+        format!("ready in {ready:.1} s: {nodes} nodes, {pods} pods"),
+        format!(
+            "memory: {} an agent (median of {} to {}), API server {}, controller {}, routers {}",
+            mib(agent.median),
+            mib(agent.least),
+            mib(agent.most),
+            mib(*api_server),
+            mib(*controller),
+            mib(*routers)
+        ),
+    ];
+    if *pods > 0 {
+        lines.push(format!(
+            "ADD: {} median, {} p99; round trips: {} median, {} p99",
+            ms(add.median),
+            ms(add.p99),
+            ms(round_trip.median),
+            ms(round_trip.p99)
+        ));
     }
-    let mut header = vec!["from"];
-    header.extend(&targets);
-    let mut table = table(&header);
-    for source in sources {
-        let mut row = vec![source.to_owned()];
-        for target in &targets {
-            let cells = report.matrix.iter().filter(|cell| cell.from == source && cell.to.label == *target);
-            let words = cells.map(|cell| {
-                let family = if cell.to.address.is_ipv6() { 6 } else { 4 };
-                format!("v{family} {}", if cell.failure.is_none() { "✓" } else { "✗" })
-            });
-            row.push(words.collect::<Vec<_>>().join(" "));
-        }
-        table.add_row(row);
-    }
-    table
+    format!("\nFigures\n  {}\n", lines.join("\n  "))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::matrix::tests::report;
     use super::*;
-    use crate::probe::{Cell, Target};
-    use crate::report::{Accepted, Block, NodeLine, Peer};
 
-    fn report(pods: usize) -> Report {
-        let cell = |from: usize, to: usize, v6: bool| Cell {
-            from: format!("n1-p{from}"),
-            to: Target {
-                label: format!("n1-p{to}"),
-                address: if v6 { "fd00:244::1".parse().unwrap() } else { "10.244.0.1".parse().unwrap() },
-            },
-            failure: (to == 1 && v6).then(|| "no answer within 1 s".into()),
-        };
-        let pairs = (0..pods).flat_map(|from| (0..pods).map(move |to| (from, to)));
-        Report {
-            nodes: vec![NodeLine {
-                node: "n1".into(),
-                pod: None,
-                addresses: vec!["172.30.0.11".parse().unwrap(), "fd00:30::11".parse().unwrap()],
-            }],
-            peers: vec![(
-                "n1".into(),
-                Peer {
-                    name: "n2".into(),
-                    key: "172.30.0.12".into(),
-                    remote_as: 64512,
-                    state: "Established".into(),
-                    accepted: Accepted { ipv4: 1, ipv6: 1 },
-                    last_error: None,
-                },
-            )],
-            blocks: vec![Block {
-                cidr: "10.244.0.0/26".parse().unwrap(),
-                owner: "n1".into(),
-                pool: "pods-v4".into(),
-            }],
-            routes: Vec::new(),
-            matrix: pairs.flat_map(|(from, to)| [cell(from, to, false), cell(from, to, true)]).collect(),
+    #[test]
+    fn no_line_is_wider_than_100_columns() {
+        for (nodes, pods) in [(1, 12), (4, 2), (40, 2), (90, 1)] {
+            let text = render(&report(nodes, pods));
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= 100, "{widest} columns:\n{text}");
         }
     }
 
     #[test]
-    fn no_line_is_wider_than_100_columns() {
-        let text = render(&report(12));
-        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-        assert!(widest <= 100, "{widest} columns:\n{text}");
-    }
-
-    #[test]
-    fn a_failed_ping_stands_out() {
-        let text = render(&report(2));
-        assert!(text.contains("v4 ✓ v6 ✓") && text.contains("v4 ✓ v6 ✗"), "{text}");
+    fn a_long_table_is_cut_and_says_so() {
+        let rows = (0..60).map(|row| vec![row.to_string(), String::new()]);
+        let text = filled(&["number", ""], rows).to_string();
+        assert!(text.contains("46") && !text.contains("47 "), "{text}");
+        assert!(text.contains("… 13") && text.contains("--json"), "{text}");
     }
 }

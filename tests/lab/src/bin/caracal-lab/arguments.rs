@@ -7,6 +7,8 @@ use caracal_lab::Topology;
 use caracal_lab::topology::{self, Design, Encapsulation, Families, MOST_NODES, MOST_RACKS, RouterKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The lab's name when nothing is said.
+const LAB: &str = "lab";
 /// Racks when nothing is said.
 const RACKS: u8 = 2;
 /// Nodes when nothing is said.
@@ -24,16 +26,60 @@ pub(crate) struct Line {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command inside a running lab: on a node, a router, in a pod, in `control`, `outside` or the `fabric`
+    /// Run a command inside a running lab: on a node, a router, in a pod, on `control`, `outside` or in the `fabric`
+    ///
+    /// KUBECONFIG is set, so that `exec control kubectl get nodes` works; so is what caracalctl needs on a router.
     Exec {
         /// The lab
-        #[arg(long, default_value = "lab")]
+        #[arg(long, default_value = LAB)]
         name: String,
         /// A node (n1), a router (tor0), a pod (n1-p1), control, outside, or fabric
         target: String,
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
+    },
+    /// A shell inside a running lab
+    Shell {
+        /// The lab
+        #[arg(long, default_value = LAB)]
+        name: String,
+        /// As for exec
+        target: String,
+    },
+    /// How a running lab stands: machines, programs, sessions, pods
+    Status {
+        /// The lab
+        #[arg(long, default_value = LAB)]
+        name: String,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// The log of a program of a running lab; without a name, which logs there are
+    Logs {
+        /// The lab
+        #[arg(long, default_value = LAB)]
+        name: String,
+        /// Go on with what is added, until the lab ends
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin with so many last lines instead of all
+        #[arg(short = 'n', long, value_name = "N")]
+        lines: Option<usize>,
+        /// A program (n1-agent), or a machine that has only one (n1)
+        process: Option<String>,
+    },
+    /// Do something bad to a machine of a running lab, or undo it
+    #[command(after_help = caracal_lab::fault::help())]
+    Fault {
+        /// The lab
+        #[arg(long, default_value = LAB)]
+        name: String,
+        /// A node (n1), a router (tor0), control or outside
+        machine: String,
+        /// What to do to it
+        fault: String,
     },
 }
 
@@ -74,11 +120,23 @@ pub(crate) struct Up {
     )]
     topology: Option<PathBuf>,
     /// Name of the lab; labs of different names run side by side
-    #[arg(long, default_value = "lab")]
+    #[arg(long, default_value = LAB)]
     pub(crate) name: String,
+    /// Let so many pods a second come and go while the lab is up (for ten seconds with --once)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) load: Option<f64>,
+    /// Print one JSON document instead of steps and tables
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Copy the programs' logs to this folder at the end
     #[arg(long, value_name = "DIR")]
     pub(crate) keep_logs: Option<PathBuf>,
+}
+
+/// Pods a second.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| format!("`{text}` is no number of pods a second"))?;
+    if (0.01..=1000.0).contains(&rate) { Ok(rate) } else { Err("0.01 to 1000 pods a second".into()) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
