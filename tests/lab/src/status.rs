@@ -141,7 +141,7 @@ impl Status {
                 let mut runs = process.pid.map_or_else(|| "STOPPED".to_owned(), |pid| pid.to_string());
                 if process.restarts > 0 {
                     // Writing to a String cannot fail.
-                    write!(runs, ", {}. life", process.restarts + 1).unwrap_or_default();
+                    write!(runs, ", restarts: {}", process.restarts).unwrap_or_default();
                 }
                 let memory = process.memory.map(|kib| format!("{:.0} MiB", kib as f64 / 1024.0));
                 let middle = [process.name.clone(), runs, memory.unwrap_or_default()];
@@ -151,8 +151,8 @@ impl Status {
             }
         }
         format!(
-            "lab `{}`, up for {} s: {}; {}\n{table}\n",
-            self.lab, self.up, self.topology, self.encapsulation
+            "lab `{}`, up for {} s, {}\n{}\n{table}\n",
+            self.lab, self.up, self.encapsulation, self.topology
         )
     }
 }
@@ -189,7 +189,7 @@ mod tests {
             ],
         };
         let text = status.render();
-        for part in ["CUT", "STOPPED", "42, 2. life", "20 MiB", "1 of 3", "outside"] {
+        for part in ["CUT", "STOPPED", "42, restarts: 1", "20 MiB", "1 of 3", "outside"] {
             assert!(text.contains(part), "no {part} in\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

@@ -55,6 +55,12 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
     stages.push(check("generated files", 1, generated));
     let unit = ["test", "--workspace", "--exclude", "caracal-suites", "--no-fail-fast"];
     stages.push(tests("unit and property tests", 30, cargo(&unit)));
+    // The suites themselves come last and one by one; what reads their command line is tested here.
+    stages.push(tests(
+        "tests of the suites' runner",
+        10,
+        cargo(&["test", "--workspace", "--lib", "runner::tests"]),
+    ));
     let mut docs = cargo(&["doc", "--workspace", "--no-deps"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     stages.push(check("docs", 10, docs));

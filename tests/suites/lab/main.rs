@@ -1,10 +1,13 @@
-//! The whole product on two nodes, as `cargo lab` builds it.
+//! The whole product, as `cargo lab` builds it, and the lab itself.
 
 mod datapath;
 mod lifecycle;
 mod outage;
 mod sandbox;
+mod terminal;
 mod tunnels;
+mod users;
+mod variants;
 
 use std::process::ExitCode;
 
@@ -43,6 +46,64 @@ fn main() -> ExitCode {
         Case {
             name: "labs_run_side_by_side_but_not_under_one_name",
             run: |inside| Box::pin(sandbox::labs_run_side_by_side_but_not_under_one_name(inside)),
+        },
+        Case {
+            name: "two_racks_are_plain_within_and_tunnelled_across",
+            run: |inside| Box::pin(variants::two_racks_are_plain_within_and_tunnelled_across(inside)),
+        },
+        Case {
+            name: "nodes_peer_with_their_routers_and_the_outside_reaches_pods",
+            run: |inside| {
+                Box::pin(variants::nodes_peer_with_their_routers_and_the_outside_reaches_pods(inside))
+            },
+        },
+        Case { name: "routers_may_be_bird", run: |inside| Box::pin(variants::routers_may_be_bird(inside)) },
+        Case { name: "routers_may_be_frr", run: |inside| Box::pin(variants::routers_may_be_frr(inside)) },
+        Case {
+            name: "nodes_may_reflect_for_the_others",
+            run: |inside| Box::pin(variants::nodes_may_reflect_for_the_others(inside)),
+        },
+        Case {
+            name: "a_lab_may_have_ipv4_only",
+            run: |inside| Box::pin(variants::a_lab_may_have_ipv4_only(inside)),
+        },
+        Case {
+            name: "a_lab_may_have_ipv6_only",
+            run: |inside| Box::pin(variants::a_lab_may_have_ipv6_only(inside)),
+        },
+        Case {
+            name: "one_rack_needs_no_encapsulation",
+            run: |inside| Box::pin(variants::one_rack_needs_no_encapsulation(inside)),
+        },
+        Case {
+            name: "the_matrix_tells_what_is_lost",
+            run: |inside| Box::pin(variants::the_matrix_tells_what_is_lost(inside)),
+        },
+        Case {
+            name: "a_topology_is_read_from_a_file",
+            run: |inside| Box::pin(terminal::a_topology_is_read_from_a_file(inside)),
+        },
+        Case {
+            name: "pods_come_and_go_under_load",
+            run: |inside| Box::pin(terminal::pods_come_and_go_under_load(inside)),
+        },
+        Case {
+            name: "a_running_lab_is_asked_and_disturbed_from_another_terminal",
+            run: |inside| {
+                Box::pin(terminal::a_running_lab_is_asked_and_disturbed_from_another_terminal(inside))
+            },
+        },
+        Case {
+            name: "anybody_may_have_a_lab",
+            run: |inside| Box::pin(users::anybody_may_have_a_lab(inside)),
+        },
+        Case {
+            name: "a_killed_lab_of_anybody_leaves_nothing",
+            run: |inside| Box::pin(users::a_killed_lab_of_anybody_leaves_nothing(inside)),
+        },
+        Case {
+            name: "where_user_namespaces_are_forbidden_the_way_out_is_told",
+            run: |inside| Box::pin(users::where_user_namespaces_are_forbidden_the_way_out_is_told(inside)),
         },
     ])
 }

@@ -13,8 +13,14 @@ use tokio::process::{Child, Command};
 const SOON: Duration = Duration::from_secs(30);
 
 fn lab(inside: &Sandbox, name: &str) -> anyhow::Result<Child> {
+    lab_with(inside, name, &["--nodes", "2", "--pods", "1"])
+}
+
+/// Starts a lab as people do.
+pub(crate) fn lab_with(inside: &Sandbox, name: &str, words: &[&str]) -> anyhow::Result<Child> {
     Command::new(inside.programs().join("caracal-lab"))
-        .args(["--nodes", "2", "--pods", "1", "--name", name])
+        .args(["--name", name])
+        .args(words)
         .env_remove(sandbox::MARK)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -25,7 +31,7 @@ fn lab(inside: &Sandbox, name: &str) -> anyhow::Result<Child> {
 }
 
 /// Reads a lab's words up to the first line that holds `mark`.
-async fn read_to(child: &mut Child, mark: &str) -> anyhow::Result<()> {
+pub(crate) async fn read_to(child: &mut Child, mark: &str) -> anyhow::Result<()> {
     let stdout = child.stdout.take().context("its output is read already")?;
     let mut lines = BufReader::new(stdout).lines();
     let mut seen = String::new();
@@ -47,7 +53,7 @@ async fn read_to(child: &mut Child, mark: &str) -> anyhow::Result<()> {
 }
 
 /// Names of the product's processes that run; one that has ended but was not waited for has no command line.
-fn programs() -> anyhow::Result<Vec<String>> {
+pub(crate) fn programs() -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir("/proc").context("reading /proc")?.flatten() {
         let path = entry.path();

@@ -23,6 +23,7 @@ struct Asked {
     exact: bool,
     filters: Vec<String>,
     skipped: Vec<String>,
+    threads: Option<usize>,
 }
 
 pub(crate) fn run(cases: &[Case], at_once: usize) -> ExitCode {
@@ -36,7 +37,7 @@ pub(crate) fn run(cases: &[Case], at_once: usize) -> ExitCode {
     }
     say(&format!("\nrunning {} tests\n", wanted.len()));
     let begin = Instant::now();
-    let failed = run_all(&wanted, at_once);
+    let failed = run_all(&wanted, asked.threads.unwrap_or(at_once));
     if !failed.is_empty() {
         say("\nfailures:\n");
         for (name, output) in &failed {
@@ -77,14 +78,19 @@ fn run_all<'a>(cases: &[&'a Case], at_once: usize) -> Vec<(&'a str, String)> {
 }
 
 fn read(arguments: impl Iterator<Item = String>) -> Asked {
-    let mut asked = Asked { list: false, exact: false, filters: Vec::new(), skipped: Vec::new() };
+    let mut asked =
+        Asked { list: false, exact: false, filters: Vec::new(), skipped: Vec::new(), threads: None };
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--list" => asked.list = true,
             "--exact" => asked.exact = true,
             "--skip" => asked.skipped.extend(arguments.next()),
-            "--test-threads" | "--format" | "--color" => drop(arguments.next()),
+            "--test-threads" => {
+                let threads = arguments.next().and_then(|number| number.parse().ok());
+                asked.threads = threads.map(|threads: usize| threads.max(1));
+            }
+            "--format" | "--color" => drop(arguments.next()),
             flag if flag.starts_with('-') => {} // --nocapture and the like: nothing to do
             filter => asked.filters.push(filter.to_owned()),
         }
@@ -171,6 +177,7 @@ mod tests {
     fn filters_and_skips_narrow() {
         let asked = asked(&["ping", "--skip", "v6", "--test-threads", "1"]);
         assert!(asked.wants("pings_pass") && !asked.wants("pings_pass_v6") && !asked.wants("routes"));
+        assert_eq!(asked.threads, Some(1));
     }
 
     #[test]

@@ -127,11 +127,9 @@ fn figures(figures: &Figures) -> String {
     let Figures { nodes, pods, ready, agent, api_server, controller, routers, round_trip, add } = figures;
     let mut lines = vec![
         format!("ready in {ready:.1} s: {nodes} nodes, {pods} pods"),
+        format!("memory of an agent: {} ({} to {})", mib(agent.median), mib(agent.least), mib(agent.most)),
         format!(
-            "memory: {} an agent (median of {} to {}), API server {}, controller {}, routers {}",
-            mib(agent.median),
-            mib(agent.least),
-            mib(agent.most),
+            "memory of the API server {}, the controller {}, all routers {}",
             mib(*api_server),
             mib(*controller),
             mib(*routers)

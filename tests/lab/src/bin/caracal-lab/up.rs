@@ -144,7 +144,7 @@ async fn stay(lab: &Lab, stop: &mut Signal, mut load: Option<&mut Load>, quiet: 
             () = pass(load.as_deref_mut(), next) => {}
         }
         for words in supervisor.look(lab).await? {
-            eprintln!("\r\x1b[K{words}");
+            eprintln!("\n{words}");
         }
         if let Some(load) = &load
             && !quiet
@@ -205,7 +205,8 @@ fn verdict(failures: &[String]) -> String {
 
 fn hints(up: &Up, lab: &Lab) -> String {
     let name = if up.name == "lab" { String::new() } else { format!("--name {} ", up.name) };
-    let run = |verb: &str, words: String| format!("  cargo lab {verb:<7}{name}{words}\n");
+    let run =
+        |verb: &str, words: String| format!("  cargo lab {verb} {name}{words}").trim_end().to_owned() + "\n";
     let node = lab.nodes().first().map_or("control", |node| node.name());
     let router = lab.routers().first().map_or("control", |router| router.name());
     let mut text = String::from("\nThe lab is up until Ctrl-C. Try, in another terminal:\n");
