@@ -15,6 +15,9 @@ use crate::{netns, router};
 /// The note, in the lab's state folder, of the ways into its machines.
 pub(crate) const INDEX: &str = "machines.json";
 
+/// The network between the machines, by the name under which it is entered.
+const FABRIC: &str = "fabric";
+
 /// Replaces this process by a command inside a node, a pod, or the fabric; returns only when that fails.
 pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
     let found = sandbox::find(lab)?;
@@ -30,6 +33,7 @@ pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
     let (program, arguments) = words.split_first().context("no command was given")?;
     let mut command = Command::new("nsenter");
     command.arg(format!("--target={}", found.inner));
+    let mut folder = std::env::current_dir().ok();
     if !shares_user_namespace(found.inner)? {
         command.args(["--user", "--preserve-credentials"]);
         // Root inside is whoever started the lab; nobody else, not even root outside, keeps rights there through an
@@ -38,11 +42,16 @@ pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
         let owner = std::fs::metadata(&process).with_context(|| format!("reading {process}"))?;
         if nix::unistd::geteuid().is_root() {
             command.uid(owner.uid()).gid(owner.gid());
+            folder = None;
         }
     }
     command.args(["--mount", "--pid", "--net", "--ipc", "--uts", "--"]);
     if !way.is_empty() {
         command.arg("nsenter").args(way).arg("--");
+    }
+    // nsenter ends up in the root folder. The lab shows homes and /tmp as they are: relative paths keep their meaning.
+    if let Some(folder) = folder.filter(|folder| Path::new(&format!("{root}{}", folder.display())).is_dir()) {
+        command.arg("env").arg(format!("--chdir={}", folder.display()));
     }
     command.arg(program).args(arguments).env("PATH", netns::path());
     command.env("KUBECONFIG", format!("{STATE}/{KUBECONFIG}"));
@@ -50,6 +59,20 @@ pub fn exec(lab: &str, target: &str, words: &[String]) -> anyhow::Result<()> {
         command.env("CARACAL_SOCKET", router::SOCKET);
     }
     Err(command.exec()).context("executing nsenter")
+}
+
+/// `kubectl` in the fabric, where the API server is reached; returns only when that fails.
+pub fn kubectl(lab: &str, arguments: &[String]) -> anyhow::Result<()> {
+    const PROGRAM: &str = "kubectl";
+    sandbox::find(lab)?;
+    if !netns::path().split(':').any(|folder| Path::new(folder).join(PROGRAM).exists()) {
+        bail!(
+            "kubectl is not installed in /usr/local/bin or /usr/bin: put one there, of any version (Debian's package is \
+             kubernetes-client)"
+        );
+    }
+    let words: Vec<String> = std::iter::once(PROGRAM.to_owned()).chain(arguments.iter().cloned()).collect();
+    exec(lab, FABRIC, &words)
 }
 
 /// Whether a process lives in this one's user namespace: entering it again would be refused.
@@ -74,7 +97,7 @@ fn way_in(
     machines: &BTreeMap<String, Vec<String>>,
     namespaces: &[String],
 ) -> anyhow::Result<Vec<String>> {
-    if target == "fabric" {
+    if target == FABRIC {
         return Ok(Vec::new());
     }
     if let Some(way) = machines.get(target) {
@@ -87,7 +110,7 @@ fn way_in(
     }
     let mut known: Vec<String> = machines.keys().cloned().collect();
     known.extend(namespaces.iter().filter_map(|name| pod_of(name)));
-    known.push("fabric".into());
+    known.push(FABRIC.into());
     bail!("the lab has no `{target}`; it has: {}", known.join(", "))
 }
 

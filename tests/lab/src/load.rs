@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::lab::Lab;
 use crate::pod::Pod;
@@ -67,7 +68,8 @@ impl fmt::Display for Summary {
 #[derive(Debug)]
 pub struct Load {
     lab: Arc<Lab>,
-    every: Duration,
+    /// Kept from one run to the next, or each would begin with a pod of its own.
+    ticks: Interval,
     next: u64,
     live: Arc<Mutex<VecDeque<Pod>>>,
     tally: Arc<Mutex<Tally>>,
@@ -75,21 +77,20 @@ pub struct Load {
 }
 
 impl Load {
-    /// Load of so many pods a second.
+    /// Load of so many pods a second. Needs a runtime.
     pub fn new(lab: Arc<Lab>, rate: f64) -> Self {
-        let every = Duration::from_secs_f64(1.0 / rate.max(0.01));
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate.max(0.01)));
+        // What could not be done in time is not made up for by a burst.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (live, tally) = (Arc::default(), Arc::default());
-        Self { lab, every, next: 0, live, tally, work: JoinSet::new() }
+        Self { lab, ticks, next: 0, live, tally, work: JoinSet::new() }
     }
 
     /// Lets pods come and go until `end`.
     pub async fn run_until(&mut self, end: Instant) {
-        let mut ticks = tokio::time::interval(self.every);
-        // What could not be done in time is not made up for by a burst.
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.tick(),
+                _ = self.ticks.tick() => self.tick(),
                 Some(_) = self.work.join_next() => {}
                 () = tokio::time::sleep_until(end.into()) => return,
             }

@@ -130,7 +130,7 @@ pub enum SandboxError {
         errno: nix::errno::Errno,
     },
     /// Any other call.
-    #[error("{doing}: {source}")]
+    #[error("{doing}")]
     Io {
         /// What was being done.
         doing: String,

@@ -79,11 +79,11 @@ pub(crate) fn pass_on(place: &Place, arguments: &[String]) -> Option<Command> {
     Some(command)
 }
 
-/// The lab that the words are about. After `exec` the options stand before the target: what follows belongs to the
+/// The lab that the words are about. After `exec` and `kubectl` the options stand before the target: what follows belongs to the
 /// command that runs there.
 fn name(arguments: &[String]) -> &str {
     let ours = match arguments.split_first() {
-        Some((verb, rest)) if verb == "exec" => {
+        Some((verb, rest)) if verb == "exec" || verb == "kubectl" => {
             let pairs = rest.chunks(2).take_while(|pair| pair[0].starts_with("--name")).count();
             &rest[..(2 * pairs).min(rest.len())]
         }

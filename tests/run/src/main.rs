@@ -20,7 +20,8 @@ const USAGE: &str = "\
 usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab (see `cargo lab --help`)
        cargo lab --vm [OPTIONS]          the same in a virtual machine with a stock Debian kernel, which has ipip;
                                          --vm-memory MIB and --vm-cpus N say how large it is
-       cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal, in a machine or not
+       cargo lab exec <node|pod> CMD…    run a command inside the lab of another terminal, in a machine or not;
+                                         so do shell, kubectl, status, logs and fault
        cargo lab console                 a shell in the virtual machine of another terminal's lab
        cargo verify [--quick] [--fix]    run every check; --quick leaves out what needs network namespaces,
                                          --fix renews formatting and generated files first
@@ -49,15 +50,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Verbs on a lab that runs already.
+const ASKING: &[&str] = &["exec", "kubectl", "shell", "status", "logs", "fault"];
+
 /// Builds once and becomes `caracal-lab`: signals and the terminal then belong to it alone.
 fn lab(arguments: &[String]) -> anyhow::Result<ExitCode> {
     let place = place::Place::find()?;
     let helps = arguments.iter().any(|a| a == "--help" || a == "-h");
-    let enters = arguments.first().is_some_and(|a| a == "exec");
+    let asks = arguments.first().is_some_and(|verb| ASKING.contains(&verb.as_str()));
     if let Some(command) = machine::pass_on(&place, arguments) {
         return Err(build::become_command(command));
     }
-    if enters && place.program("caracal-lab").exists() {
+    // What a running lab was built of is there; the sources may be half way to something else.
+    if asks && place.program("caracal-lab").exists() {
         return Err(build::become_lab(&place, arguments));
     }
     let machine = machine::wish(arguments)?;

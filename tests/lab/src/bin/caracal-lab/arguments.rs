@@ -39,6 +39,15 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// kubectl against the API server of a running lab
+    Kubectl {
+        /// The lab
+        #[arg(long, default_value = LAB)]
+        name: String,
+        /// What kubectl is to do: get nodes,ippools
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A shell inside a running lab
     Shell {
         /// The lab

@@ -215,11 +215,16 @@ fn hints(up: &Up, lab: &Lab) -> String {
     if let Some(pod) = lab.pods().first() {
         text.push_str(&run("exec", format!("{} ip -6 route", pod.name())));
     }
-    text.push_str(&run("exec", "control kubectl get nodes,ippools,bgppeers".into()));
+    text.push_str(&run("kubectl", "get nodes,ippools,bgppeers".into()));
     text.push_str(&run("shell", router.into()));
     text.push_str(&run("status", String::new()));
     text.push_str(&run("logs", format!("-f {node}")));
     text.push_str(&run("fault", format!("{node} kill-agent        (cargo lab fault --help tells them all)")));
+    text.push_str(&format!(
+        "The API server is {}; inside, KUBECONFIG is {}.\n",
+        lab.control().server(),
+        lab.control().kubeconfig().display()
+    ));
     text
 }
 

@@ -15,6 +15,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
             enter::exec(&name, &target, &command)?;
             Ok(ExitCode::FAILURE)
         }
+        Command::Kubectl { name, arguments } => {
+            enter::kubectl(&name, &arguments)?;
+            Ok(ExitCode::FAILURE)
+        }
         Command::Shell { name, target } => {
             enter::exec(&name, &target, &shell(&target))?;
             Ok(ExitCode::FAILURE)
