@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use ipnetwork::IpNetwork;
 
 use crate::command;
-use crate::topology::{LAB, MachinePlan, Topology, Via};
+use crate::topology::{Cable, MachinePlan, Topology, Via};
 
 /// Makes the bridges of a topology.
 pub(crate) async fn make(topology: &Topology) -> anyhow::Result<()> {
@@ -18,10 +18,9 @@ pub(crate) async fn make(topology: &Topology) -> anyhow::Result<()> {
         writeln!(lines, "link set {name} addrgenmode none")?;
         writeln!(lines, "link set {name} up")?;
     }
-    if let Some(rack) = topology.racks.first() {
-        for address in topology.addresses(rack, LAB) {
-            writeln!(lines, "address add {address} dev {}{}", rack.name, nodad(&address))?;
-        }
+    if let Some(own) = topology.lab() {
+        // A bridge is its own device on the segment that it makes.
+        write_down(&Cable { device: own.segment.clone(), ..own }, &mut lines)?;
     }
     command::ip_batch(None, &lines).await
 }
@@ -40,9 +39,7 @@ pub(crate) async fn plug(machine: &MachinePlan) -> anyhow::Result<()> {
         // cannot ask for its neighbours: a pod's first packets would be lost on a lab that is up sooner.
         writeln!(inside, "link set {device} addrgenmode none\nlink set {device} up")?;
         writeln!(inside, "address add fe80::{}/64 dev {device} nodad", cable.host)?;
-        for address in &cable.addresses {
-            writeln!(inside, "address add {address} dev {device}{}", nodad(address))?;
-        }
+        write_down(cable, &mut inside)?;
     }
     for Via { to, gateway } in &machine.routes {
         match to {
@@ -54,6 +51,21 @@ pub(crate) async fn plug(machine: &MachinePlan) -> anyhow::Result<()> {
     }
     command::ip_batch(None, &outside).await?;
     command::ip_batch(Some(netns), &inside).await
+}
+
+/// MAC address, addresses and known neighbours of a device.
+fn write_down(cable: &Cable, lines: &mut String) -> std::fmt::Result {
+    let device = &cable.device;
+    if let Some(mac) = &cable.mac {
+        writeln!(lines, "link set {device} address {mac}")?;
+    }
+    for address in &cable.addresses {
+        writeln!(lines, "address add {address} dev {device}{}", nodad(address))?;
+    }
+    for (address, mac) in &cable.neighbours {
+        writeln!(lines, "neighbour add {address} lladdr {mac} dev {device} nud permanent")?;
+    }
+    Ok(())
 }
 
 /// Static addresses of a lab are used at once: nobody else can have them.

@@ -19,6 +19,7 @@
 mod choices;
 mod draw;
 mod file;
+mod neighbours;
 mod plan;
 mod rules;
 

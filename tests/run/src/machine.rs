@@ -151,5 +151,6 @@ mod tests {
         assert!(!is_listed(sockets, name(&words("exec --name two n1 ip route"))));
         assert_eq!(name(&words("status --name=two")), "two");
         assert_eq!(name(&words("exec n1 tool --name two")), LAB);
+        assert_eq!(name(&words("kubectl get nodes --name two")), LAB);
     }
 }

@@ -84,6 +84,30 @@ fn main() -> ExitCode {
             run: |inside| Box::pin(terminal::a_topology_is_read_from_a_file(inside)),
         },
         Case {
+            name: "its_words_fit_100_columns_and_have_no_colours_in_a_pipe",
+            run: |inside| Box::pin(terminal::its_words_fit_100_columns_and_have_no_colours_in_a_pipe(inside)),
+        },
+        Case {
+            name: "ipip_is_used_where_the_kernel_has_it_and_refused_with_the_ways_out_elsewhere",
+            run: |inside| {
+                Box::pin(
+                    terminal::ipip_is_used_where_the_kernel_has_it_and_refused_with_the_ways_out_elsewhere(
+                        inside,
+                    ),
+                )
+            },
+        },
+        Case {
+            name: "what_cannot_work_is_refused_in_one_line_before_anything_is_made",
+            run: |inside| {
+                Box::pin(terminal::what_cannot_work_is_refused_in_one_line_before_anything_is_made(inside))
+            },
+        },
+        Case {
+            name: "large_labs_know_their_neighbours",
+            run: |inside| Box::pin(variants::large_labs_know_their_neighbours(inside)),
+        },
+        Case {
             name: "pods_come_and_go_under_load",
             run: |inside| Box::pin(terminal::pods_come_and_go_under_load(inside)),
         },

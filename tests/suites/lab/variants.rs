@@ -1,5 +1,6 @@
 //! The labs that `cargo lab` can be asked for: each comes up, and does what it is for.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -118,6 +119,23 @@ pub(crate) async fn a_lab_may_have_ipv6_only(sandbox: Sandbox) -> anyhow::Result
 pub(crate) async fn one_rack_needs_no_encapsulation(sandbox: Sandbox) -> anyhow::Result<()> {
     let topology = Topology { encapsulation: Encapsulation::Never, ..Topology::one_rack(3, 1) };
     comes_up(sandbox, topology).await.map(drop)
+}
+
+pub(crate) async fn large_labs_know_their_neighbours(sandbox: Sandbox) -> anyhow::Result<()> {
+    let topology = Topology::racks_of_nodes(3, 24, 1);
+    ensure!(topology.writes_neighbours_down(), "24 nodes in 3 racks are meant to be large");
+    let lab = Lab::up(sandbox, topology, &Silent).await?;
+    works(&lab).await?;
+    // Discovered entries of the rack would take room in the kernel's only table.
+    for entry in lab.node("n1")?.netns().neighbours().await? {
+        let permanent = entry.state.iter().any(|state| state == "PERMANENT");
+        ensure!(permanent || entry.dev != "eth0" || is_link_local(entry.dst), "{entry:?}");
+    }
+    lab.down(&Silent).await
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 pub(crate) async fn the_matrix_tells_what_is_lost(sandbox: Sandbox) -> anyhow::Result<()> {

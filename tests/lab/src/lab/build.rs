@@ -68,6 +68,11 @@ impl Lab {
         if let Some(notice) = &lab.tunnels.notice {
             progress.notice(notice);
         }
+        if lab.topology.writes_neighbours_down() {
+            progress.notice(
+                "neighbours in racks are written down, not discovered: the kernel's table is shared by all namespaces",
+            );
+        }
         Ok(lab)
     }
 }

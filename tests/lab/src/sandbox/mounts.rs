@@ -46,7 +46,8 @@ pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError
     // A file of the sandbox's own, so that each node can have its own machine id mounted over it. In a lab inside a lab it
     // is there, and may be another user's.
     if !Path::new(MACHINE_ID).exists() {
-        fs::write(MACHINE_ID, "").map_err(|source| SandboxError::io(format!("making {MACHINE_ID}"), source))?;
+        fs::write(MACHINE_ID, "")
+            .map_err(|source| SandboxError::io(format!("making {MACHINE_ID}"), source))?;
     }
     let inside = (state.join("bin"), state.join("crds"));
     bind_opened(&programs, &inside.0)?;

@@ -17,10 +17,10 @@ pub fn render(report: &Report) -> String {
         ("Nodes and pods", nodes(report)),
         ("BGP peers", peers(report)),
         ("Address blocks", blocks(report)),
-        ("Routes made by caracal on nodes (protocol 67)", routes(&report.routes)),
+        ("Routes made by caracal on nodes (protocol 67)", routes(&report.routes, " proto 67")),
     ];
     if !report.router_routes.is_empty() {
-        parts.push(("Routes that routers have learned", routes(&report.router_routes)));
+        parts.push(("Routes that routers have learned", routes(&report.router_routes, "")));
     }
     if !report.outside.is_empty() {
         parts.push(("Pods as the outside host sees them", outside(report)));
@@ -89,9 +89,11 @@ fn blocks(report: &Report) -> Table {
     filled(&["block", "owner", "pool"], rows)
 }
 
-fn routes(routes: &[(String, crate::route::Route)]) -> Table {
+/// Routes without the words that the title says for all of them.
+fn routes(routes: &[(String, crate::route::Route)], said: &str) -> Table {
     let names = repeated(routes.iter().map(|(machine, _)| machine));
-    let rows = routes.iter().zip(names).map(|((_, route), machine)| vec![machine, route.words()]);
+    let rows =
+        routes.iter().zip(names).map(|((_, route), machine)| vec![machine, route.words().replace(said, "")]);
     filled(&["on", "route"], rows)
 }
 

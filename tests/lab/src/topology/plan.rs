@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::{NodePlan, RackPlan, Topology};
+use super::{NodePlan, RackPlan, Topology, neighbours};
 
 /// The last part of a router's addresses in its rack.
 pub const GATEWAY: u8 = 1;
@@ -47,6 +47,10 @@ pub struct Cable {
     pub addresses: Vec<IpNetwork>,
     /// The last part of the addresses, for the link-local one.
     pub host: u8,
+    /// The device's MAC address; the kernel's choice if there is none.
+    pub mac: Option<String>,
+    /// Neighbours that are not to be discovered, with their MAC addresses.
+    pub neighbours: Vec<(IpAddr, String)>,
 }
 
 /// A route through a gateway; to everywhere without a destination.
@@ -100,6 +104,12 @@ impl Topology {
         self.addresses(rack, GATEWAY).first().map(|network| network.ip())
     }
 
+    /// The lab's own end in rack 0: addresses, MAC address and neighbours of its bridge.
+    pub(crate) fn lab(&self) -> Option<Cable> {
+        let rack = self.racks.first()?;
+        self.in_rack(&rack.name, rack, LAB).cables.pop()
+    }
+
     /// The machine of the control plane.
     pub fn control(&self) -> Option<MachinePlan> {
         Some(self.in_rack("control", self.racks.first()?, CONTROL))
@@ -119,6 +129,8 @@ impl Topology {
             device: rack.name.clone(),
             addresses: self.addresses(rack, GATEWAY),
             host: GATEWAY,
+            mac: Some(neighbours::mac(rack, GATEWAY)),
+            neighbours: self.neighbours(rack, GATEWAY),
         };
         let on_spine = Cable {
             segment: SPINE.into(),
@@ -126,6 +138,8 @@ impl Topology {
             device: SPINE.into(),
             addresses: self.spine(rack),
             host: 1 + rack.number,
+            mac: None,
+            neighbours: Vec::new(),
         };
         MachinePlan { name, cables: vec![in_rack, on_spine], routes: Vec::new(), forwards: true }
     }
@@ -147,6 +161,8 @@ impl Topology {
             device: UPLINK.into(),
             addresses: self.on_spine(OUTSIDE_HOST),
             host: OUTSIDE_HOST,
+            mac: None,
+            neighbours: Vec::new(),
         };
         MachinePlan { name: OUTSIDE.into(), cables: vec![cable], routes, forwards: false }
     }
@@ -159,6 +175,8 @@ impl Topology {
             device: UPLINK.into(),
             addresses: self.addresses(rack, host),
             host,
+            mac: Some(neighbours::mac(rack, host)),
+            neighbours: self.neighbours(rack, host),
         };
         let routes = gateways.iter().map(|gateway| Via { to: None, gateway: gateway.ip() }).collect();
         MachinePlan { name: name.into(), cables: vec![cable], routes, forwards: false }

@@ -183,7 +183,16 @@ impl Up {
             .with_families(families)
             .with_routers(self.router);
         topology.encapsulation = self.encap;
-        topology.check()?;
+        topology.check().map_err(|unfit| {
+            // The words of a file, in those of the command line.
+            let place = match unfit.field.as_str() {
+                "encapsulation" => "--encap",
+                "reflectors" => "--reflectors",
+                "pods-per-node" => "--pods",
+                other => other,
+            };
+            anyhow::anyhow!("{place}: {}", unfit.why)
+        })?;
         Ok(topology)
     }
 }
