@@ -136,7 +136,10 @@ impl Keeper {
             }
             self.answer_questions();
             self.look_for_gateways()?;
-            self.take_urgent();
+            if self.take_urgent() {
+                // What a batch relies on, a device that its sender has brought up, is told by events older than the batch.
+                self.listen()?;
+            }
             self.perform_urgent()?;
             self.publish();
             self.answer();
@@ -158,11 +161,15 @@ impl Keeper {
         self.bulk = waiting::answer(std::mem::take(&mut self.bulk), &self.tables);
     }
 
-    fn take_urgent(&mut self) {
+    /// Whether there was a batch.
+    fn take_urgent(&mut self) -> bool {
+        let mut some = false;
         while let Ok(batch) = self.queues.urgent.try_recv() {
             let waiter = self.accept(batch, true);
             self.urgent.push(waiter);
+            some = true;
         }
+        some
     }
 
     /// One bulk batch at a time: the next is taken when it is done, and its sender waits until then.

@@ -4,7 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::command::PATIENCE;
 use crate::machine::Machine;
 use crate::process::Process;
 use crate::sandbox::Sandbox;
@@ -22,6 +25,7 @@ pub struct Control {
     api: Process,
     controller: Process,
     kubeconfig: PathBuf,
+    listen: SocketAddr,
     server: String,
 }
 
@@ -48,7 +52,7 @@ impl Control {
                 format!("--namespace={NAMESPACE}"),
             ],
         );
-        Ok(Self { machine, api, controller, kubeconfig, server })
+        Ok(Self { machine, api, controller, kubeconfig, listen, server })
     }
 
     /// Its machine.
@@ -69,6 +73,29 @@ impl Control {
     /// The kubeconfig that everybody in the lab uses.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// Makes trouble in the API server through its side door, or ends it: a request below `/lab`, as the server's own
+    /// documentation lists them.
+    pub async fn trouble(&self, method: &str, path: &str, body: &str) -> anyhow::Result<()> {
+        let asking = || format!("asking the API server for trouble: {method} /lab/{path}");
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.listen).await?;
+            let request = format!(
+                "{method} /lab/{path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                self.listen,
+                body.len()
+            );
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer =
+            tokio::time::timeout(PATIENCE, exchange).await.with_context(asking)?.with_context(asking)?;
+        let status = answer.lines().next().unwrap_or_default();
+        anyhow::ensure!(status.contains(" 200 "), "{}: {answer}", asking());
+        Ok(())
     }
 
     /// The API server's URL.

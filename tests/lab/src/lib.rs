@@ -36,7 +36,7 @@ pub mod wait;
 pub mod witness;
 
 pub use lab::Lab;
-pub use node::Node;
+pub use node::{Node, Unwired};
 pub use pod::Pod;
 pub use process::Process;
 pub use router::Router;

@@ -19,6 +19,13 @@ use crate::wait::{self, NotYet};
 /// The agent's administration socket on its node.
 pub const ADMIN_SOCKET: &str = "/run/caracal/admin.sock";
 
+/// A pod's namespace before ADD has succeeded.
+#[derive(Debug)]
+pub struct Unwired {
+    netns: Netns,
+    attachment: Attachment,
+}
+
 /// A machine of the cluster.
 #[derive(Debug)]
 pub struct Node {
@@ -81,6 +88,19 @@ impl Node {
 
     /// Makes a pod's namespace and has the plugin wire it, as a runtime does. Knows nothing of the API.
     pub async fn attach(&self, namespace: &str, pod: &str, uid: &str) -> anyhow::Result<Pod> {
+        let unwired = self.prepare(namespace, pod, uid).await?;
+        match self.wire(&unwired).await {
+            Ok(pod) => Ok(pod),
+            // A runtime answers a failed ADD by DEL; the first error is the one to tell.
+            Err(error) => match self.unwire(&unwired).await {
+                Ok(()) => Err(error),
+                Err(again) => Err(error.context(format!("and the DEL after it failed: {again:#}"))),
+            },
+        }
+    }
+
+    /// Makes a pod's namespace, and asks the plugin nothing.
+    pub async fn prepare(&self, namespace: &str, pod: &str, uid: &str) -> anyhow::Result<Unwired> {
         let container = random_id()?;
         let netns = Netns::make(&format!("cni-{pod}-{}", &container[..8])).await?;
         command::ip_batch(Some(netns.name()), "link set lo up\n").await?;
@@ -92,18 +112,21 @@ impl Node {
             pod: pod.into(),
             uid: uid.into(),
         };
+        Ok(Unwired { netns, attachment })
+    }
+
+    /// ADD. When it fails, what it did so far is undone by [`Self::unwire`], which the caller owes.
+    pub async fn wire(&self, unwired: &Unwired) -> anyhow::Result<Pod> {
         let begin = Instant::now();
-        match runtime::add(&self.machine, &attachment).await {
-            Ok(result) => Pod::new(self.name(), netns, attachment, result, begin.elapsed()),
-            Err(error) => {
-                // A runtime answers a failed ADD by DEL; the first error is the one to tell.
-                if let Err(again) = runtime::del(&self.machine, &attachment, None).await {
-                    return Err(error.context(format!("and the DEL after it failed: {again:#}")));
-                }
-                netns.remove().await?;
-                Err(error)
-            }
-        }
+        let result = runtime::add(&self.machine, &unwired.attachment).await?;
+        let (netns, attachment) = (unwired.netns.clone(), unwired.attachment.clone());
+        Pod::new(self.name(), netns, attachment, result, begin.elapsed())
+    }
+
+    /// DEL for a pod whose ADD did not succeed, and removes its namespace.
+    pub async fn unwire(&self, unwired: &Unwired) -> anyhow::Result<()> {
+        runtime::del(&self.machine, &unwired.attachment, None).await?;
+        unwired.netns.remove().await
     }
 
     /// Has the plugin unwire a pod, and removes its namespace.

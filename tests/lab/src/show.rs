@@ -133,6 +133,23 @@ impl Progress for Silent {
     fn notice(&self, _what: &str) {}
 }
 
+/// Breaks a list at its commas, into lines of at most 100 columns.
+pub fn folded(list: &str) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for part in list.split_inclusive(", ") {
+        let length = part.chars().count();
+        if column > 0 && column + part.trim_end().chars().count() > usize::from(tables::WIDTH) {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            column = 0;
+        }
+        text.push_str(part);
+        column += length;
+    }
+    text
+}
+
 /// Says a line that stands for the one before: over it on a terminal, elsewhere below it, and only if it differs.
 pub fn replace(before: &str, line: &str) -> String {
     if before != line {
@@ -148,4 +165,17 @@ pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     // A reader that went away (`| head`) must not end the lab half way.
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_broken_at_its_commas() {
+        let part = "x".repeat(40);
+        assert_eq!(folded(&part), part);
+        let three = folded(&[part.as_str(); 3].join(", "));
+        assert_eq!(three, format!("{part}, {part},\n{part}"));
+    }
 }

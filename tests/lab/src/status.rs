@@ -152,7 +152,10 @@ impl Status {
         }
         format!(
             "lab `{}`, up for {} s, {}\n{}\n{table}\n",
-            self.lab, self.up, self.encapsulation, self.topology
+            self.lab,
+            self.up,
+            self.encapsulation,
+            show::folded(&self.topology)
         )
     }
 }

@@ -26,6 +26,14 @@ pub struct Case {
     pub run: fn(Sandbox) -> Body,
 }
 
+/// A [`Case`] of an async function in a module of the suite, by the function's name.
+#[macro_export]
+macro_rules! case {
+    ($module:ident::$name:ident) => {
+        $crate::Case { name: stringify!($name), run: |sandbox| Box::pin($module::$name(sandbox)) }
+    };
+}
+
 /// The variable by which the runner tells its child which case it is.
 const CASE: &str = "CARACAL_CASE";
 

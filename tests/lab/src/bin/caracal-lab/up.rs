@@ -33,7 +33,8 @@ pub(crate) async fn inside(sandbox: Sandbox, topology: Topology, up: &Up) -> any
     let steps = if up.json { Steps::quiet() } else { Steps::default() };
     let short = topology.in_short();
     if !up.json {
-        show::print(&format!("caracal lab `{}`: {short}\n\n{}\n", up.name, topology::draw(&topology)));
+        let drawn = topology::draw(&topology);
+        show::print(&format!("caracal lab `{}`\n{}\n\n{drawn}\n", up.name, show::folded(&short)));
     }
     let outcome = live(sandbox, topology, up, &steps, &mut stop).await;
     if let Err(error) = &outcome {
