@@ -23,8 +23,9 @@ const EACH: u64 = 500;
 const MOST: usize = 24;
 /// For everything together.
 const LONG: Duration = Duration::from_secs(150);
-/// For the cluster to be whole again; an agent publishes what it has given some ten seconds later.
-const SOON: Duration = Duration::from_secs(60);
+/// For the cluster to be whole again; an agent publishes what it has given some ten seconds later, or up to half a
+/// minute after a failure.
+const SOON: Duration = Duration::from_secs(110);
 /// Between a refusal and the next attempt, as runtimes wait, though shorter.
 const RETRY: Duration = Duration::from_millis(50);
 /// The seed of all that is random here.
@@ -184,10 +185,16 @@ async fn accounts_agree(lab: &Lab, books: &Books) -> anyhow::Result<()> {
         })
         .await?;
     }
-    wait::until(SOON, "the blocks record who holds what", || async {
+    let agreed = wait::until(SOON, "the blocks record who holds what", || async {
         books::compare(lab, books).await?.map_or(Ok(()), |words| Err(NotYet::because(words)))
     })
-    .await
+    .await;
+    if agreed.is_err() {
+        for node in lab.nodes() {
+            println!("{}: {:#}", node.name(), node.ctl(&["ipam", "show"]).await?);
+        }
+    }
+    agreed
 }
 
 /// Every node reaches every pod of every node.
