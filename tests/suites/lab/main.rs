@@ -13,8 +13,11 @@ use std::process::ExitCode;
 
 use caracal_suites::case;
 
+/// Cases at a time: each is a cluster, and mostly waits.
+const AT_ONCE: usize = 2;
+
 fn main() -> ExitCode {
-    caracal_suites::main(&[
+    let cases = [
         case!(datapath::every_pod_and_node_reaches_every_pod),
         case!(datapath::node_pod_and_veth_are_wired_as_designed),
         case!(lifecycle::a_deleted_pod_leaves_nothing),
@@ -42,5 +45,6 @@ fn main() -> ExitCode {
         case!(users::anybody_may_have_a_lab),
         case!(users::a_killed_lab_of_anybody_leaves_nothing),
         case!(users::where_user_namespaces_are_forbidden_the_way_out_is_told),
-    ])
+    ];
+    caracal_suites::main_at_once(&cases, AT_ONCE)
 }
