@@ -15,7 +15,6 @@ use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::last_good::LastGood;
@@ -23,9 +22,6 @@ use super::snapshot::{Snapshot, SnapshotReceiver};
 
 /// Seconds after which the server ends a watch. Short, because a dead path to it is noticed only then.
 const WATCH_TIMEOUT: u32 = 75;
-
-/// Saving takes at most one part in so many of the time.
-const SAVE_SHARE: u32 = 20;
 
 /// What an empty list after a filled one means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,17 +112,8 @@ async fn follow<K>(
 {
     let mut events = pin!(events);
     let mut view = View::new(&sender.borrow(), on_empty_list);
-    let mut disk = Disk { file: last_good, unsaved: None, due: Instant::now() };
     let mut failing = false;
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event,
-            () = disk.wait() => {
-                disk.save();
-                continue;
-            }
-        };
-        let Some(event) = event else { break };
+    while let Some(event) = events.next().await {
         let mut next = Some(event);
         while let Some(event) = next {
             match event {
@@ -154,45 +141,9 @@ async fn follow<K>(
         if let Some(snapshot) = view.take_changed() {
             let snapshot = Arc::new(snapshot);
             sender.send_replace(snapshot.clone());
-            disk.keep(snapshot);
-        }
-    }
-    disk.save();
-}
-
-/// Saves snapshots, the last one at the latest when it is due: each is the whole of a kind, and writing one for every event
-/// would cost the square of the cluster's size while it starts.
-struct Disk<'a, K> {
-    file: Option<&'a LastGood>,
-    unsaved: Option<Arc<Snapshot<K>>>,
-    due: Instant,
-}
-
-impl<K: Resource + Serialize> Disk<'_, K> {
-    /// Saves it now, if that is due, else later.
-    fn keep(&mut self, snapshot: Arc<Snapshot<K>>) {
-        if self.file.is_some() && snapshot.synced {
-            self.unsaved = Some(snapshot);
-            if Instant::now() >= self.due {
-                self.save();
+            if let Some(last_good) = last_good.filter(|_| snapshot.synced) {
+                last_good.save(&snapshot);
             }
-        }
-    }
-
-    fn save(&mut self) {
-        if let (Some(file), Some(snapshot)) = (self.file, self.unsaved.take()) {
-            let begin = Instant::now();
-            file.save(&snapshot);
-            let end = Instant::now();
-            self.due = end + (end - begin) * SAVE_SHARE;
-        }
-    }
-
-    /// Until there is something to save, which may be never.
-    async fn wait(&self) {
-        match self.unsaved {
-            Some(_) => tokio::time::sleep_until(self.due).await,
-            None => std::future::pending().await,
         }
     }
 }
