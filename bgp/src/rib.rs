@@ -78,6 +78,9 @@ pub enum Change<'a, A: Af> {
     Up(PeerSlot, PeerFacts),
     /// A session is over: its paths go, in slices.
     Down(PeerSlot),
+    /// A session is over and its paths are kept for the peer's return (RFC 4724 §4.2): they lose to any other path. They
+    /// go with [`Change::Down`].
+    Stale(PeerSlot),
     /// A peer has sent its first table (RFC 4724 §2).
     EndOfRib(PeerSlot),
     /// A peer begins to announce everything again (RFC 7313).

@@ -119,6 +119,7 @@ fn peer_of(error: &ConfigError) -> Option<PeerKey> {
         | ConfigError::NotUnicast { peer }
         | ConfigError::ConnectRetry { peer, .. }
         | ConfigError::Keepalive { peer, .. }
+        | ConfigError::RestartTime { peer, .. }
         | ConfigError::TtlTwice { peer }
         | ConfigError::Device { peer, .. }
         | ConfigError::ZeroTtl { peer } => Some(*peer),
@@ -301,6 +302,8 @@ mod tests {
             said.starts_with("f:7: peer[1].password: a password for TCP-MD5 has 1 to 80 octets"),
             "{said}"
         );
+        let said = read(&format!("{peer}graceful-restart = 5000\n")).unwrap_err();
+        assert!(said.contains("use 1 to 4095 s"), "{said}");
         let said = read(&format!("{peer}multihop = 3\nttl-security = 1\n")).unwrap_err();
         assert!(said.starts_with("f:4: peer[1]: configuring peer 172.29.0.2: TTL security and"), "{said}");
         let said = read("[fib]\nprotocol = 2\n").unwrap_err();

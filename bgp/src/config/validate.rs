@@ -60,6 +60,14 @@ pub enum ConfigError {
         /// What was asked for.
         found: Duration,
     },
+    /// There are twelve bits for it.
+    #[error("configuring peer {peer}: graceful restart within {found:?}: use 1 to 4095 s")]
+    RestartTime {
+        /// The peer.
+        peer: PeerKey,
+        /// What was asked for.
+        found: Duration,
+    },
     /// One says how far the peer may be, the other that it is near.
     #[error(
         "configuring peer {peer}: TTL security and a TTL for many hops exclude each other: keep one of them"
@@ -86,6 +94,8 @@ pub enum ConfigError {
     },
 }
 
+/// RFC 4724 §3, in seconds.
+const LONGEST_RESTART: u64 = 4095;
 /// IFNAMSIZ without the zero at its end.
 const LONGEST_DEVICE: usize = 15;
 const LEAST_RETRY: Duration = Duration::from_millis(100);
@@ -125,6 +135,10 @@ impl PeerConfig {
         }
         if let Some(found) = self.keepalive.filter(|keepalive| *keepalive < LEAST_KEEPALIVE) {
             return Err(ConfigError::Keepalive { peer, found });
+        }
+        let restart = self.session.graceful_restart.map(|restart| restart.time);
+        if let Some(found) = restart.filter(|time| !(1..=LONGEST_RESTART).contains(&time.as_secs())) {
+            return Err(ConfigError::RestartTime { peer, found });
         }
         if self.multihop.is_some() && self.ttl_security.is_some() {
             return Err(ConfigError::TtlTwice { peer });

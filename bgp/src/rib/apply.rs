@@ -19,6 +19,7 @@ impl<A: Af> Rib<A> {
             Change::Withdraw(slot, nlri) => self.withdraw(slot, nlri),
             Change::Up(slot, facts) => self.peers.open(slot, facts),
             Change::Down(slot) => self.down(slot),
+            Change::Stale(slot) => self.stale(slot),
             Change::EndOfRib(slot) => self.end_of_rib(slot),
             Change::RefreshBegins(slot) => self.refresh_begins(slot),
             Change::RefreshEnds(slot) => self.refresh_ends(slot),
@@ -67,6 +68,15 @@ impl<A: Af> Rib<A> {
             peer.live = false;
             self.forget_end_of_rib(slot);
             self.jobs.push_back(Job::Sweep(slot));
+        }
+    }
+
+    fn stale(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live && !peer.stale) {
+            peer.stale = true;
+            let left = peer.paths.len();
+            self.forget_end_of_rib(slot);
+            self.jobs.push_back(Job::Decide { slot, left });
         }
     }
 

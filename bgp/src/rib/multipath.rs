@@ -30,6 +30,7 @@ impl<'a> Context<'a> {
         let peer = self.peers.get(path.peer).filter(|peer| peer.live && path.standing.is_eligible())?;
         let facts: &Facts = self.attributes.facts(path.used)?;
         Some(Rank {
+            stale: peer.stale,
             local: peer.facts.source == Source::Local,
             local_pref: facts.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             as_path_length: facts.as_path_length,

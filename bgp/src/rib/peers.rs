@@ -83,6 +83,8 @@ pub(super) struct Peer {
     pub(super) accepted: u32,
     /// Cleared when the session ends: nothing more is taken, what is there is swept.
     pub(super) live: bool,
+    /// The session has ended and the paths are kept for the peer's return.
+    pub(super) stale: bool,
     /// The round of announcements it is in; paths of the other round are stale while `refreshing`.
     pub(super) round: bool,
     /// It has begun to announce everything again, or what it did not repeat is still being taken out.
@@ -114,6 +116,7 @@ impl Peers {
             paths: Vec::new(),
             accepted: 0,
             live: true,
+            stale: false,
             round: false,
             refreshing: false,
             end_of_rib: false,

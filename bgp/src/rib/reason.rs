@@ -81,6 +81,8 @@ impl fmt::Display for WhyRejected {
 /// At which step of the decision an eligible path lost. The order of the variants is the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WhyNot {
+    /// Its peer is away, and another path is fresh (RFC 4724 §4.2).
+    Stale,
     /// A path originated here exists.
     LocalOrigination,
     /// Another path has a higher LOCAL_PREF (RFC 4271 §9.1.1).
@@ -109,6 +111,7 @@ impl WhyNot {
     /// The step as a CamelCase code.
     pub fn code(self) -> &'static str {
         match self {
+            WhyNot::Stale => "Stale",
             WhyNot::LocalOrigination => "LocalOrigination",
             WhyNot::LocalPref => "LocalPref",
             WhyNot::AsPathLength => "AsPathLength",
@@ -127,6 +130,7 @@ impl WhyNot {
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            WhyNot::Stale => "its peer is away, and another path is fresh",
             WhyNot::LocalOrigination => "a path originated by this speaker exists",
             WhyNot::LocalPref => "another path has a higher LOCAL_PREF",
             WhyNot::AsPathLength => "another path has a shorter AS_PATH",

@@ -8,6 +8,7 @@ mod imports;
 mod lifetimes;
 mod properties;
 mod refresh;
+mod restarts;
 mod underlay;
 
 use std::collections::{BTreeMap, HashSet};

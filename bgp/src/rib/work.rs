@@ -17,6 +17,8 @@ pub(super) enum Job {
     /// Judge the paths of a peer again; those below `left` in its list are still to be looked at. The walk goes from
     /// the end to the start, because a removal moves an entry from the end, which was seen, into the middle.
     Judge { slot: PeerSlot, left: usize },
+    /// Decide again what a peer has paths to, its rank being another one; those below `left` are still to be looked at.
+    Decide { slot: PeerSlot, left: usize },
     /// Take out what a peer did not repeat; those below `left` in its list are still to be looked at.
     Unrepeated { slot: PeerSlot, left: usize },
     /// Decide again what has a path by one of these next hops, which are in their order. The job holds them.
@@ -32,6 +34,7 @@ impl<A: Af> Rib<A> {
         let unfinished = match job {
             Job::Sweep(slot) => self.sweep(slot, budget),
             Job::Judge { slot, left } => self.judge(slot, left, budget),
+            Job::Decide { slot, left } => self.decide_again(slot, left, budget),
             Job::Unrepeated { slot, left } => self.take_unrepeated(slot, left, budget),
             Job::Reach { hops, cursor } => self.reach(hops, cursor, budget),
             Job::Retire { state, cursor } => self.retire(state, cursor, budget),
@@ -58,6 +61,19 @@ impl<A: Af> Rib<A> {
         self.peers.close(slot);
         self.swept.push(slot);
         None
+    }
+
+    fn decide_again(&mut self, slot: PeerSlot, left: usize, budget: usize) -> Option<Job> {
+        let all = self.shows_all();
+        let peer = self.peers.get(slot).filter(|peer| peer.live)?;
+        let end = left.min(peer.paths.len());
+        let start = end.saturating_sub(budget);
+        let slice: Vec<DestId> = peer.paths[start..end].to_vec();
+        for id in slice {
+            let Some(before) = self.table.get(id).map(|destination| destination.shown(all)) else { continue };
+            self.decide(id, &before);
+        }
+        (start > 0).then_some(Job::Decide { slot, left: start })
     }
 
     fn judge(&mut self, slot: PeerSlot, left: usize, budget: usize) -> Option<Job> {

@@ -23,9 +23,9 @@ use super::query;
 use super::status::{PeerCounts, RouteStatus};
 use super::tables::Tables;
 use super::terms::{facts, identity, profile};
-use crate::config::{Config, Family, PeerKey};
+use crate::config::{Config, Families, Family, PeerKey};
 use crate::net::{Report, ReportEvent, Signal};
-use crate::peer::Negotiated;
+use crate::peer::{Keep, Negotiated};
 use crate::rib::{Af, BestBatch, Change, DestId, PeerSlot, Progress, Rib, V4, V6};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
 use crate::wire::update::Update;
@@ -69,6 +69,13 @@ struct Session {
     limits: Limits,
 }
 
+/// What is kept of a session that is over.
+#[derive(Debug)]
+struct Stale {
+    slot: PeerSlot,
+    families: Families,
+}
+
 /// A follower whose pull waits.
 #[derive(Debug)]
 struct Parked {
@@ -81,6 +88,7 @@ struct RibThread {
     v4: Tables<V4>,
     v6: Tables<V6>,
     sessions: BTreeMap<PeerKey, Session>,
+    stale: BTreeMap<PeerKey, Stale>,
     /// Who has which slot, also while its paths are being swept.
     keys: BTreeMap<PeerSlot, Seat>,
     free: Vec<PeerSlot>,
@@ -112,6 +120,7 @@ impl RibThread {
             v6: Tables::new(now, identity, config.local_as, own, runtime),
             config,
             sessions: BTreeMap::new(),
+            stale: BTreeMap::new(),
             keys: BTreeMap::new(),
             free: Vec::new(),
             last_slot: PeerSlot::LOCAL.0,
@@ -251,10 +260,8 @@ impl RibThread {
             ReportEvent::RefreshEnds(family) => {
                 self.refreshing(key, family, Change::RefreshEnds, Change::RefreshEnds)
             }
-            // A peer that keeps its forwarding over a restart comes with graceful restart, which is not negotiated yet.
-            ReportEvent::Down(_keep) => self.down(key),
-            // Nothing is kept.
-            ReportEvent::Forget => {}
+            ReportEvent::Down(keep) => self.down(key, keep),
+            ReportEvent::Forget => self.forget(key, Families::dual()),
         }
     }
 
@@ -280,8 +287,14 @@ impl RibThread {
         writer: &mpsc::Sender<Bytes>,
         signals: mpsc::Sender<Signal>,
     ) {
-        self.down(key);
+        if self.sessions.contains_key(&key) {
+            self.down(key, Keep::Nothing);
+        }
+        // Only where the peer went on forwarding is what it said before of any use (RFC 4724 §4.2).
+        let forwarding = negotiated.retention.map_or(Families::NONE, |retention| retention.forwarding);
+        self.forget(key, Families::dual().difference(forwarding));
         let Some(peer) = self.config.peers.get(&key).cloned() else {
+            self.forget(key, Families::dual());
             tracing::info!(peer = %key, "a session came up with a peer that is no longer configured");
             return;
         };
@@ -300,11 +313,43 @@ impl RibThread {
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
     }
 
-    fn down(&mut self, key: PeerKey) {
-        let Some(session) = self.sessions.remove(&key) else { return };
+    fn down(&mut self, key: PeerKey, keep: Keep) {
+        self.forget(key, Families::dual());
+        let Some(Session { slot, .. }) = self.sessions.remove(&key) else { return };
+        let kept = match keep {
+            Keep::Nothing => Families::NONE,
+            Keep::Stale { families, .. } => families,
+        };
         let now = Instant::now();
-        self.v4.down(now, session.slot);
-        self.v6.down(now, session.slot);
+        for family in Family::ALL {
+            match (family, kept.contains(family)) {
+                (Family::Ipv4Unicast, false) => self.v4.down(now, slot),
+                (Family::Ipv4Unicast, true) => self.v4.keep(now, slot),
+                (Family::Ipv6Unicast, false) => self.v6.down(now, slot),
+                (Family::Ipv6Unicast, true) => self.v6.keep(now, slot),
+            }
+        }
+        if !kept.is_empty() {
+            self.stale.insert(key, Stale { slot, families: kept });
+        }
+    }
+
+    /// What was kept of a peer's last session in these families goes.
+    fn forget(&mut self, key: PeerKey, families: Families) {
+        let Some(stale) = self.stale.get_mut(&key) else { return };
+        let going = stale.families.intersection(families);
+        stale.families = stale.families.difference(going);
+        let (slot, now) = (stale.slot, Instant::now());
+        // The slot may be another's once both families are swept.
+        if stale.families.is_empty() {
+            self.stale.remove(&key);
+        }
+        for family in going.iter() {
+            match family {
+                Family::Ipv4Unicast => self.v4.down(now, slot),
+                Family::Ipv6Unicast => self.v6.down(now, slot),
+            }
+        }
     }
 
     fn update(&mut self, key: PeerKey, update: &Update) {
@@ -312,10 +357,10 @@ impl RibThread {
         let (slot, now) = (session.slot, Instant::now());
         let set = update.attributes.as_ref();
         if self.v4.update(now, slot, set, &update.ipv4) {
-            tell(&self.events, SpeakerEvent::EndOfRib { key, family: Family::Ipv4Unicast });
+            self.end_of_rib(key, Family::Ipv4Unicast);
         }
         if self.v6.update(now, slot, set, &update.ipv6) {
-            tell(&self.events, SpeakerEvent::EndOfRib { key, family: Family::Ipv6Unicast });
+            self.end_of_rib(key, Family::Ipv6Unicast);
         }
         self.count(key);
     }
@@ -332,6 +377,12 @@ impl RibThread {
             };
             session.limits.check(family, peer.session.limits.of(family), found);
         }
+    }
+
+    /// The peer has announced all it has: what is still stale it has no more.
+    fn end_of_rib(&mut self, key: PeerKey, family: Family) {
+        self.forget(key, [family].into_iter().collect());
+        tell(&self.events, SpeakerEvent::EndOfRib { key, family });
     }
 
     /// A slot nobody has; slot 0 is this speaker.

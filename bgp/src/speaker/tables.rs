@@ -96,6 +96,14 @@ impl<A: Lane> Tables<A> {
         }
     }
 
+    /// A session is over, and its paths are kept for the peer's return.
+    pub(super) fn keep(&mut self, now: Instant, slot: PeerSlot) {
+        self.rib.apply(now, Change::Stale(slot));
+        if let Some(seat) = self.seats.remove(&slot) {
+            self.leave(seat.group, slot, None);
+        }
+    }
+
     /// A peer asks for everything again.
     pub(super) fn refresh(&mut self, slot: PeerSlot) {
         if let Some(group) = self.seats.get(&slot).map(|seat| seat.group) {

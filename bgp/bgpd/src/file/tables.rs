@@ -80,6 +80,7 @@ pub(crate) struct Peer {
     pub(crate) ttl_security: Option<NonZeroU8>,
     pub(crate) device: Option<String>,
     pub(crate) password: Option<Text<Password>>,
+    pub(crate) graceful_restart: Option<Seconds>,
     pub(crate) families: Option<Vec<Text<Family>>>,
     #[serde(default)]
     pub(crate) reflector_client: bool,

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use caracal_bgp::config::{AttributeCodes, LimitAction, PathsSent, PrefixLimit, PrefixLimits};
+use caracal_bgp::config::{
+    AttributeCodes, LimitAction, PathsSent, PrefixLimit, PrefixLimits, RestartOptions,
+};
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
 use caracal_bgp::{Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, SessionOptions};
 use ipnetwork::IpNetwork;
@@ -85,7 +87,9 @@ fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
         enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
         refused_attributes: refused
             .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
-        graceful_restart: usual.graceful_restart,
+        graceful_restart: table
+            .graceful_restart
+            .map(|time| RestartOptions { time: time.0, ..RestartOptions::default() }),
         limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
     })
 }
