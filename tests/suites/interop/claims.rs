@@ -89,6 +89,10 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", ExaBgp "exabgp");
     claims!(all, "what is too long for the peer is withheld, the session stands", "too_long_is_withheld",
         options::too_long_is_withheld: GoBgp "gobgp", OpenBgpd "openbgpd");
+    claims!(all, "several paths of a prefix, both ways (RFC 7911)", "add_path", options::add_path:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "who announces too many prefixes loses the session", "max_prefix", scenario::max_prefix:
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claim!(
         all,
         "200 simultaneous opens, none stuck",
@@ -134,6 +138,20 @@ fn with_ourselves(all: &mut Vec<Claim>) {
         OWN,
         "what_cannot_be_read_past_ends_the_session",
         malformed::beyond_repair
+    );
+    claim!(
+        all,
+        "what an enhanced refresh does not repeat is gone at its end",
+        OWN,
+        "refreshes_have_an_end",
+        options::refreshes_have_an_end
+    );
+    claim!(
+        all,
+        "limits of prefixes that warn and restart",
+        OWN,
+        "limits_warn_and_restart",
+        options::limits_warn_and_restart
     );
     claim!(all, "AS, originator and cluster loops", OWN, "loops_are_seen_and_told", malformed::loops);
     claim!(

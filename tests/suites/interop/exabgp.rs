@@ -59,7 +59,15 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
         for prefix in plan.v4.iter().filter(|_| v4) {
             let tags = "community [64700:8] large-community [64700:1:2] extended-community [target:64700:9]";
             let next_hop = if neighbor.extended_next_hop { host.v6() } else { host.v4() };
-            writeln!(text, "  route {prefix} next-hop {next_hop} {tags};").unwrap();
+            if !neighbor.add_path {
+                writeln!(text, "  route {prefix} next-hop {next_hop} {tags};").unwrap();
+                continue;
+            }
+            // Two paths, as if two neighbours had told it.
+            for (path, from) in [(1, 64603), (2, 64604)] {
+                let path = format!("path-information 0.0.0.{path} as-path [ {} {from} ]", plan.asn);
+                writeln!(text, "  route {prefix} next-hop {next_hop} {path};").unwrap();
+            }
         }
         for prefix in &plan.v6 {
             writeln!(text, "  route {prefix} next-hop {};", host.v6()).unwrap();
@@ -71,6 +79,7 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
 
 impl Peer for ExaBgp {
     const NAME: &'static str = "ExaBGP";
+    const PASSES_ON: bool = false;
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
         let (told, commands) = (host.file("told.json"), host.file("commands"));

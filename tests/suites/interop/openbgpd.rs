@@ -33,7 +33,7 @@ fn configuration(host: &Host, plan: &Plan, socket: &str) -> String {
         } else {
             writeln!(text, " announce IPv4 none").unwrap();
         }
-        writeln!(text, " announce IPv6 unicast").unwrap();
+        writeln!(text, " announce IPv6 unicast\n announce enhanced refresh yes").unwrap();
         if let Some(hold) = neighbor.hold {
             writeln!(text, " holdtime {hold}").unwrap();
         }

@@ -79,6 +79,8 @@ pub(crate) trait Peer: Sized {
     /// Whether IPv6 routes get a usable next hop over a session that runs over IPv4.
     const V6_OVER_V4: bool = true;
 
+    /// Whether it is a router: what it learns from one neighbour it tells another.
+    const PASSES_ON: bool = true;
     /// Whether it can be made to ask for everything again: one that keeps what it was sent need not.
     const ASKS_AGAIN: bool = true;
 

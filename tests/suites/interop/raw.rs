@@ -13,9 +13,13 @@ pub(crate) const OPEN: u8 = 1;
 pub(crate) const UPDATE: u8 = 2;
 pub(crate) const NOTIFICATION: u8 = 3;
 pub(crate) const KEEPALIVE: u8 = 4;
+pub(crate) const ROUTE_REFRESH: u8 = 5;
 
 /// The capability of messages of up to 65535 octets (RFC 8654).
 pub(crate) const EXTENDED_MESSAGES: &[u8] = &[6, 0];
+
+/// The capability of refreshes with a beginning and an end (RFC 7313).
+pub(crate) const ENHANCED_REFRESH: &[u8] = &[70, 0];
 
 /// How long the other side may take for its part of the opening.
 const PATIENCE: Duration = Duration::from_secs(20);

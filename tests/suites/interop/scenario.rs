@@ -240,3 +240,26 @@ pub(crate) async fn extended_next_hop<P: Peer>(_: PhantomData<P>, sandbox: Sandb
         .await
         .map(drop)
 }
+
+/// A peer that announces more than it may loses its session, and is told why.
+pub(crate) async fn max_prefix<P: Peer>(_: PhantomData<P>, sandbox: Sandbox) -> anyhow::Result<()> {
+    let segment = Segment::make(&sandbox).await?;
+    let (here, there) = (segment.host(1).await?, segment.host(2).await?);
+    let more = "max-prefixes = { ipv4-unicast = 2, action = \"stop\" }";
+    let us = Us::start(&here, OUR_AS, &us::peer(&v4(2), THEIR_AS, more)).await?;
+    let neighbor = Neighbor::new(1, OUR_AS);
+    let all = Plan {
+        v4: vec!["10.2.0.0/24", "10.2.1.0/24", "10.2.2.0/24"],
+        ..plan(THEIR_AS, vec![neighbor], THEIRS)
+    };
+    let _they = P::start(&there, &all).await?;
+    let down = us
+        .peers_when(&here, |peers| {
+            peers.iter().all(|peer| peer.transitions == 2 && peer.state != "Established")
+        })
+        .await?;
+    let said = down.first().and_then(|peer| peer.last_error.clone()).unwrap_or_default();
+    ensure!(said.contains("prefix"), "the reason told is: {said}");
+    ensure!(!us.paths(&here).await?.iter().any(used), "routes outlived their session");
+    Ok(())
+}

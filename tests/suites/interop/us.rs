@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) key: String,
     pub(crate) state: String,
     pub(crate) hold_time_seconds: u32,
+    pub(crate) last_error: Option<String>,
+    pub(crate) features: Vec<String>,
     pub(crate) transitions: u64,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
