@@ -7,11 +7,14 @@ mod auth;
 mod ipam;
 mod node;
 mod resources;
+mod system;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use caracal_bgp::grpc::Bgp;
 use caracal_bgp::speaker::Handle;
+use caracal_linux::features::Features;
 pub use caracal_linux::root_socket::{ListenError, bind};
 use caracal_proto::FILE_DESCRIPTOR_SET;
 use caracal_proto::v1::bgp_service_server::BgpServiceServer;
@@ -26,6 +29,7 @@ use tonic::transport::Server;
 
 use crate::attachments::Journal;
 use crate::cluster::Cluster;
+use crate::desired::surroundings::Surroundings;
 use crate::ipam::Ipam;
 use crate::status::Reading;
 
@@ -46,6 +50,10 @@ pub struct AdminContext {
     pub cluster: Cluster,
     /// How the node fares.
     pub readings: watch::Receiver<Reading>,
+    /// What the kernel can do.
+    pub features: Arc<Features>,
+    /// What is asked of it.
+    pub surroundings: watch::Receiver<Arc<Surroundings>>,
 }
 
 /// Why serving ended.

@@ -27,8 +27,10 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, AdminContext};
 use crate::attachments::{Journal, Recovered};
+use crate::cluster::services::{self, ServiceAddressesReceiver};
 use crate::cluster::{Cluster, publish};
 use crate::cni::{self, CniContext};
+use crate::desired::handover::Ends;
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
 use crate::desired::surroundings::Surroundings;
 use crate::desired::tunnels::TunnelAddresses;
@@ -36,8 +38,9 @@ use crate::ipam::Ipam;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
 use crate::kernel::{blackholes, filter, next_hops, sweep};
+use crate::node::network_node::{self, NetworkNodeSources};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
-use crate::node::{FactsReceiver, forwarding, network_node};
+use crate::node::{FactsReceiver, forwarding};
 use crate::peering::Peering;
 use crate::settings::AgentSettings;
 use crate::status::{self, Reading, StatusSources};
@@ -83,6 +86,10 @@ struct Owners {
     speaker_settings: watch::Receiver<Arc<SpeakerSettings>>,
     surroundings: watch::Receiver<Arc<Surroundings>>,
     uplink_mtu: watch::Receiver<u32>,
+    pod_mtu: watch::Receiver<u32>,
+    services: ServiceAddressesReceiver,
+    /// The tunnels that routes lead through.
+    used: watch::Sender<Ends>,
     features: Arc<Features>,
     nftables: Option<Nftables>,
     ipam: Ipam,
@@ -104,9 +111,12 @@ impl Owners {
         let features =
             Arc::new(tokio::task::spawn_blocking(features::probe).await.context("asking the kernel")?);
         let nftables = start_nftables(&features);
-        let facts = derived::facts(node, &cluster, &kernel);
+        let facts = derived::facts(node, &cluster, &kernel, settings.detection());
         let surroundings = derived::surroundings(&cluster, &facts, &features);
         let uplink_mtu = derived::uplink_mtu(&facts, &kernel);
+        let pod_mtu = derived::pod_mtu(&cluster, &surroundings, &uplink_mtu);
+        let configurations = cluster.bgp_configurations.clone();
+        let services = services::follow(client.clone(), configurations, facts.clone());
         let speaker_settings = derived::speaker_settings(node, &cluster);
         let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
             .context("starting the BGP speaker")?;
@@ -127,6 +137,9 @@ impl Owners {
             speaker_settings,
             surroundings,
             uplink_mtu,
+            pod_mtu,
+            services,
+            used: watch::Sender::new(Ends::new()),
             features,
             nftables,
             ipam,
@@ -155,13 +168,15 @@ impl Owners {
         parts.add("tunnel addresses", keeper.run());
         let sources = TunnelSources {
             surroundings: self.surroundings.clone(),
+            used: self.used.subscribe(),
             addresses: addresses.clone(),
             uplink_mtu: self.uplink_mtu.clone(),
         };
         parts.add("tunnels", tunnels::keep(self.kernel.clone(), sources));
         if let Some(nftables) = &self.nftables {
             let (pools, around) = (self.cluster.ip_pools.clone(), self.surroundings.clone());
-            parts.add("filter", filter::keep(nftables.clone(), pools, around));
+            let services = self.services.clone();
+            parts.add("filter", filter::keep(nftables.clone(), pools, around, services));
         }
         addresses
     }
@@ -180,7 +195,7 @@ impl Owners {
         parts.add("blackholes", blackholes::keep(self.kernel.clone(), blocks, settings.route_protocol));
         let owners = cni::Owners {
             node: settings.node_name.as_str().into(),
-            mtu: derived::pod_mtu(&self.cluster, &self.surroundings, &self.uplink_mtu),
+            mtu: self.pod_mtu.clone(),
             pools: self.cluster.ip_pools.clone(),
             ipam: self.ipam.clone(),
             journal: self.journal.clone(),
@@ -207,6 +222,7 @@ impl Owners {
             facts: self.facts.clone(),
             settings: self.speaker_settings.clone(),
             blocks: self.ipam.own_blocks(),
+            services: self.services.clone(),
             problems,
         };
         parts.add("peering", peering.run());
@@ -219,6 +235,7 @@ impl Owners {
             protocol,
             not_installed: not_installed.clone(),
             end_of_rib,
+            used: self.used.clone(),
         };
         parts.add("routes", writer.run());
         let (kernel, speaker, cluster) = (self.kernel.clone(), self.speaker.clone(), self.cluster.clone());
@@ -234,6 +251,7 @@ impl Owners {
             not_installed,
             features: Arc::clone(&self.features),
             surroundings: self.surroundings.clone(),
+            pod_mtu: self.pod_mtu.clone(),
             nftables: self.nftables.as_ref().map(Nftables::standing),
         })
     }
@@ -248,10 +266,14 @@ impl Owners {
         parts: &mut Parts,
     ) -> anyhow::Result<()> {
         let node = settings.node_name.clone();
-        let (facts, stored) = (self.facts.clone(), self.cluster.network_nodes.clone());
-        let network_nodes = Api::all(self.client.clone());
-        let kept = network_node::keep(network_nodes, facts, self.speaker_settings.clone(), tunnels, stored);
-        parts.add("network node", kept);
+        let told = NetworkNodeSources {
+            facts: self.facts.clone(),
+            settings: self.speaker_settings.clone(),
+            tunnels,
+            ends: derived::tunnel_ends(&self.surroundings, &self.used.subscribe(), &self.kernel),
+            stored: self.cluster.network_nodes.clone(),
+        };
+        parts.add("network node", network_node::keep(Api::all(self.client.clone()), told));
         let (reading, readings) = watch::channel(Reading::default());
         parts.add("status", status::keep(sources.clone(), reading));
         let statuses = Api::all(self.client.clone());
@@ -266,6 +288,8 @@ impl Owners {
             journal: self.journal.clone(),
             cluster: self.cluster.clone(),
             readings,
+            features: Arc::clone(&self.features),
+            surroundings: self.surroundings.clone(),
         };
         let listener = admin::bind(&settings.admin_socket())?;
         parts.add("admin", ended(admin::serve(listener, context)));

@@ -7,6 +7,7 @@ pub mod blocks;
 pub mod last_good;
 pub mod lease;
 pub mod publish;
+pub mod services;
 pub mod snapshot;
 pub mod watch;
 

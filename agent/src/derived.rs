@@ -4,39 +4,87 @@
 
 use std::sync::Arc;
 
-use caracal_api::IpPool;
+use caracal_api::{IpPool, NetworkNode};
 use caracal_linux::features::Features;
 use caracal_linux::kernel::{Kernel, Underlay};
 use tokio::sync::watch;
+use tracing::error;
 
 use crate::cluster::{Cluster, SnapshotReceiver};
+use crate::desired::handover::{self, Ends, TunnelEnds};
 use crate::desired::mtu;
 use crate::desired::speaker::{SpeakerSettings, settings};
 use crate::desired::surroundings::Surroundings;
+use crate::node::detection::Detection;
 use crate::node::{self, FactsReceiver, NodeFacts};
 
 /// MTU of Ethernet, for as long as the uplink is not known.
 const ETHERNET_MTU: u32 = 1500;
 
-/// This node's facts, from its Node object and the links.
-pub fn facts(name: &str, cluster: &Cluster, kernel: &Kernel) -> FactsReceiver {
-    let (mut nodes, mut underlay) = (cluster.node.clone(), kernel.underlay());
+/// This node's facts, from its Node object, the links and the other nodes.
+pub fn facts(name: &str, cluster: &Cluster, kernel: &Kernel, detection: Detection) -> FactsReceiver {
+    let (mut own, mut underlay, mut nodes) =
+        (cluster.node.clone(), kernel.underlay(), cluster.network_nodes.clone());
     let name = name.to_owned();
-    let compute = move |nodes: &mut SnapshotReceiver<_>, links: &mut watch::Receiver<Arc<Underlay>>| {
-        let node = nodes.borrow_and_update().get(&name).cloned();
-        node::facts(&name, node.as_deref(), &links.borrow_and_update().addresses)
+    let compute = move |own: &mut SnapshotReceiver<_>,
+                        links: &mut watch::Receiver<Arc<Underlay>>,
+                        nodes: &mut SnapshotReceiver<NetworkNode>| {
+        let (own, links) = (own.borrow_and_update(), links.borrow_and_update());
+        let node = own.get(&name).cloned();
+        node::facts(&name, node.as_deref(), &links, &nodes.borrow_and_update(), &detection)
     };
-    let (sender, receiver) = watch::channel(Arc::new(compute(&mut nodes, &mut underlay)));
+    let start = compute(&mut own, &mut underlay, &mut nodes);
+    start.taken.iter().for_each(|taken| error!("{taken}"));
+    let (sender, receiver) = watch::channel(Arc::new(start));
     tokio::spawn(async move {
         loop {
             let changed = tokio::select! {
-                changed = nodes.changed() => changed,
+                changed = own.changed() => changed,
                 changed = underlay.changed() => changed,
+                changed = nodes.changed() => changed,
             };
             if changed.is_err() {
                 return;
             }
-            send(&sender, compute(&mut nodes, &mut underlay));
+            let now = compute(&mut own, &mut underlay, &mut nodes);
+            let before = Arc::clone(&sender.borrow());
+            let new = now.taken.iter().filter(|taken| !before.taken.contains(taken));
+            new.for_each(|taken| error!("{taken}"));
+            send(&sender, now);
+        }
+    });
+    receiver
+}
+
+/// The tunnels by which this node takes packets and by which it sends, as the others should know. `used` are those that
+/// its routes lead through.
+pub fn tunnel_ends(
+    surroundings: &watch::Receiver<Arc<Surroundings>>,
+    used: &watch::Receiver<Ends>,
+    kernel: &Kernel,
+) -> watch::Receiver<Arc<TunnelEnds>> {
+    let (mut around, mut used, mut links) = (surroundings.clone(), used.clone(), kernel.underlay());
+    let compute = |around: &mut watch::Receiver<Arc<Surroundings>>,
+                   used: &mut watch::Receiver<Ends>,
+                   links: &mut watch::Receiver<Arc<Underlay>>| {
+        let (around, used) = (around.borrow_and_update(), used.borrow_and_update());
+        TunnelEnds {
+            receives: handover::receives(&around, &used, &links.borrow_and_update()),
+            sends: handover::sends(&around, &used),
+        }
+    };
+    let (sender, receiver) = watch::channel(Arc::new(compute(&mut around, &mut used, &mut links)));
+    tokio::spawn(async move {
+        loop {
+            let changed = tokio::select! {
+                changed = around.changed() => changed,
+                changed = used.changed() => changed,
+                changed = links.changed() => changed,
+            };
+            if changed.is_err() {
+                return;
+            }
+            send(&sender, compute(&mut around, &mut used, &mut links));
         }
     });
     receiver
@@ -93,13 +141,16 @@ pub fn surroundings(
     receiver
 }
 
-/// The smallest MTU of the devices that carry this node's addresses, in bytes.
+/// The smallest MTU of the devices that carry this node's addresses, in bytes; of all uplinks where an address is on the
+/// loopback device, as behind routers that know it by a routing protocol.
 pub fn uplink_mtu(facts: &FactsReceiver, kernel: &Kernel) -> watch::Receiver<u32> {
     let (mut facts, mut links) = (facts.clone(), kernel.underlay());
     let compute = |facts: &mut FactsReceiver, links: &mut watch::Receiver<Arc<Underlay>>| {
         let (facts, links) = (facts.borrow_and_update().clone(), links.borrow_and_update().clone());
-        let mtus = facts.addresses.iter().filter_map(|a| links.link(&a.device)).map(|link| link.mtu);
-        mtus.min().unwrap_or(ETHERNET_MTU)
+        let own = facts.addresses.iter().filter_map(|a| links.link(&a.device));
+        let own: Vec<_> = own.filter(|link| !link.loopback).map(|link| link.mtu).collect();
+        let all = facts.underlay.iter().filter_map(|a| links.link(&a.device)).map(|link| link.mtu);
+        own.into_iter().min().or_else(|| all.min()).unwrap_or(ETHERNET_MTU)
     };
     let (sender, receiver) = watch::channel(compute(&mut facts, &mut links));
     tokio::spawn(async move {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::cluster::Cluster;
+use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::announcements::announcements;
 use crate::desired::peers::{Inputs, Problem, config};
 use crate::desired::policies::{Ground, Policies};
@@ -31,6 +32,8 @@ pub struct Peering {
     pub settings: watch::Receiver<Arc<SpeakerSettings>>,
     /// Blocks to announce.
     pub blocks: OwnBlocks,
+    /// Service addresses to announce.
+    pub services: ServiceAddressesReceiver,
     /// Where problems are told.
     pub problems: watch::Sender<Arc<Vec<Problem>>>,
 }
@@ -65,6 +68,7 @@ impl Peering {
                 changed = self.facts.changed() => changed,
                 changed = self.settings.changed() => changed,
                 changed = self.blocks.changed() => changed,
+                changed = self.services.changed() => changed,
             };
             if changed.is_err() {
                 return;
@@ -84,7 +88,13 @@ impl Peering {
                 announced.push(range);
             }
         }
-        let blocks: Vec<IpNetwork> = self.blocks.borrow_and_update().iter().map(|block| block.cidr).collect();
+        let mut blocks: Vec<IpNetwork> =
+            self.blocks.borrow_and_update().iter().map(|block| block.cidr).collect();
+        // Service addresses are served by every node itself: others' routes to them are of no use here.
+        let services = self.services.borrow_and_update();
+        announced.extend(&services.ranges);
+        blocks.extend(&services.ranges);
+        drop(services);
         let subnets: Vec<IpNetwork> = self.facts.borrow().addresses.iter().map(|a| a.network).collect();
         Policies::new(&Ground {
             pools: &ranges,
@@ -130,7 +140,8 @@ impl Peering {
     }
 
     async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {
-        let wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
+        let mut wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
+        wanted.extend(&self.services.borrow().announced);
         let gone = announced.difference(&wanted).map(|prefix| Origination::Withdraw { prefix: *prefix });
         let new = wanted
             .difference(announced)

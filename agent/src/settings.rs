@@ -8,6 +8,8 @@ use clap::{Args, Parser};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
+use crate::node::detection::{Detection, Method};
+
 /// How to reach the Kubernetes API.
 #[derive(Args, Clone, Debug)]
 pub struct ApiAccess {
@@ -47,12 +49,34 @@ pub struct AgentSettings {
     /// as Calico's nodes do.
     #[arg(long, env = "CARACAL_POD_ROUTE_PROTOCOL", value_parser = clap::value_parser!(u8).range(3..))]
     pub pod_route_protocol: Option<u8>,
+    /// How the node's IPv4 address is found: kubernetes-internal-ip, first-found, interface=REGEX,…, skip-interface=REGEX,…,
+    /// cidr=CIDR,… or can-reach=ADDRESS.
+    #[arg(
+        long,
+        env = "CARACAL_IP_AUTODETECTION_METHOD",
+        value_name = "METHOD",
+        default_value = "kubernetes-internal-ip"
+    )]
+    pub ip_autodetection_method: Method,
+    /// The same for its IPv6 address.
+    #[arg(
+        long,
+        env = "CARACAL_IP6_AUTODETECTION_METHOD",
+        value_name = "METHOD",
+        default_value = "kubernetes-internal-ip"
+    )]
+    pub ip6_autodetection_method: Method,
     /// Write logs as JSON lines.
     #[arg(long, env = "CARACAL_LOG_JSON")]
     pub log_json: bool,
 }
 
 impl AgentSettings {
+    /// How the node's addresses are found.
+    pub fn detection(&self) -> Detection {
+        Detection { v4: self.ip_autodetection_method.clone(), v6: self.ip6_autodetection_method.clone() }
+    }
+
     /// The socket the CNI plugin talks to.
     pub fn cni_socket(&self) -> PathBuf {
         self.run_dir.join("cni.sock")

@@ -49,6 +49,8 @@ pub struct StatusSources {
     pub features: Arc<Features>,
     /// What is asked of it.
     pub surroundings: watch::Receiver<Arc<Surroundings>>,
+    /// The MTU of new pods, in bytes.
+    pub pod_mtu: watch::Receiver<u32>,
     /// How the nftables table stands; none without nftables.
     pub nftables: Option<watch::Receiver<Arc<Standing>>>,
 }
@@ -66,6 +68,8 @@ pub struct Status {
     pub blocks: usize,
     /// Best routes that are not in the kernel.
     pub not_installed: BTreeMap<IpNetwork, NotInstalled>,
+    /// How many of the objects that are not in the kernel as wanted have which reason; of many the first hundred count.
+    pub refused: BTreeMap<String, usize>,
 }
 
 /// A peer, as far as status goes.
@@ -98,6 +102,7 @@ const SETTLE: Duration = Duration::from_millis(200);
 pub async fn keep(sources: StatusSources, told: watch::Sender<Reading>) {
     let mut events = sources.speaker.events();
     let (mut facts, mut problems) = (sources.facts.clone(), sources.problems.clone());
+    let mut refusals = sources.kernel.refusals();
     let mut conditions = Vec::new();
     loop {
         let status = sources.read().await;
@@ -109,6 +114,7 @@ pub async fn keep(sources: StatusSources, told: watch::Sender<Reading>) {
             event = events.recv() => if matches!(event, Err(RecvError::Closed)) { return },
             changed = facts.changed() => if changed.is_err() { return },
             changed = problems.changed() => if changed.is_err() { return },
+            changed = refusals.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(PERIOD) => {}
         }
         tokio::time::sleep(SETTLE).await;
@@ -142,9 +148,12 @@ impl StatusSources {
                 name: p.name,
             })
             .collect();
+        let attachments = self.journal.all().await.unwrap_or_default();
+        let refusals = self.kernel.refusals();
         let mut status = Status {
             conditions: Vec::new(),
-            attachments: self.journal.all().await.map_or(0, |all| all.len()),
+            attachments: attachments.len(),
+            refused: data_path::refused_by_reason(&refusals.borrow()),
             blocks: self.ipam.own_blocks().borrow().len(),
             not_installed: self.not_installed.all(),
             peers,
@@ -156,6 +165,7 @@ impl StatusSources {
             self.ready(),
             self.synced(),
             data_path::kernel_features(&self.features, &self.surroundings.borrow()),
+            data_path::pod_mtu(&attachments, *self.pod_mtu.borrow()),
             data_path::filter(self.nftables.as_ref().map(|told| told.borrow().clone()).as_deref()),
             data_path::forwarding(self.nftables.as_ref().map(|told| told.borrow().clone()).as_deref()),
         ];
@@ -165,6 +175,9 @@ impl StatusSources {
     }
 
     fn ready(&self) -> Verdict {
+        if let Some(taken) = self.facts.borrow().taken.first() {
+            return no(READY, "AddressTaken", taken.to_string());
+        }
         if self.facts.borrow().addresses.iter().next().is_none() {
             return no(READY, "NoAddress", Problem::NoAddress.to_string());
         }

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use caracal_agent::cluster::Cluster;
+use caracal_agent::cluster::{Cluster, services};
 use caracal_agent::desired::peers::Problem;
 use caracal_agent::desired::speaker::settings;
 use caracal_agent::ipam::OwnBlock;
@@ -198,12 +198,16 @@ impl Node {
         let (facts_told, facts) = watch::channel(Arc::new(facts()));
         let (settings_told, settings) = watch::channel(Arc::new(settings("n1", &Default::default())));
         let (problems_told, problems) = watch::channel(Arc::default());
+        let cluster = Cluster::start(&api.client, "n1", folder.path());
+        let services =
+            services::follow(api.client.clone(), cluster.bgp_configurations.clone(), facts.clone());
         let peering = Peering {
             speaker: speaker.clone(),
-            cluster: Cluster::start(&api.client, "n1", folder.path()),
+            cluster,
             facts,
             settings,
             blocks: own_blocks,
+            services,
             problems: problems_told,
         };
         tokio::spawn(peering.run());

@@ -11,6 +11,23 @@ pub const DEFAULT_PORT: u16 = 179;
 /// Hold time offered by default, in seconds (RFC 4271 §10 suggests 90).
 pub const DEFAULT_HOLD_TIME: u16 = 90;
 
+/// A range of Service addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub struct ServiceBlock {
+    /// The range.
+    #[schemars(length(min = 4, max = 48))]
+    pub cidr: String,
+}
+
+/// Whether addresses are announced by their range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Aggregation {
+    /// By their range.
+    Enabled,
+    /// One by one.
+    Disabled,
+}
+
 /// Settings of the BGP speakers: `default` for all nodes, `node.<name>` for one.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[kube(
@@ -41,6 +58,21 @@ pub struct BgpConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub listen_port: Option<u16>,
+    /// Ranges whose Services' `clusterIPs` are announced.
+    #[serde(default, rename = "serviceClusterIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub service_cluster_ips: Vec<ServiceBlock>,
+    /// Ranges whose Services' `externalIPs` are announced.
+    #[serde(default, rename = "serviceExternalIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub service_external_ips: Vec<ServiceBlock>,
+    /// Ranges whose Services' load balancer addresses are announced.
+    #[serde(default, rename = "serviceLoadBalancerIPs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub service_load_balancer_ips: Vec<ServiceBlock>,
+    /// Whether ranges of load balancers are announced as a whole (`Enabled`, if left out) or one by one address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_load_balancer_aggregation: Option<Aggregation>,
     /// Hold time offered to peers, in seconds: 0 (never) or 3 and more (90 if left out).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 65535))]

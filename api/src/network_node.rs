@@ -52,6 +52,14 @@ pub struct NetworkNodeSpec {
     /// Addresses of the node's tunnel devices.
     #[serde(default, skip_serializing_if = "TunnelAddresses::is_empty")]
     pub tunnels: TunnelAddresses,
+    /// Tunnels through which the node takes packets now: the others move to one only when it is named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub receives: Vec<TunnelDevice>,
+    /// Tunnels through which the node sends, or may at any moment: the others keep their ends while one is named here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub sends: Vec<TunnelDevice>,
     /// A copy of the Node's labels, so that agents need not watch Nodes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 256, "additionalProperties" = {"type": "string", "maxLength": 63}))]
@@ -60,6 +68,18 @@ pub struct NetworkNodeSpec {
     #[serde(rename = "nodeUID", default)]
     #[schemars(length(max = 64))]
     pub node_uid: String,
+}
+
+/// One of the tunnel devices that a node may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TunnelDevice {
+    /// `tunl0`: IPv4 in IPv4.
+    Ipip,
+    /// `vxlan.caracal`: VXLAN over IPv4.
+    VxlanV4,
+    /// `vxlan6.caracal`: VXLAN over IPv6.
+    VxlanV6,
 }
 
 /// Addresses of tunnel devices.

@@ -97,6 +97,14 @@ Examples:
   caracalctl node status
   caracalctl node status -o json")]
     Status,
+    /// What the node's kernel can do, and whether the pools ask for more
+    #[command(after_help = "\
+The agent has tried each feature when it started. The exit code is 1 where one is missing that is needed.
+
+Examples:
+  caracalctl node checksystem
+  caracalctl node checksystem -o json")]
+    Checksystem,
 }
 
 #[derive(Debug, Subcommand)]

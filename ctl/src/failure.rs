@@ -56,6 +56,11 @@ pub(crate) enum Failure {
     /// Names with several kinds.
     #[error("names can be given for one kind only: leave them out, or ask for the kinds one by one")]
     NamesForSeveralKinds,
+    /// The node's kernel lacks what the cluster's resources ask for.
+    #[error(
+        "the kernel of {node} lacks what the pools ask for: {missing}; the column REASON says what to do, or change the pools"
+    )]
+    System { node: String, missing: String },
     /// A document that cannot be read.
     #[error("reading the {kind} that the agent sent: {source}")]
     Document { kind: &'static str, source: serde_json::Error },
@@ -122,6 +127,7 @@ impl Failure {
             Self::UnknownKind { .. } | Self::NamesForSeveralKinds => 2,
             Self::Agent { .. }
             | Self::NoSuchPeer { .. }
+            | Self::System { .. }
             | Self::Document { .. }
             | Self::Write { .. }
             | Self::Print(_)

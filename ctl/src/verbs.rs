@@ -10,6 +10,7 @@ mod completion;
 mod generate_man;
 mod get;
 mod ipam_show;
+mod node_checksystem;
 mod node_status;
 mod time;
 mod version;
@@ -29,6 +30,11 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Node(NodeCommand::Status) => {
             print(&node_status::ask(connection::open(socket).await?).await?, format)
+        }
+        Command::Node(NodeCommand::Checksystem) => {
+            let system = node_checksystem::ask(connection::open(socket).await?).await?;
+            print(&system, format)?;
+            system.verdict()
         }
         Command::Bgp(BgpCommand::Peers) => {
             print(&bgp_peers::ask(connection::open(socket).await?).await?, format)

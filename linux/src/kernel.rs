@@ -43,7 +43,6 @@ use tracing::error;
 use crate::namespace::Namespace;
 use crate::netlink::Error;
 use crate::object::route::{Route, RouteKey};
-use crate::table::Refusal;
 use keeper::Keeper;
 pub use reach::Gateways;
 pub use underlay::Underlay;
@@ -259,10 +258,7 @@ impl Kernel {
 
     /// The objects that another hand holds or keeps changing.
     pub fn conflicts(&self) -> Vec<Refused> {
-        let refusals = self.shared.refusals.borrow();
-        let contest =
-            |refused: &&Refused| matches!(refused.why, Refusal::Conflict { .. } | Refusal::Contended { .. });
-        refusals.first.iter().filter(contest).cloned().collect()
+        self.shared.refusals.borrow().contests().cloned().collect()
     }
 
     /// The host's links and addresses, without the host's ends of pods, whenever they change.

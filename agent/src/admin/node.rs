@@ -2,11 +2,11 @@
 
 use caracal_proto::prost_types::Timestamp;
 use caracal_proto::v1::node_service_server::NodeService;
-use caracal_proto::v1::{self, GetStatusRequest, GetStatusResponse};
+use caracal_proto::v1::{self, CheckSystemRequest, CheckSystemResponse, GetStatusRequest, GetStatusResponse};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tonic::{Request, Response, Status};
 
-use super::AdminContext;
+use super::{AdminContext, system};
 use crate::attachments::Phase;
 use crate::cluster::SnapshotReceiver;
 
@@ -57,6 +57,18 @@ impl NodeService for Node {
                 watch("networknodes", &cluster.network_nodes),
                 watch("nodes", &cluster.node),
             ],
+        }))
+    }
+
+    async fn check_system(
+        &self,
+        _: Request<CheckSystemRequest>,
+    ) -> Result<Response<CheckSystemResponse>, Status> {
+        let context = &self.context;
+        Ok(Response::new(CheckSystemResponse {
+            node: context.node.clone(),
+            kernel: system::kernel_release(),
+            features: system::features(&context.features, &context.surroundings.borrow()),
         }))
     }
 }

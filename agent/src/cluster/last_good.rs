@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, key};
 
 /// Where one kind's last good state lies.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl LastGood {
                 Vec::new()
             }
         };
-        let items = objects.into_iter().map(|o| (o.name_any(), Arc::new(o))).collect();
+        let items = objects.into_iter().map(|o| (key(&o), Arc::new(o))).collect();
         Snapshot { items, synced: false }
     }
 

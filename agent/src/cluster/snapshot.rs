@@ -9,7 +9,7 @@ use tokio::sync::watch;
 /// Every object of one kind, by name, as the API server said it last.
 #[derive(Debug)]
 pub struct Snapshot<T> {
-    /// Objects by name (the kinds watched here are cluster-scoped).
+    /// Objects by name; those that are not of the cluster's scope by `namespace/name`.
     pub items: BTreeMap<String, Arc<T>>,
     /// Whether a live list was seen since start. Until then the items are the last good ones from disk, and nothing
     /// may be removed because it is absent here.
@@ -37,10 +37,18 @@ impl<T> Snapshot<T> {
     }
 }
 
+/// What names an object among those of its kind.
+pub fn key<T: kube::Resource>(object: &T) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    }
+}
+
 impl<T: kube::Resource> FromIterator<T> for Snapshot<T> {
     /// A synced snapshot of these objects: for tests, and wherever a list is at hand.
     fn from_iter<I: IntoIterator<Item = T>>(objects: I) -> Self {
-        let items = objects.into_iter().map(|o| (o.name_any(), Arc::new(o))).collect();
+        let items = objects.into_iter().map(|o| (key(&o), Arc::new(o))).collect();
         Self { items, synced: true }
     }
 }

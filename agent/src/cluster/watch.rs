@@ -11,14 +11,14 @@ use std::sync::Arc;
 use futures::{FutureExt, Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::last_good::LastGood;
-use super::snapshot::{Snapshot, SnapshotReceiver};
+use super::snapshot::{Snapshot, SnapshotReceiver, key};
 
 /// Seconds after which the server ends a watch. Short, because a dead path to it is noticed only then.
 const WATCH_TIMEOUT: u32 = 75;
@@ -174,15 +174,15 @@ impl<K: Resource> View<K> {
             Event::Init => self.listing = Some(Snapshot::default()),
             Event::InitApply(object) => {
                 let listing = self.listing.get_or_insert_default();
-                listing.items.insert(object.name_any(), Arc::new(object));
+                listing.items.insert(key(&object), Arc::new(object));
             }
             Event::InitDone => return self.finish_list(),
             Event::Apply(object) => {
-                self.current.items.insert(object.name_any(), Arc::new(object));
+                self.current.items.insert(key(&object), Arc::new(object));
                 self.heard();
             }
             Event::Delete(object) => {
-                self.current.items.remove(&object.name_any());
+                self.current.items.remove(&key(&object));
                 self.heard();
             }
         }

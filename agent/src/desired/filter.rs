@@ -2,13 +2,15 @@
 //!
 //! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address. *guard*: tunnel
 //! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
-//! nothing of the node by 127.0.0.0/8. The guard of tunnels stands only where tunnels are in use, and, as long as no other
+//! nothing of the node by 127.0.0.0/8; and packets to announced Service addresses that nobody serves do not go in circles
+//! between this node and the router that believes the announcement. The guard of tunnels stands only where tunnels are in use, and, as long as no other
 //! node is known, not at all: packets of a node that is not known yet would be lost.
 
 use std::collections::BTreeSet;
 
 use caracal_api::IpPool;
 use caracal_api::block_cidr::masked;
+use caracal_api::network_node::TunnelDevice;
 use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Rule, Ruleset, Set, Verdict};
 use ipnetwork::IpNetwork;
 
@@ -24,13 +26,17 @@ const PODS: &str = "cali";
 const SOURCE_NAT: i32 = 100;
 /// Before connections are tracked: what is refused leaves no trace.
 const RAW: i32 = -300;
+/// After destinations were translated: as everybody's filter.
+const AFTER_NAT: i32 = 0;
 /// `IPPROTO_IPIP`.
 const IP_IN_IP: u8 = 4;
 /// Where the VXLAN network identifier is, after the UDP header (RFC 7348 §5).
 const VNI_OFFSET: u32 = 12;
 
 /// The whole table.
-pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings) -> Ruleset {
+///
+/// `services` are the ranges of Service addresses that this node announces.
+pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings, services: &BTreeSet<IpNetwork>) -> Ruleset {
     let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
         let chosen = pools.values().filter(|pool| wanted(pool));
         chosen.filter_map(|pool| pool.spec.network().map(masked)).collect()
@@ -45,6 +51,7 @@ pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings) -> Ruleset {
     add("pools", &ranges(|_| true));
     add("masquerade", &ranges(|pool| pool.spec.nat_outgoing));
     add("nodes", &nodes);
+    add("services", services);
     let chain = |name: &str, kind, hook, priority, rules| {
         let name = name.to_owned();
         Chain { name, kind, hook, priority, rules }
@@ -52,9 +59,11 @@ pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings) -> Ruleset {
     let nat = [true, false].map(masquerade).to_vec();
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
     let loopback = [Direction::Source, Direction::Destination].map(loopback).to_vec();
+    let unserved = if services.is_empty() { Vec::new() } else { [true, false].map(unserved).to_vec() };
     let chains = vec![
         chain("nat-postrouting", ChainKind::Nat, Hook::Postrouting, SOURCE_NAT, nat),
         chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, loopback),
+        chain("guard-forward", ChainKind::Filter, Hook::Forward, AFTER_NAT, unserved),
         chain("guard-input", ChainKind::Filter, Hook::Input, RAW, tunnels),
     ];
     Ruleset { table: TABLE.to_owned(), sets, chains }
@@ -69,6 +78,16 @@ fn masquerade(v4: bool) -> Rule {
     }
 }
 
+/// What kube-proxy has not turned towards an endpoint by now would go back to where the range was announced to, and come again.
+fn unserved(v4: bool) -> Rule {
+    let set = named("services", v4);
+    Rule {
+        comment: "Service addresses that nobody serves".to_owned(),
+        matches: vec![Match::Address { v4, of: Direction::Destination, within: true, set }],
+        verdict: Verdict::Drop,
+    }
+}
+
 fn loopback(of: Direction) -> Rule {
     Rule {
         comment: "pods do not reach the node by its loopback".to_owned(),
@@ -79,8 +98,10 @@ fn loopback(of: Direction) -> Rule {
 
 fn tunnel_guard(around: &Surroundings) -> Vec<Rule> {
     let stranger = |v4| Match::Address { v4, of: Direction::Source, within: false, set: named("nodes", v4) };
+    // While the cluster changes from one tunnel to another, packets come by both.
+    let sent = |end| around.remotes().any(|remote| remote.sends.contains(&end));
     let mut rules = Vec::new();
-    if around.asked.vxlan {
+    if around.asked.vxlan || sent(TunnelDevice::VxlanV4) || sent(TunnelDevice::VxlanV6) {
         let [_, a, b, c] = VNI.to_be_bytes();
         for v4 in [true, false] {
             rules.push(Rule {
@@ -95,7 +116,7 @@ fn tunnel_guard(around: &Surroundings) -> Vec<Rule> {
             });
         }
     }
-    if around.asked.ipip {
+    if around.asked.ipip || sent(TunnelDevice::Ipip) {
         rules.push(Rule {
             comment: "IPIP from nodes only".to_owned(),
             matches: vec![stranger(true), Match::Protocol(IP_IN_IP)],
@@ -139,7 +160,7 @@ mod tests {
 
     #[test]
     fn all_pools_are_inside_and_those_with_nat_outgoing_are_masqueraded() {
-        let ruleset = filter(&pools(), &Surroundings::default());
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new());
         assert_eq!(elements(&ruleset, "pools-v4"), ["10.244.0.0/16", "10.245.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
@@ -149,15 +170,30 @@ mod tests {
 
     #[test]
     fn tunnels_are_guarded_where_they_are_in_use_and_nodes_are_known() {
-        let remote = Remote { name: "n2".into(), v4: None, v6: None };
+        let remote = Remote { name: "n2".into(), ..Remote::default() };
         let asked = Asked { ipip: true, vxlan: true };
         let mut around = Surroundings { asked, ..Surroundings::default() };
-        assert_eq!(rules(&filter(&pools(), &around), "guard-input"), 0, "no node is known");
+        assert_eq!(rules(&filter(&pools(), &around, &BTreeSet::new()), "guard-input"), 0, "no node is known");
         around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
-        let ruleset = filter(&pools(), &around);
+        let ruleset = filter(&pools(), &around, &BTreeSet::new());
         assert_eq!(rules(&ruleset, "guard-input"), 3);
         assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
         around.asked = Asked::default();
-        assert_eq!(rules(&filter(&pools(), &around), "guard-input"), 0, "no tunnel is in use");
+        assert_eq!(
+            rules(&filter(&pools(), &around, &BTreeSet::new()), "guard-input"),
+            0,
+            "no tunnel is in use"
+        );
+    }
+
+    #[test]
+    fn what_nobody_serves_of_the_announced_services_is_dropped_on_its_way_through() {
+        let ranges = ["10.96.0.0/16", "fd00:96::/112"].map(|text| text.parse().unwrap()).into();
+        let ruleset = filter(&pools(), &Surroundings::default(), &ranges);
+        assert_eq!(elements(&ruleset, "services-v4"), ["10.96.0.0/16"]);
+        assert_eq!(elements(&ruleset, "services-v6"), ["fd00:96::/112"]);
+        assert_eq!(rules(&ruleset, "guard-forward"), 2);
+        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new());
+        assert_eq!(rules(&none, "guard-forward"), 0);
     }
 }

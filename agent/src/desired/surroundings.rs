@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use caracal_api::block_cidr::masked;
+use caracal_api::network_node::TunnelDevice;
 use caracal_api::{EncapsulationMode, IpPool, NetworkNode};
 use caracal_linux::features::{Feature, Features};
 use caracal_linux::object::link::IfName;
@@ -18,7 +19,7 @@ use crate::node::{NodeAddress, NodeAddresses, NodeFacts};
 /// The surroundings of one node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// This node's addresses with their subnets, and the devices they are on.
+    /// The addresses of this node's uplinks with their subnets, the node's own first, and the devices they are on.
     pub subnets: Vec<Subnet>,
     /// Which other node has which address.
     pub nodes: BTreeMap<IpAddr, Arc<Remote>>,
@@ -31,7 +32,7 @@ pub struct Surroundings {
 }
 
 /// Another node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
     /// Its name.
     pub name: String,
@@ -39,6 +40,10 @@ pub struct Remote {
     pub v4: Option<IpAddr>,
     /// Its IPv6 address, which its tunnels end at.
     pub v6: Option<IpAddr>,
+    /// The tunnels by which it takes packets.
+    pub receives: BTreeSet<TunnelDevice>,
+    /// The tunnels by which it sends, or may.
+    pub sends: BTreeSet<TunnelDevice>,
 }
 
 /// Which tunnels a node can have, with the address that their packets come from; or why not, in words for people.
@@ -105,15 +110,24 @@ impl Surroundings {
         pools: &Snapshot<IpPool>,
         features: &Features,
     ) -> Self {
-        let subnets =
-            facts.addresses.iter().map(|a| Subnet { network: a.network, device: a.device }).collect();
+        let mut subnets: Vec<Subnet> = Vec::new();
+        for address in facts.addresses.iter().chain(facts.underlay.iter().copied()) {
+            let subnet = Subnet { network: address.network, device: address.device };
+            if !subnets.contains(&subnet) {
+                subnets.push(subnet);
+            }
+        }
         let others = nodes.values().filter(|node| node.name_any() != facts.name);
         let nodes = others
             .flat_map(|node| {
                 let own = |text: &Option<String>| text.as_ref()?.parse().ok().map(|a: IpNetwork| a.ip());
-                let remote =
-                    Remote { name: node.name_any(), v4: own(&node.spec.ipv4), v6: own(&node.spec.ipv6) };
-                let remote = Arc::new(remote);
+                let remote = Arc::new(Remote {
+                    name: node.name_any(),
+                    v4: own(&node.spec.ipv4),
+                    v6: own(&node.spec.ipv6),
+                    receives: node.spec.receives.iter().copied().collect(),
+                    sends: node.spec.sends.iter().copied().collect(),
+                });
                 let underlay = node.spec.underlay.iter().filter_map(|text| text.parse().ok());
                 let addresses: Vec<IpNetwork> = node.spec.addresses().chain(underlay).collect();
                 addresses.into_iter().map(move |address| (address.ip(), Arc::clone(&remote)))
@@ -136,9 +150,10 @@ impl Surroundings {
         self.nodes.values().map(Arc::as_ref).filter(move |remote| seen.insert(remote.name.as_str()))
     }
 
-    /// The subnet that an address is on.
+    /// The subnet that an address is on: the smallest, as the kernel would choose; of equal ones the first.
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
-        self.subnets.iter().find(|s| s.network.contains(address))
+        let around = self.subnets.iter().filter(|s| s.network.contains(address));
+        around.reduce(|best, one| if one.network.prefix() > best.network.prefix() { one } else { best })
     }
 
     /// The pool that a prefix lies in.

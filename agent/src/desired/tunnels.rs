@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
+use caracal_api::network_node::TunnelDevice;
 use caracal_api::{EncapsulationMode, IpPool};
 use caracal_linux::kernel::{ObjectKey, Wanted};
 use caracal_linux::object::address::{AddressKey, Assigned};
@@ -20,6 +21,7 @@ use caracal_linux::object::tunnel::{Tunnel, Vxlan};
 use ipnetwork::IpNetwork;
 use sha1::{Digest, Sha1};
 
+use super::handover::Ends;
 use super::mtu::{IPIP_OVERHEAD, VXLAN_V4_OVERHEAD, VXLAN_V6_OVERHEAD};
 use super::surroundings::{Ability, Remote, Surroundings};
 use crate::cluster::Snapshot;
@@ -64,8 +66,8 @@ impl TunnelAddress {
     /// The device it is shown with.
     pub fn device(self) -> IfName {
         device(match self {
-            Self::Ipip => IPIP,
-            Self::VxlanV4 | Self::VxlanV6 => VXLAN_V4,
+            Self::Ipip => TunnelDevice::Ipip,
+            Self::VxlanV4 | Self::VxlanV6 => TunnelDevice::VxlanV4,
         })
     }
 
@@ -99,9 +101,18 @@ pub fn asked(pools: &Snapshot<IpPool>) -> Asked {
     Asked { ipip: any(&[TunnelAddress::Ipip]), vxlan: any(&[TunnelAddress::VxlanV4, TunnelAddress::VxlanV6]) }
 }
 
-/// The name of a device. The names here are constants that are names.
-pub fn device(name: &str) -> IfName {
-    IfName::new(name).unwrap_or(IfName::LOOPBACK)
+/// The name of a device, as text.
+pub fn device_name(which: TunnelDevice) -> &'static str {
+    match which {
+        TunnelDevice::Ipip => IPIP,
+        TunnelDevice::VxlanV4 => VXLAN_V4,
+        TunnelDevice::VxlanV6 => VXLAN_V6,
+    }
+}
+
+/// The name of a device. The constants here are names.
+pub fn device(which: TunnelDevice) -> IfName {
+    IfName::new(device_name(which)).unwrap_or(IfName::LOOPBACK)
 }
 
 /// The Ethernet address of the VXLAN end that sends from this address.
@@ -119,10 +130,11 @@ pub fn link_local(mac: Mac) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
 }
 
-/// All that is wanted of the kernel for tunnels. `uplink_mtu` is the smallest MTU of the devices that carry this node's
-/// addresses, in bytes.
+/// All that is wanted of the kernel for these ends of tunnels. `uplink_mtu` is the smallest MTU of the devices that carry this
+/// node's addresses, in bytes.
 pub fn tunnels(
     surroundings: &Surroundings,
+    ends: &Ends,
     addresses: &TunnelAddresses,
     uplink_mtu: u32,
 ) -> BTreeMap<ObjectKey, Wanted> {
@@ -130,56 +142,57 @@ pub fn tunnels(
     for subnet in &surroundings.subnets {
         wanted.push(loose_filter(subnet.device));
     }
-    if surroundings.asked.ipip && surroundings.ability.ipip.is_ok() {
-        ipip(addresses, uplink_mtu, &mut wanted);
-    }
-    if surroundings.asked.vxlan {
-        vxlan(surroundings, addresses, uplink_mtu, &mut wanted);
+    let ability = &surroundings.ability;
+    for end in ends {
+        match end {
+            TunnelDevice::Ipip if ability.ipip.is_ok() => ipip(addresses, uplink_mtu, &mut wanted),
+            TunnelDevice::Ipip => {}
+            TunnelDevice::VxlanV4 | TunnelDevice::VxlanV6 => {
+                vxlan(*end, surroundings, addresses, uplink_mtu, &mut wanted);
+            }
+        }
     }
     wanted.into_iter().map(|one| (one.key(), one)).collect()
 }
 
 fn ipip(addresses: &TunnelAddresses, uplink_mtu: u32, wanted: &mut Vec<Wanted>) {
-    let name = device(IPIP);
+    let name = device(TunnelDevice::Ipip);
     wanted.push(Wanted::Tunnel(name, Some(Tunnel::ipip(mtu(uplink_mtu, IPIP_OVERHEAD)))));
     wanted.push(loose_filter(name));
     wanted.extend(addresses.get(&TunnelAddress::Ipip).map(|own| address(name, IpNetwork::from(*own))));
 }
 
-fn vxlan(around: &Surroundings, addresses: &TunnelAddresses, uplink_mtu: u32, wanted: &mut Vec<Wanted>) {
-    let ends = [
-        (&around.ability.vxlan_v4, VXLAN_V4, VXLAN_V4_OVERHEAD),
-        (&around.ability.vxlan_v6, VXLAN_V6, VXLAN_V6_OVERHEAD),
-    ];
-    for (local, name, overhead) in ends {
-        let Ok(local) = *local else { continue };
-        let others: Vec<&Remote> = around
-            .remotes()
-            .filter(|remote| vtep(&around.ability, remote) == Ok(end(name, remote)))
-            .collect();
-        // The second device is for nodes that the first cannot reach.
-        if name == VXLAN_V6 && others.is_empty() && around.ability.vxlan_v4.is_ok() {
-            continue;
-        }
-        let name = device(name);
-        let mac = vtep_mac(local);
-        let vxlan = Vxlan { vni: VNI, port: PORT, local, mac, learning: false };
-        wanted.push(Wanted::Tunnel(name, Some(Tunnel::vxlan(vxlan, mtu(uplink_mtu, overhead)))));
-        wanted.push(loose_filter(name));
-        wanted.push(address(name, ipv6(link_local(mac))));
-        let own = [TunnelAddress::VxlanV4, TunnelAddress::VxlanV6];
-        let own = own.iter().filter_map(|which| addresses.get(which));
-        wanted.extend(own.map(|own| address(name, IpNetwork::from(*own))));
-        for remote in others {
-            let Ok(Vtep { address: to, .. }) = vtep(&around.ability, remote) else { continue };
-            let mac = vtep_mac(to);
-            let neighbour =
-                |address| Wanted::Neighbour(NeighbourKey { device: name, address }, Some(Neighbour { mac }));
-            wanted.push(Wanted::Forwarding(ForwardingKey { device: name, mac }, Some(Forwarding::to(to))));
-            wanted.push(neighbour(IpAddr::V6(link_local(mac))));
-            if to.is_ipv4() {
-                wanted.push(neighbour(to));
-            }
+fn vxlan(
+    which: TunnelDevice,
+    around: &Surroundings,
+    addresses: &TunnelAddresses,
+    uplink_mtu: u32,
+    wanted: &mut Vec<Wanted>,
+) {
+    let v4 = which == TunnelDevice::VxlanV4;
+    let (local, overhead) = if v4 {
+        (&around.ability.vxlan_v4, VXLAN_V4_OVERHEAD)
+    } else {
+        (&around.ability.vxlan_v6, VXLAN_V6_OVERHEAD)
+    };
+    let Ok(local) = *local else { return };
+    let (name, mac) = (device(which), vtep_mac(local));
+    let vxlan = Vxlan { vni: VNI, port: PORT, local, mac, learning: false };
+    wanted.push(Wanted::Tunnel(name, Some(Tunnel::vxlan(vxlan, mtu(uplink_mtu, overhead)))));
+    wanted.push(loose_filter(name));
+    wanted.push(address(name, ipv6(link_local(mac))));
+    let own = [TunnelAddress::VxlanV4, TunnelAddress::VxlanV6];
+    let own = own.iter().filter_map(|which| addresses.get(which));
+    wanted.extend(own.map(|own| address(name, IpNetwork::from(*own))));
+    let others = around.remotes().filter_map(|remote| vtep(&around.ability, remote).ok());
+    for Vtep { address: to, .. } in others.filter(|end| end.device == name) {
+        let mac = vtep_mac(to);
+        let neighbour =
+            |address| Wanted::Neighbour(NeighbourKey { device: name, address }, Some(Neighbour { mac }));
+        wanted.push(Wanted::Forwarding(ForwardingKey { device: name, mac }, Some(Forwarding::to(to))));
+        wanted.push(neighbour(IpAddr::V6(link_local(mac))));
+        if to.is_ipv4() {
+            wanted.push(neighbour(to));
         }
     }
 }
@@ -189,6 +202,8 @@ fn vxlan(around: &Surroundings, addresses: &TunnelAddresses, uplink_mtu: u32, wa
 pub struct Vtep {
     /// The other end's address.
     pub address: IpAddr,
+    /// Which kind of device it is reached by, on both sides.
+    pub end: TunnelDevice,
     /// The own device.
     pub device: IfName,
 }
@@ -209,22 +224,19 @@ impl Vtep {
 /// # Errors
 /// Why there is none, in words for people.
 pub fn vtep(ability: &Ability, remote: &Remote) -> Result<Vtep, String> {
-    let ways = [(&ability.vxlan_v4, remote.v4, VXLAN_V4), (&ability.vxlan_v6, remote.v6, VXLAN_V6)];
+    let ways = [
+        (&ability.vxlan_v4, remote.v4, TunnelDevice::VxlanV4),
+        (&ability.vxlan_v6, remote.v6, TunnelDevice::VxlanV6),
+    ];
     let mut refusal = None;
-    for (own, other, name) in ways {
+    for (own, other, end) in ways {
         match (own, other) {
-            (Ok(_), Some(address)) => return Ok(Vtep { address, device: device(name) }),
+            (Ok(_), Some(address)) => return Ok(Vtep { address, end, device: device(end) }),
             (Err(why), Some(_)) => refusal = refusal.or(Some(why.clone())),
             (_, None) => {}
         }
     }
     Err(refusal.unwrap_or_else(|| format!("node {} has no address that this node could reach", remote.name)))
-}
-
-/// What [`vtep`] says of a node that is reached by this device.
-fn end(name: &str, remote: &Remote) -> Vtep {
-    let address = if name == VXLAN_V4 { remote.v4 } else { remote.v6 };
-    Vtep { address: address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), device: device(name) }
 }
 
 fn mtu(uplink: u32, overhead: u32) -> u32 {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use caracal_linux::kernel::{Kernel, ObjectKey, Wanted};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::desired::handover::{Ends, Kept, needed};
 use crate::desired::surroundings::Surroundings;
 use crate::desired::tunnels::{TunnelAddresses, tunnels};
 
@@ -14,6 +16,8 @@ use crate::desired::tunnels::{TunnelAddresses, tunnels};
 pub struct TunnelSources {
     /// This node, the others, the pools, the kernel's features.
     pub surroundings: watch::Receiver<Arc<Surroundings>>,
+    /// The tunnels that this node's routes lead through.
+    pub used: watch::Receiver<Ends>,
     /// The devices' addresses.
     pub addresses: watch::Receiver<Arc<TunnelAddresses>>,
     /// The smallest MTU of the uplinks, in bytes.
@@ -23,12 +27,14 @@ pub struct TunnelSources {
 /// Keeps tunnels as they should be. Runs until the agent ends.
 pub async fn keep(kernel: Kernel, mut sources: TunnelSources) {
     let mut standing: BTreeMap<ObjectKey, Wanted> = BTreeMap::new();
+    let mut kept = Kept::default();
     loop {
-        let wanted = tunnels(
-            &sources.surroundings.borrow_and_update(),
-            &sources.addresses.borrow_and_update(),
-            *sources.uplink_mtu.borrow_and_update(),
-        );
+        let wanted = {
+            let around = sources.surroundings.borrow_and_update();
+            let ends = kept.update(Instant::now(), needed(&around, &sources.used.borrow_and_update()));
+            let addresses = sources.addresses.borrow_and_update();
+            tunnels(&around, &ends, &addresses, *sources.uplink_mtu.borrow_and_update())
+        };
         let changes = changes(&standing, &wanted);
         if !changes.is_empty() {
             for change in &changes {
@@ -45,8 +51,12 @@ pub async fn keep(kernel: Kernel, mut sources: TunnelSources) {
             }
         }
         standing = wanted;
+        let leave = kept.deadline();
+        let leaving = tokio::time::sleep_until(leave.unwrap_or_else(Instant::now).into());
         let changed = tokio::select! {
+            () = leaving, if leave.is_some() => Ok(()),
             changed = sources.surroundings.changed() => changed,
+            changed = sources.used.changed() => changed,
             changed = sources.addresses.changed() => changed,
             changed = sources.uplink_mtu.changed() => changed,
         };

@@ -13,19 +13,57 @@ use tracing::{info, warn};
 
 use super::{FactsReceiver, NodeFacts};
 use crate::cluster::SnapshotReceiver;
+use crate::desired::handover::TunnelEnds;
 use crate::desired::speaker::SpeakerSettings;
 use crate::desired::tunnels::{TunnelAddress, TunnelAddresses};
 
 /// Pauses between attempts to write, before jitter.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The most addresses that are told.
+const MOST_ADDRESSES: usize = 64;
+
+/// What the object follows from.
+pub struct NetworkNodeSources {
+    /// This node.
+    pub facts: FactsReceiver,
+    /// Its speaker.
+    pub settings: watch::Receiver<Arc<SpeakerSettings>>,
+    /// The addresses of its tunnel devices.
+    pub tunnels: watch::Receiver<Arc<TunnelAddresses>>,
+    /// By which tunnels it takes packets and sends.
+    pub ends: watch::Receiver<Arc<TunnelEnds>>,
+    /// The object as the API server has it.
+    pub stored: SnapshotReceiver<NetworkNode>,
+}
+
+impl NetworkNodeSources {
+    fn wanted(&mut self) -> Option<(String, NetworkNodeSpec)> {
+        let facts = self.facts.borrow_and_update();
+        let (settings, tunnels) = (self.settings.borrow_and_update(), self.tunnels.borrow_and_update());
+        let spec = wanted(&facts, &settings, &tunnels, &self.ends.borrow_and_update());
+        facts.uid.is_some().then(|| (facts.name.clone(), spec))
+    }
+}
+
 /// What the others should be told.
-pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings, tunnels: &TunnelAddresses) -> NetworkNodeSpec {
+pub fn wanted(
+    facts: &NodeFacts,
+    settings: &SpeakerSettings,
+    tunnels: &TunnelAddresses,
+    ends: &TunnelEnds,
+) -> NetworkNodeSpec {
     let text = |a: super::NodeAddress| a.network.to_string();
+    let mut underlay: Vec<String> = Vec::new();
+    for address in facts.addresses.iter().chain(facts.underlay.iter().copied()).map(text) {
+        if !underlay.contains(&address) && underlay.len() < MOST_ADDRESSES {
+            underlay.push(address);
+        }
+    }
     NetworkNodeSpec {
         ipv4: facts.addresses.v4.map(text),
         ipv6: facts.addresses.v6.map(text),
-        underlay: facts.addresses.iter().map(text).collect(),
+        underlay,
         as_number: settings.local_as.0,
         bgp_port: Some(settings.listen_port).filter(|p| *p != caracal_api::bgp_configuration::DEFAULT_PORT),
         route_reflector_cluster_id: facts.cluster_id.map(|id| id.to_string()),
@@ -34,6 +72,8 @@ pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings, tunnels: &TunnelAdd
             vxlan_v4: tunnels.get(&TunnelAddress::VxlanV4).map(ToString::to_string),
             vxlan_v6: tunnels.get(&TunnelAddress::VxlanV6).map(ToString::to_string),
         },
+        receives: ends.receives.iter().copied().collect(),
+        sends: ends.sends.iter().copied().collect(),
         labels: facts.labels.clone(),
         node_uid: facts.uid.clone().unwrap_or_default(),
     }
@@ -41,21 +81,11 @@ pub fn wanted(facts: &NodeFacts, settings: &SpeakerSettings, tunnels: &TunnelAdd
 
 /// Keeps the object as it should be: after every change of what it says, and after somebody else changed or deleted it.
 /// Runs until the agent ends; without the API server it tries again.
-pub async fn keep(
-    api: Api<NetworkNode>,
-    mut facts: FactsReceiver,
-    mut settings: watch::Receiver<Arc<SpeakerSettings>>,
-    mut tunnels: watch::Receiver<Arc<TunnelAddresses>>,
-    mut stored: SnapshotReceiver<NetworkNode>,
-) {
+pub async fn keep(api: Api<NetworkNode>, mut sources: NetworkNodeSources) {
     loop {
-        let wanted = {
-            let (facts, settings) = (facts.borrow_and_update(), settings.borrow_and_update());
-            let tunnels = tunnels.borrow_and_update();
-            facts.uid.is_some().then(|| (facts.name.clone(), wanted(&facts, &settings, &tunnels)))
-        };
+        let wanted = sources.wanted();
         let as_wanted = {
-            let stored = stored.borrow_and_update();
+            let stored = sources.stored.borrow_and_update();
             wanted.as_ref().is_none_or(|(name, spec)| {
                 stored.synced && stored.get(name).is_some_and(|node| node.spec == *spec)
             })
@@ -68,12 +98,16 @@ pub async fn keep(
             failed = true;
         }
         let pause = RETRY.mul_f64(rand::rng().random_range(0.5..1.5));
-        tokio::select! {
-            changed = facts.changed() => if changed.is_err() { return },
-            changed = settings.changed() => if changed.is_err() { return },
-            changed = tunnels.changed() => if changed.is_err() { return },
-            changed = stored.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(pause), if failed => {}
+        let changed = tokio::select! {
+            changed = sources.facts.changed() => changed,
+            changed = sources.settings.changed() => changed,
+            changed = sources.tunnels.changed() => changed,
+            changed = sources.ends.changed() => changed,
+            changed = sources.stored.changed() => changed,
+            () = tokio::time::sleep(pause), if failed => Ok(()),
+        };
+        if changed.is_err() {
+            return;
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! A packet that the node itself sends through a tunnel carries the tunnel's address, which lies in a block of this node:
 //! so the answer finds the way back by the same routes as a pod's. An address is held for as long as a pool that serves
-//! the tunnel contains it. Before it is given back it is taken from the device, since a pod may get it next.
+//! the tunnel contains it, and after that for as long as the device has it: with its last IPv4 address a device loses its
+//! routes, and others may not have changed to another way yet. It is given back when it is on no device, since a pod may
+//! get it next.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_api::network_node::TunnelDevice;
 use caracal_api::{AllowedUse, AssignmentMode, IpPool, Selector};
 use caracal_ipam::{Allocation, Attributes, Purpose, Want, WantFamilies};
 use caracal_linux::features::Features;
@@ -23,7 +26,7 @@ use tracing::{info, warn};
 use super::{FactsReceiver, NodeFacts};
 use crate::attachments::{Address, Attachment, AttachmentKey, Journal, Phase};
 use crate::cluster::{Snapshot, SnapshotReceiver};
-use crate::desired::tunnels::{TunnelAddress, TunnelAddresses, VXLAN_V4, VXLAN_V6, device};
+use crate::desired::tunnels::{TunnelAddress, TunnelAddresses, device};
 use crate::ipam::Ipam;
 
 /// The network under which tunnel addresses are recorded.
@@ -77,8 +80,10 @@ impl TunnelAddressKeeper {
 
     /// Runs until the agent ends.
     pub async fn run(mut self) {
+        let mut links = self.owners.kernel.underlay();
         loop {
             let mut unsettled = false;
+            let on_a_device = links.borrow_and_update().clone();
             let (pools, facts) = (
                 Arc::clone(&self.owners.pools.borrow_and_update()),
                 Arc::clone(&self.owners.facts.borrow_and_update()),
@@ -91,10 +96,13 @@ impl TunnelAddressKeeper {
                 }
                 let stays = serving(which, &pools);
                 let pools = giving(which, &pools, &facts);
-                match self.held.get(&which).map(|held| stays.contains(&held.pool)) {
-                    Some(false) if known => self.give_back(which).await,
-                    Some(false) => unsettled = true,
-                    Some(true) | None => {}
+                let held = self.held.get(&which).filter(|held| !stays.contains(&held.pool));
+                if let Some(held) = held.filter(|_| known) {
+                    if !pools.is_empty() || !on_a_device.is_own(held.address) {
+                        self.give_back(which).await;
+                    }
+                } else if held.is_some() {
+                    unsettled = true;
                 }
                 if !self.held.contains_key(&which) && !pools.is_empty() {
                     unsettled |= !self.take(which, pools).await;
@@ -103,6 +111,7 @@ impl TunnelAddressKeeper {
             let changed = tokio::select! {
                 changed = self.owners.pools.changed() => changed,
                 changed = self.owners.facts.changed() => changed,
+                changed = links.changed() => changed,
                 () = tokio::time::sleep(RETRY), if unsettled => Ok(()),
             };
             if changed.is_err() {
@@ -172,7 +181,9 @@ impl TunnelAddressKeeper {
         self.tell();
         let devices = match which {
             TunnelAddress::Ipip => vec![which.device()],
-            TunnelAddress::VxlanV4 | TunnelAddress::VxlanV6 => vec![device(VXLAN_V4), device(VXLAN_V6)],
+            TunnelAddress::VxlanV4 | TunnelAddress::VxlanV6 => {
+                vec![device(TunnelDevice::VxlanV4), device(TunnelDevice::VxlanV6)]
+            }
         };
         let network = IpNetwork::from(allocation.address);
         let unwanted =

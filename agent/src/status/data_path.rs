@@ -1,10 +1,14 @@
 //! Conditions about what packets can do: the kernel's features, the nftables table, other programs' firewalls.
 
+use std::collections::BTreeMap;
+
 use caracal_api::conditions::Verdict;
 use caracal_linux::features::Features;
+use caracal_linux::kernel::Refusals;
 use caracal_linux::nft::Standing;
 
 use super::{no, yes};
+use crate::attachments::{Attachment, Phase};
 use crate::desired::surroundings::Surroundings;
 
 /// Whether the kernel has what the pools ask for.
@@ -24,6 +28,35 @@ pub(super) fn kernel_features(features: &Features, around: &Surroundings) -> Ver
         return yes(TYPE, "OK");
     }
     no(TYPE, "Missing", missing.join("; "))
+}
+
+/// How often each reason occurs among what is not in the kernel as wanted.
+pub(super) fn refused_by_reason(refusals: &Refusals) -> BTreeMap<String, usize> {
+    let mut reasons = BTreeMap::new();
+    for refused in &refusals.first {
+        *reasons.entry(refused.code()).or_default() += 1;
+    }
+    reasons
+}
+
+/// Whether running pods send packets no larger than the ways between nodes carry. A pod's MTU is set when it starts.
+pub(super) fn pod_mtu(attachments: &[Attachment], now: u32) -> Verdict {
+    const TYPE: &str = "PodMTU";
+    let pods = attachments.iter().filter(|one| matches!(one.phase, Phase::Ready));
+    let mut large: Vec<&Attachment> = pods.filter(|one| one.mtu > now).collect();
+    large.sort_by(|a, b| a.key.cmp(&b.key));
+    let Some(first) = large.first() else { return yes(TYPE, "OK") };
+    let name = first.pod.as_ref().map_or_else(
+        || format!("container {}", first.key.container),
+        |pod| format!("pod {}/{}", pod.namespace, pod.name),
+    );
+    let message = format!(
+        "{} of the pods here were started with a larger MTU than the {now} bytes that the network carries now, such as {name} \
+         with {}: their large packets may be lost; start them anew",
+        large.len(),
+        first.mtu
+    );
+    no(TYPE, "TooLarge", message)
 }
 
 /// Whether the nftables table is as wanted.

@@ -51,6 +51,11 @@ pub fn page(status: &Status) -> Result<String, fmt::Error> {
         not_installed.get_or_create(&ReasonLabel { reason: why.code().to_owned() }).inc();
     }
     registry.register("routes_not_installed", "Best routes that are not in the kernel", not_installed);
+    let refused: Family<ReasonLabel, Gauge> = Family::default();
+    for (reason, number) in &status.refused {
+        refused.get_or_create(&ReasonLabel { reason: reason.clone() }).set(count(*number));
+    }
+    registry.register("kernel_objects_refused", "Objects that are not in the kernel as wanted", refused);
     let conditions: Family<ConditionLabel, Gauge> = Family::default();
     for verdict in &status.conditions {
         let labels = ConditionLabel { condition: verdict.type_.to_owned() };
@@ -90,9 +95,11 @@ mod tests {
             established,
         };
         let peers = vec![peer("192.0.2.2", true), peer("192.0.2.3", false)];
-        let text = page(&Status { attachments: 3, peers, ..Status::default() }).unwrap();
+        let refused = [("RouteContended".to_owned(), 2)].into();
+        let text = page(&Status { attachments: 3, peers, refused, ..Status::default() }).unwrap();
         for line in [
             "caracal_attachments 3",
+            "caracal_kernel_objects_refused{reason=\"RouteContended\"} 2",
             "caracal_bgp_peer_up{peer=\"192.0.2.2\",name=\"n2\"} 1",
             "caracal_bgp_peer_up{peer=\"192.0.2.3\",name=\"n2\"} 0",
             "# EOF",

@@ -80,6 +80,13 @@ impl NodeService for Fixed {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Ok(Response::new(answers::status()))
     }
+
+    async fn check_system(
+        &self,
+        _: Request<CheckSystemRequest>,
+    ) -> Result<Response<CheckSystemResponse>, Status> {
+        Ok(Response::new(answers::system()))
+    }
 }
 
 #[tonic::async_trait]

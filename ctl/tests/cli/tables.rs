@@ -13,6 +13,8 @@ const SHOWN: &[(&str, &str)] = &[
     ("bgp-routes-wide", "bgp routes -o wide 10.244.1.0/26"),
     ("bgp-routes-ipv6", "bgp routes --family ipv6"),
     ("node-status", "node status"),
+    ("node-checksystem", "node checksystem"),
+    ("node-checksystem-json", "node checksystem -o json"),
     ("ipam-show", "ipam show"),
     ("ipam-show-blocks", "ipam show --blocks"),
     ("ipam-show-blocks-wide", "ipam show --show-blocks -o wide"),

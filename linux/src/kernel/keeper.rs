@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::{mpsc, watch};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::kernel::others::Others;
 use crate::kernel::reach::{Gateways, Reach};
@@ -280,7 +280,11 @@ impl Keeper {
             self.told = now;
             let first = self.tables.refusals().take(Refusals::MOST).collect();
             let refusals = Refusals { total: self.tables.refused(), first };
-            self.refusals.send_replace(Arc::new(refusals));
+            let told = self.refusals.send_replace(Arc::new(refusals));
+            let now = self.refusals.borrow();
+            for refused in now.contests().filter(|one| !told.first.contains(one)) {
+                warn!("{refused}");
+            }
         }
     }
 

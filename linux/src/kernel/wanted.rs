@@ -124,4 +124,11 @@ pub struct Refusals {
 impl Refusals {
     /// How many are told one by one.
     pub const MOST: usize = 100;
+
+    /// Those that another hand holds or keeps changing.
+    pub fn contests(&self) -> impl Iterator<Item = &Refused> {
+        let contest =
+            |refused: &&Refused| matches!(refused.why, Refusal::Conflict { .. } | Refusal::Contended { .. });
+        self.first.iter().filter(contest)
+    }
 }

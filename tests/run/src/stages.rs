@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Test targets that run once more inside the virtual machine: those of `linux/`, whose kernel there is another and
 /// has `ipip`.
-const INSIDE: &[&str] = &["kernel", "repair", "tunnels", "nft"];
+const INSIDE: &[&str] = &["kernel", "repair", "soak", "tunnels", "nft"];
 
 /// All stages; `quick` leaves out those that build network namespaces.
 pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
@@ -68,7 +68,7 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         stages.push(tests(
             "network suites",
             30,
-            cargo(&["test", "--workspace", "--no-fail-fast", "--test", "lab"]),
+            cargo(&["test", "--workspace", "--no-fail-fast", "--test", "lab", "--test", "path"]),
         ));
         let mut lab = Command::new(place.program("caracal-lab"));
         lab.arg("--once").current_dir(&place.workspace);

@@ -14,7 +14,7 @@ fn facts(name: &str, v4: Option<&str>, v6: Option<&str>) -> NodeFacts {
         uid: Some("u".into()),
         addresses: NodeAddresses { v4: v4.map(address), v6: v6.map(address) },
         labels: [("rack".to_owned(), "a".to_owned())].into(),
-        cluster_id: None,
+        ..NodeFacts::default()
     }
 }
 

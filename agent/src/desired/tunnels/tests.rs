@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::super::handover;
 use super::super::surroundings::Subnet;
 use super::*;
 
@@ -8,13 +9,17 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn remote(name: &str, v4: Option<&str>, v6: Option<&str>) -> Vec<(IpAddr, Arc<Remote>)> {
-    let remote = Arc::new(Remote { name: name.to_owned(), v4: v4.map(ip), v6: v6.map(ip) });
+    let remote = Remote { name: name.to_owned(), v4: v4.map(ip), v6: v6.map(ip), ..Remote::default() };
+    let remote = Arc::new(remote);
     [remote.v4, remote.v6].into_iter().flatten().map(|ip| (ip, Arc::clone(&remote))).collect()
 }
 
 fn around(asked: Asked, others: Vec<Vec<(IpAddr, Arc<Remote>)>>) -> Surroundings {
     Surroundings {
-        subnets: vec![Subnet { network: "172.30.0.11/24".parse().unwrap(), device: device("eth0") }],
+        subnets: vec![Subnet {
+            network: "172.30.0.11/24".parse().unwrap(),
+            device: IfName::new("eth0").unwrap(),
+        }],
         nodes: others.into_iter().flatten().collect(),
         pools: Vec::new(),
         asked,
@@ -39,7 +44,7 @@ fn words(around: &Surroundings, addresses: &[(TunnelAddress, &str)]) -> Vec<Stri
         Wanted::Setting(key, Some(value)) => format!("{key} = {}", value.0),
         other => panic!("{other:?}"),
     };
-    tunnels(around, &addresses, 1500).values().map(said).collect()
+    tunnels(around, &handover::asked(around), &addresses, 1500).values().map(said).collect()
 }
 
 #[test]
@@ -106,7 +111,7 @@ fn a_second_device_stands_only_where_a_node_has_no_ipv4() {
 #[test]
 fn a_node_that_cannot_be_reached_says_why() {
     let ability = around(BOTH, vec![]).ability;
-    let mute = Remote { name: "n9".to_owned(), v4: None, v6: None };
+    let mute = Remote { name: "n9".to_owned(), ..Remote::default() };
     assert_eq!(vtep(&ability, &mute).unwrap_err(), "node n9 has no address that this node could reach");
     let lacking = Ability { vxlan_v4: Err("no vxlan".into()), vxlan_v6: Err("no vxlan".into()), ..ability };
     let other = Remote { v4: Some(ip("172.30.1.12")), ..mute };

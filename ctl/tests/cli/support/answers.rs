@@ -37,6 +37,24 @@ pub(crate) fn status() -> GetStatusResponse {
     }
 }
 
+pub(crate) fn system() -> CheckSystemResponse {
+    let feature = |name: &str, purpose: &str, needed, reason: &str| SystemFeature {
+        name: name.into(),
+        purpose: purpose.into(),
+        present: reason.is_empty(),
+        needed,
+        reason: reason.into(),
+    };
+    CheckSystemResponse {
+        node: "node-1".into(),
+        kernel: "6.12.0".into(),
+        features: vec![
+            feature("ipip", "pools with ipipMode", false, "the kernel has no ipip devices"),
+            feature("vxlan", "pools with vxlanMode", true, ""),
+        ],
+    }
+}
+
 pub(crate) fn peers() -> Vec<Peer> {
     let counts = |family: Family, n| FamilyCounts {
         family: family.into(),

@@ -1,0 +1,36 @@
+//! The data path while it changes: encapsulations, addresses, other hands, each on a running cluster with packets under way.
+
+mod address;
+mod encapsulation;
+mod flow;
+mod repair;
+mod services;
+
+use std::process::ExitCode;
+
+use caracal_suites::Case;
+
+fn main() -> ExitCode {
+    caracal_suites::main(&[
+        Case {
+            name: "a_change_of_encapsulation_leaves_no_gap",
+            run: |inside| Box::pin(encapsulation::a_change_of_encapsulation_leaves_no_gap(inside)),
+        },
+        Case {
+            name: "a_node_that_gets_another_address_is_reached_there",
+            run: |inside| Box::pin(address::a_node_that_gets_another_address_is_reached_there(inside)),
+        },
+        Case {
+            name: "what_other_hands_do_to_a_node_is_undone_and_told",
+            run: |inside| Box::pin(repair::what_other_hands_do_to_a_node_is_undone_and_told(inside)),
+        },
+        Case {
+            name: "a_service_is_announced_from_where_it_is_served",
+            run: |inside| Box::pin(services::a_service_is_announced_from_where_it_is_served(inside)),
+        },
+        Case {
+            name: "a_pod_reaches_itself_through_a_service",
+            run: |inside| Box::pin(services::a_pod_reaches_itself_through_a_service(inside)),
+        },
+    ])
+}
