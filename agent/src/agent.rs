@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, AdminContext};
 use crate::attachments::{Journal, Recovered};
+use crate::cluster::events::Events;
 use crate::cluster::services::{self, ServiceAddressesReceiver};
 use crate::cluster::{Cluster, publish};
 use crate::cni::{self, CniContext};
@@ -197,6 +198,8 @@ impl Owners {
             node: settings.node_name.as_str().into(),
             mtu: self.pod_mtu.clone(),
             pools: self.cluster.ip_pools.clone(),
+            namespaces: self.cluster.namespaces.clone(),
+            events: Events::start(self.client.clone(), "caracal-agent", &settings.node_name),
             ipam: self.ipam.clone(),
             journal: self.journal.clone(),
             kernel: self.kernel.clone(),

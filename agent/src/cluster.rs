@@ -4,6 +4,7 @@
 //! the API server starts from it, marked as not synced. Nothing else in the agent lists or watches.
 
 pub mod blocks;
+pub mod events;
 pub mod last_good;
 pub mod lease;
 pub mod publish;
@@ -13,8 +14,10 @@ pub mod watch;
 
 use std::path::Path;
 
-use caracal_api::{BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode};
-use k8s_openapi::api::core::v1::Node;
+use caracal_api::{
+    BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpReservation, IpamBlock, IpamConfig, NetworkNode,
+};
+use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::{Api, Client};
 
 pub use snapshot::{Snapshot, SnapshotReceiver};
@@ -28,6 +31,10 @@ pub struct Cluster {
     pub ip_pools: SnapshotReceiver<IpPool>,
     /// `IPAMConfig` `default`.
     pub ipam_configs: SnapshotReceiver<IpamConfig>,
+    /// Addresses that are never given out.
+    pub ip_reservations: SnapshotReceiver<IpReservation>,
+    /// Namespaces, for the pools that choose them and for their annotations.
+    pub namespaces: SnapshotReceiver<Namespace>,
     /// Blocks whose owner has this node's name.
     pub own_blocks: SnapshotReceiver<IpamBlock>,
     /// Settings of the speakers.
@@ -52,6 +59,8 @@ impl Cluster {
         Self {
             ip_pools: watch::spawn(Api::all(client.clone()), user_written.clone()),
             ipam_configs: watch::spawn(Api::all(client.clone()), user_written.clone()),
+            ip_reservations: watch::spawn(Api::all(client.clone()), user_written.clone()),
+            namespaces: watch::spawn(Api::all(client.clone()), user_written.clone()),
             own_blocks: watch::spawn(Api::all(client.clone()), own_block.on_empty_list(OnEmptyList::Doubt)),
             bgp_configurations: watch::spawn(Api::all(client.clone()), user_written.clone()),
             bgp_peers: watch::spawn(Api::all(client.clone()), user_written.clone()),
@@ -83,6 +92,8 @@ impl Cluster {
         vec![
             state("ippools", &self.ip_pools),
             state("ipamconfigs", &self.ipam_configs),
+            state("ipreservations", &self.ip_reservations),
+            state("namespaces", &self.namespaces),
             state("ipamblocks", &self.own_blocks),
             state("bgpconfigurations", &self.bgp_configurations),
             state("bgpfilters", &self.bgp_filters),

@@ -27,9 +27,11 @@ use caracal_cni::name::{self, Alias};
 use caracal_linux::kernel::Kernel;
 use caracal_linux::netlink;
 use caracal_linux::object::link::{BadIfName, IfName};
+use k8s_openapi::api::core::v1::Namespace;
 use tokio::sync::watch;
 
 use crate::attachments::{Attachment, AttachmentKey, Journal};
+use crate::cluster::events::Events;
 use crate::cluster::snapshot::SnapshotReceiver;
 use crate::ipam::Ipam;
 
@@ -48,6 +50,10 @@ pub struct Owners {
     pub mtu: watch::Receiver<u32>,
     /// The pools, to know which families pods get.
     pub pools: SnapshotReceiver<IpPool>,
+    /// Namespaces, whose labels and annotations choose pools.
+    pub namespaces: SnapshotReceiver<Namespace>,
+    /// Where pods are told why they get no address.
+    pub events: Events,
     /// The allocator.
     pub ipam: Ipam,
     /// The journal.
@@ -62,6 +68,8 @@ pub struct CniContext {
     node: Arc<str>,
     mtu: watch::Receiver<u32>,
     pools: SnapshotReceiver<IpPool>,
+    namespaces: SnapshotReceiver<Namespace>,
+    events: Events,
     ipam: Ipam,
     kernel: Kernel,
     records: Records,
@@ -79,6 +87,8 @@ impl CniContext {
             node: owners.node,
             mtu: owners.mtu,
             pools: owners.pools,
+            namespaces: owners.namespaces,
+            events: owners.events,
             ipam: owners.ipam,
             kernel: owners.kernel,
             records: Records::new(owners.journal, attachments),

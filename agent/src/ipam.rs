@@ -9,8 +9,7 @@ mod task;
 
 use std::sync::Arc;
 
-use caracal_ipam::{Allocation, BlockState, Handle, IpamReport, Refusal, Settings, Want};
-use ipnetwork::IpNetwork;
+use caracal_ipam::{Allocation, Handle, IpamReport, Presence, Refusal, Settings, Want};
 use kube::Client;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,23 +19,8 @@ use crate::cluster::Cluster;
 /// Asks, releases and questions that may wait; more make their askers wait in turn.
 const QUEUE: usize = 1024;
 
-/// A block that this node owns, or holds addresses in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnBlock {
-    /// Object name.
-    pub name: String,
-    /// CIDR.
-    pub cidr: IpNetwork,
-    /// Object UID; empty while unknown.
-    pub uid: String,
-    /// Pool name.
-    pub pool: String,
-    /// Only `Owned` blocks are announced as a whole.
-    pub state: BlockState,
-}
-
-/// The blocks of this node, newest state.
-pub type OwnBlocks = watch::Receiver<Arc<Vec<OwnBlock>>>;
+/// The blocks that this node owns or holds addresses in, newest state.
+pub type OwnBlocks = watch::Receiver<Arc<Vec<Presence>>>;
 
 enum Command {
     Allocate(Want, oneshot::Sender<Result<Vec<Allocation>, Refusal>>),

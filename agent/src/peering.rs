@@ -88,18 +88,23 @@ impl Peering {
                 announced.push(range);
             }
         }
-        let mut blocks: Vec<IpNetwork> =
-            self.blocks.borrow_and_update().iter().map(|block| block.cidr).collect();
+        let blocks = self.blocks.borrow_and_update().clone();
+        let host = |address: &std::net::IpAddr| IpNetwork::from(*address);
+        let whole = blocks.iter().filter(|block| block.whole).map(|block| block.cidr);
+        let mut own: Vec<IpNetwork> =
+            whole.chain(blocks.iter().flat_map(|b| b.single.iter().map(host))).collect();
+        let lent: Vec<IpNetwork> = blocks.iter().flat_map(|block| block.lent.iter().map(host)).collect();
         // Service addresses are served by every node itself: others' routes to them are of no use here.
         let services = self.services.borrow_and_update();
         announced.extend(&services.ranges);
-        blocks.extend(&services.ranges);
+        own.extend(&services.ranges);
         drop(services);
         let subnets: Vec<IpNetwork> = self.facts.borrow().addresses.iter().map(|a| a.network).collect();
         Policies::new(&Ground {
             pools: &ranges,
             announced_pools: &announced,
-            own_blocks: &blocks,
+            own_blocks: &own,
+            lent: &lent,
             own_subnets: &subnets,
             advertisements: &self.settings.borrow().advertisements,
         })

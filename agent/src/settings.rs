@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser};
@@ -121,9 +122,20 @@ pub struct ControllerSettings {
     /// Namespace of the Lease by which the leader is elected.
     #[arg(long, env = "CARACAL_NAMESPACE", default_value = "caracal-system")]
     pub namespace: String,
+    /// Seconds between finding that a Node is gone and freeing its blocks. Must be longer than agents go on without the
+    /// API server (3600); shorter ones are for tests.
+    #[arg(long, env = "CARACAL_QUARANTINE", value_name = "SECONDS", default_value_t = 5400)]
+    pub quarantine: u64,
     /// Write logs as JSON lines.
     #[arg(long, env = "CARACAL_LOG_JSON")]
     pub log_json: bool,
+}
+
+impl ControllerSettings {
+    /// How long after a Node was found gone its blocks are freed.
+    pub fn quarantine(&self) -> Duration {
+        Duration::from_secs(self.quarantine)
+    }
 }
 
 impl ApiAccess {

@@ -13,7 +13,7 @@ use caracal_agent::cluster::Cluster;
 use caracal_agent::ipam::{Ipam, Start};
 use caracal_api::IpamBlock;
 use caracal_apiserver::{Fault, Loss, Options, Server};
-use caracal_ipam::{Allocation, Attributes, BlockState, Settings, Want, WantFamilies};
+use caracal_ipam::{Allocation, Attributes, BlockState, Refusal, Settings, Want, WantFamilies};
 use futures::future::join_all;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -107,7 +107,7 @@ impl Agent {
     /// Waits until the node owns a block of each family.
     async fn ready(&self) {
         let mut blocks = self.ipam.own_blocks();
-        let both = |known: &std::sync::Arc<Vec<caracal_agent::ipam::OwnBlock>>| {
+        let both = |known: &std::sync::Arc<Vec<caracal_ipam::Presence>>| {
             let owned =
                 |v4: bool| known.iter().any(|b| b.state == BlockState::Owned && b.cidr.is_ipv4() == v4);
             owned(true) && owned(false)
@@ -142,6 +142,38 @@ impl Agent {
         };
         self.journal.put(attachment).await.unwrap();
         granted
+    }
+
+    /// Waits until the node owns a block of one family.
+    async fn ready_in(&self, v4: bool) {
+        let mut blocks = self.ipam.own_blocks();
+        let owned = blocks
+            .wait_for(|known| known.iter().any(|b| b.state == BlockState::Owned && b.cidr.is_ipv4() == v4));
+        drop(
+            tokio::time::timeout(PATIENCE, owned).await.expect("the node claims its block in time").unwrap(),
+        );
+    }
+
+    /// Asks for an IPv4 address.
+    async fn ask(&self, container: &str) -> Result<Vec<Allocation>, Refusal> {
+        let key =
+            AttachmentKey { network: "net".into(), container: container.into(), interface: "eth0".into() };
+        let want = Want {
+            handle: key.handle(),
+            families: WantFamilies::V4,
+            requested: Vec::new(),
+            pools: None,
+            attributes: Attributes {
+                namespace: "default".into(),
+                pod: "pod".into(),
+                ..Attributes::default()
+            },
+        };
+        self.ipam.allocate(want).await
+    }
+
+    async fn add_v4(&self, container: &str) -> Vec<Allocation> {
+        self.ask(container).await.unwrap()
     }
 
     async fn stop(self) {
@@ -262,6 +294,77 @@ async fn released_addresses_leave_the_block_and_rest_before_they_come_back() {
     }
     let report = agent.ipam.show().await;
     assert!(report.blocks.iter().any(|b| b.cooling == 1), "{report:?}");
+    agent.stop().await;
+    lab.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_gives_back() {
+    // One block: whoever is second owns nothing.
+    let lab = Lab::new(&[("v4", "10.244.0.0/29", 29)]).await;
+    let owner = lab.agent("n1").await;
+    owner.ready_in(true).await;
+    let borrower = lab.agent("n2").await;
+    let refused = borrower.ask("before").await.unwrap_err();
+    assert_eq!(refused.code(), "PoolsClosed", "{refused}");
+
+    let config = json!({"apiVersion": "caracal.dev/v1", "kind": "IPAMConfig", "metadata": {"name": "default"},
+                        "spec": {"strictAffinity": false}});
+    lab.create("caracal.dev", "IPAMConfig", config).await;
+    eventually("the owner shares its block", || async {
+        lab.blocks().await.iter().all(|block| block.spec.shared)
+    })
+    .await;
+    let mut granted = vec![owner.add_v4("own").await];
+    eventually("the other node may borrow", || async {
+        matches!(borrower.ask("first").await, Ok(ref addresses) if !addresses.is_empty())
+    })
+    .await;
+    granted.push(borrower.ask("first").await.unwrap());
+    granted.push(borrower.ask("second").await.unwrap());
+    granted.push(owner.add_v4("own2").await);
+    assert_eq!(addresses(&granted).len(), 4, "no address twice");
+    let blocks = lab.blocks().await;
+    let shown: Vec<&String> = blocks[0].spec.allocations.values().collect();
+    assert_eq!(shown.len(), 4, "an address is shown before it is given: {shown:?}");
+    assert_eq!(shown.iter().filter(|record| record.contains("/n2/")).count(), 2, "{shown:?}");
+
+    let presence = borrower.ipam.own_blocks().borrow().first().cloned().unwrap();
+    assert_eq!(presence.state, BlockState::Borrowed);
+    assert!(!presence.whole, "only the single addresses are announced");
+    assert_eq!(presence.single.len(), 2);
+    let lent = || owner.ipam.own_blocks().borrow().first().map_or(0, |block| block.lent.len());
+    eventually("the owner knows what it lent", || async { lent() == 2 }).await;
+
+    let handle = |container: &str| {
+        AttachmentKey { network: "net".into(), container: container.into(), interface: "eth0".into() }
+            .handle()
+    };
+    borrower.ipam.release(handle("first"), granted[1].clone()).await;
+    borrower.ipam.release(handle("second"), granted[2].clone()).await;
+    eventually("the owner has them back", || async { lent() == 0 }).await;
+    borrower.stop().await;
+    owner.stop().await;
+    lab.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reserved_addresses_are_not_given_and_a_full_pool_falls_through_to_the_next() {
+    let lab = Lab::new(&[("a", "10.244.0.0/30", 30), ("b", "10.245.0.0/30", 30)]).await;
+    let reservation = json!({"apiVersion": "caracal.dev/v1", "kind": "IPReservation", "metadata": {"name": "r"},
+                             "spec": {"reservedCIDRs": ["10.244.0.0/31", "10.245.0.3"]}});
+    lab.create("caracal.dev", "IPReservation", reservation).await;
+    let agent = lab.agent("n1").await;
+    agent.ready_in(true).await;
+    let mut given = BTreeSet::new();
+    for n in 0..5 {
+        given.insert(agent.add_v4(&format!("c{n}")).await[0].address.to_string());
+    }
+    let all = ["10.244.0.2", "10.244.0.3", "10.245.0.0", "10.245.0.1", "10.245.0.2"];
+    assert_eq!(given, all.map(str::to_owned).into());
+    let refused = agent.ask("one too many").await.unwrap_err();
+    let text = refused.to_string();
+    assert!(text.contains("n1") && text.contains("pool a") && text.contains("pool b"), "{text}");
     agent.stop().await;
     lab.server.stop().await;
 }

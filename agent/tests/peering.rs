@@ -15,7 +15,6 @@ use std::time::Duration;
 use caracal_agent::cluster::{Cluster, services};
 use caracal_agent::desired::peers::Problem;
 use caracal_agent::desired::speaker::settings;
-use caracal_agent::ipam::OwnBlock;
 use caracal_agent::kernel::next_hops;
 use caracal_agent::node::{NodeAddress, NodeAddresses, NodeFacts};
 use caracal_agent::peering::Peering;
@@ -23,7 +22,7 @@ use caracal_apiserver::{Options, Server};
 use caracal_bgp::speaker::{Feed, Handle, Origination, RouteQuery, RouteStatus};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
-use caracal_ipam::BlockState;
+use caracal_ipam::{BlockState, Presence};
 use caracal_linux::kernel::{Kernel, Settings};
 use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
@@ -177,7 +176,7 @@ impl Api1 {
 struct Node {
     watched: Watched,
     problems: watch::Receiver<Arc<Vec<Problem>>>,
-    _blocks: watch::Sender<Arc<Vec<OwnBlock>>>,
+    _blocks: watch::Sender<Arc<Vec<Presence>>>,
     _facts: watch::Sender<Arc<NodeFacts>>,
     _settings: watch::Sender<Arc<caracal_agent::desired::speaker::SpeakerSettings>>,
     _folder: tempfile::TempDir,
@@ -187,12 +186,15 @@ impl Node {
     async fn start(api: &Api1) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let speaker = Handle::start(Config::new(Asn(64512), RouterId::try_from(NODE).unwrap())).unwrap();
-        let block = OwnBlock {
+        let block = Presence {
             name: "b".to_owned(),
             cidr: network(BLOCK),
             uid: String::new(),
             pool: "p".to_owned(),
             state: BlockState::Owned,
+            whole: true,
+            single: Vec::new(),
+            lent: Vec::new(),
         };
         let (blocks, own_blocks) = watch::channel(Arc::new(vec![block]));
         let (facts_told, facts) = watch::channel(Arc::new(facts()));

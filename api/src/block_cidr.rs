@@ -103,6 +103,16 @@ impl BlockCidr {
             self.to_string().chars().map(|c| if matches!(c, '.' | ':' | '/') { '-' } else { c }).collect();
         if name.starts_with('-') { format!("0{name}") } else { name }
     }
+
+    /// The block that an object name stands for; `None` if no block has that name.
+    pub fn from_object_name(name: &str) -> Option<Self> {
+        let (network, prefix) = name.rsplit_once('-')?;
+        let prefix = prefix.parse().ok()?;
+        let address = [network.replace('-', "."), network.replace('-', ":")];
+        let address: IpAddr = address.iter().find_map(|text| text.parse().ok())?;
+        let block = Self::new(IpNetwork::new(address, prefix).ok()?).ok()?;
+        (block.object_name() == name).then_some(block)
+    }
 }
 
 impl FromStr for BlockCidr {
@@ -134,7 +144,11 @@ mod tests {
 
     #[test]
     fn names_are_those_people_know() {
-        let name = |text: &str| text.parse::<BlockCidr>().unwrap().object_name();
+        let name = |text: &str| {
+            let block = text.parse::<BlockCidr>().unwrap();
+            assert_eq!(BlockCidr::from_object_name(&block.object_name()), Some(block));
+            block.object_name()
+        };
         assert_eq!(name("10.244.0.0/26"), "10-244-0-0-26");
         assert_eq!(name("fd00:244::40/122"), "fd00-244--40-122");
         assert_eq!(name("::/122"), "0---122");

@@ -8,7 +8,8 @@ use kube::CustomResourceExt;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpamBlock, IpamConfig, NetworkNode, NetworkNodeStatus,
+    BgpConfiguration, BgpFilter, BgpPeer, IpPool, IpReservation, IpamBlock, IpamConfig, NetworkNode,
+    NetworkNodeStatus,
 };
 
 /// Every kind's definition as JSON, finished.
@@ -18,6 +19,7 @@ use crate::{
 pub fn all() -> Result<Vec<Value>, serde_json::Error> {
     [
         IpPool::crd(),
+        IpReservation::crd(),
         IpamConfig::crd(),
         IpamBlock::crd(),
         BgpConfiguration::crd(),

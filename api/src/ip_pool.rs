@@ -143,6 +143,10 @@ pub struct IpPoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub used: Option<i64>,
+    /// How many of a hundred addresses are in use, rounded down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent_used: Option<u8>,
 }
 
 impl IpPoolSpec {

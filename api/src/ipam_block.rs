@@ -56,7 +56,7 @@ pub struct IpamBlockSpec {
     #[schemars(extend(
         "maxProperties" = 256,
         "x-kubernetes-map-type" = "atomic",
-        "additionalProperties" = {"type": "string", "maxLength": 600}
+        "additionalProperties" = {"type": "string", "maxLength": 1024}
     ))]
     pub allocations: BTreeMap<String, String>,
 }
@@ -104,7 +104,7 @@ pub enum AllocationKind {
     Held,
 }
 
-/// One allocation as a compact string: `kind/sequence/handle/namespace/pod`.
+/// One allocation as a compact string: `kind/sequence/handle/namespace/pod`, and for a borrowed one `/node/nodeUID/journal` more.
 ///
 /// The parts cannot hold a `/` (Kubernetes names and container ids do not), so splitting is unambiguous.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,11 +119,26 @@ pub struct AllocationRecord {
     pub namespace: String,
     /// Name of the pod; empty otherwise.
     pub pod: String,
+    /// The node that borrowed it; `None`: it is the owner's.
+    pub borrower: Option<Borrower>,
+}
+
+/// A node that holds an address of another node's block.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Borrower {
+    /// Node name.
+    pub node: String,
+    /// UID of the Node object.
+    pub node_uid: String,
+    /// Names the journal that knows who holds the address: another machine that took the node's name has another one.
+    pub journal: String,
 }
 
 /// Why a compact allocation string could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("allocation '{text}' is not of the form kind/sequence/handle/namespace/pod: {what}")]
+#[error(
+    "allocation '{text}' is not of the form kind/sequence/handle/namespace/pod[/node/nodeUID/journal]: {what}"
+)]
 pub struct AllocationRecordError {
     /// The text as found.
     pub text: String,
@@ -138,7 +153,11 @@ impl fmt::Display for AllocationRecord {
             AllocationKind::Tunnel => "t",
             AllocationKind::Held => "h",
         };
-        write!(f, "{kind}/{}/{}/{}/{}", self.sequence, self.handle, self.namespace, self.pod)
+        write!(f, "{kind}/{}/{}/{}/{}", self.sequence, self.handle, self.namespace, self.pod)?;
+        match &self.borrower {
+            Some(Borrower { node, node_uid, journal }) => write!(f, "/{node}/{node_uid}/{journal}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -147,8 +166,14 @@ impl FromStr for AllocationRecord {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |what| AllocationRecordError { text: text.to_owned(), what };
         let parts: Vec<&str> = text.split('/').collect();
-        let [kind, sequence, handle, namespace, pod] = parts[..] else {
-            return Err(wrong("it does not have five parts"));
+        let (kind, sequence, handle, namespace, pod, borrower) = match parts[..] {
+            [kind, sequence, handle, namespace, pod] => (kind, sequence, handle, namespace, pod, None),
+            [kind, sequence, handle, namespace, pod, node, node_uid, journal] => {
+                let borrower =
+                    Borrower { node: node.into(), node_uid: node_uid.into(), journal: journal.into() };
+                (kind, sequence, handle, namespace, pod, Some(borrower))
+            }
+            _ => return Err(wrong("it does not have five or eight parts")),
         };
         let kind = match kind {
             "w" => AllocationKind::Workload,
@@ -157,7 +182,14 @@ impl FromStr for AllocationRecord {
             _ => return Err(wrong("the kind is not w, t or h")),
         };
         let sequence = sequence.parse().map_err(|_| wrong("the sequence is not a number"))?;
-        Ok(Self { kind, sequence, handle: handle.into(), namespace: namespace.into(), pod: pod.into() })
+        Ok(Self {
+            kind,
+            sequence,
+            handle: handle.into(),
+            namespace: namespace.into(),
+            pod: pod.into(),
+            borrower,
+        })
     }
 }
 
@@ -174,6 +206,7 @@ mod tests {
                 handle: "caracal.3f2a.eth0".into(),
                 namespace: "default".into(),
                 pod: "web-0".into(),
+                borrower: None,
             },
             AllocationRecord {
                 kind: AllocationKind::Tunnel,
@@ -181,6 +214,7 @@ mod tests {
                 handle: "tunnel-ipip-n1".into(),
                 namespace: String::new(),
                 pod: String::new(),
+                borrower: Some(Borrower { node: "n2".into(), node_uid: "u2".into(), journal: "j".into() }),
             },
         ] {
             assert_eq!(record.to_string().parse::<AllocationRecord>().unwrap(), record);
@@ -190,7 +224,7 @@ mod tests {
     #[test]
     fn a_damaged_allocation_names_what_is_wrong() {
         let what = |text: &str| text.parse::<AllocationRecord>().unwrap_err().what;
-        assert_eq!(what("w/1/h/ns"), "it does not have five parts");
+        assert_eq!(what("w/1/h/ns"), "it does not have five or eight parts");
         assert_eq!(what("x/1/h/ns/p"), "the kind is not w, t or h");
         assert_eq!(what("w/one/h/ns/p"), "the sequence is not a number");
     }

@@ -71,7 +71,8 @@ Examples:
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Kinds: nodes (nn), ippools (ipp), blocks (ipb), bgppeers (bgpp), bgpfilters (bgpf), bgpconfigurations (bgpconfig), ipamconfigs (ipamconfig);
+Kinds: nodes (nn), ippools (ipp), blocks (ipb), bgppeers (bgpp), bgpfilters (bgpf), bgpconfigurations (bgpconfig), ipamconfigs (ipamconfig),
+ipreservations (ipr);
 plural, singular, short and Calico's spellings, in any case.
 
 Examples:
@@ -196,7 +197,9 @@ live and of this node only.
 
 Examples:
   caracalctl ipam show
-  caracalctl ipam show --blocks")]
+  caracalctl ipam show --blocks
+  caracalctl ipam show --borrowed
+  caracalctl ipam show --ip 10.244.1.7")]
     Show(ShowArgs),
 }
 
@@ -205,6 +208,18 @@ pub(crate) struct ShowArgs {
     /// Show the blocks of this node too
     #[arg(long, alias = "show-blocks")]
     pub(crate) blocks: bool,
+    /// Show only addresses that this node borrows from blocks of others
+    #[arg(long, alias = "show-borrowed", conflicts_with_all = ["blocks", "ip"])]
+    pub(crate) borrowed: bool,
+    /// Show who has this address on this node
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "blocks")]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// Only this pool (name)
+    #[arg(long, value_name = "POOL")]
+    pub(crate) pool: Option<String>,
+    /// Only blocks that this node owns (its own, or one that it borrows from)
+    #[arg(long, value_name = "NODE")]
+    pub(crate) node: Option<String>,
 }
 
 #[derive(Debug, Args)]

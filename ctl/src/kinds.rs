@@ -125,6 +125,12 @@ pub(crate) const KINDS: &[Kind] = &[
         ],
     },
     Kind {
+        plural: "ipreservations",
+        singular: "ipreservation",
+        aliases: &["ipr", "reservations", "reservation"],
+        columns: &[column("NAME", name), column("RESERVEDCIDRS", |d| field(d, "/spec/reservedCIDRs"))],
+    },
+    Kind {
         plural: "ipamconfigs",
         singular: "ipamconfig",
         aliases: &["ipamconfigurations", "ipamconfiguration", "ipamc"],

@@ -58,7 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
             print(&bgp_refresh::ask(connection::open(socket).await?, args.peer).await?, format)
         }
         Command::Ipam(IpamCommand::Show(args)) => {
-            print(&ipam_show::ask(connection::open(socket).await?, args.blocks).await?, format)
+            print(&ipam_show::ask(connection::open(socket).await?, args).await?, format)
         }
         Command::Version(args) => version::run(socket, args.client, format).await,
         Command::Completion { shell } => completion::run(shell),

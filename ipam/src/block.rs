@@ -9,13 +9,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use caracal_api::ipam_block::AllocationKind;
-use caracal_api::{AllocationRecord, BlockCidr, BlockOwner, IpamBlock, IpamBlockSpec};
+use caracal_api::{BlockCidr, BlockOwner, Borrower, IpamBlock, IpamBlockSpec};
 
 use crate::recover::journal_of;
 use crate::refusal::Dispute;
 use crate::request::{Now, RequestId};
-use crate::want::{Allocation, Attributes, Family, Handle, Purpose};
+use crate::sharing::held_record;
+use crate::want::{Allocation, Attributes, Family, Handle};
 
 /// One ordinal in use.
 #[derive(Clone, Debug)]
@@ -25,6 +25,16 @@ pub(crate) struct Used {
     /// UID of the block object when it was granted: the object may have been created anew since.
     pub(crate) uid: String,
     pub(crate) attributes: Attributes,
+    /// The record as another node wrote it; `None`: a holder on this node has the ordinal.
+    pub(crate) record: Option<String>,
+}
+
+impl Used {
+    /// An ordinal that is not this node's.
+    fn of_another(record: String) -> Self {
+        let (handle, uid) = (Handle(String::new()), String::new());
+        Self { handle, sequence: 0, uid, attributes: Attributes::default(), record: Some(record) }
+    }
 }
 
 /// One released ordinal that rests.
@@ -41,6 +51,8 @@ pub(crate) enum Standing {
     Owned,
     /// Not certainly its own.
     Disputed(Dispute),
+    /// Another node's, shared: addresses of it are granted once the object shows them.
+    Borrowed,
     /// Empty and being deleted; nothing is granted until the API server has answered.
     Returning,
 }
@@ -85,6 +97,8 @@ pub(crate) struct Block {
     pub(crate) work: Option<(RequestId, Work)>,
     pub(crate) retry: Retry,
     pub(crate) empty_since: Option<Instant>,
+    /// The version for which a write was sent that shares the block, while it may still happen.
+    pub(crate) sharing_at: Option<String>,
 }
 
 impl Block {
@@ -108,6 +122,7 @@ impl Block {
             work: None,
             retry: Retry::default(),
             empty_since: Some(now.monotonic),
+            sharing_at: None,
         }
     }
 
@@ -140,6 +155,11 @@ impl Block {
 
     pub(crate) fn is_owned(&self) -> bool {
         self.standing == Standing::Owned
+    }
+
+    /// Whether the journal keeps it.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.standing, Standing::Owned | Standing::Borrowed) && self.object.is_some()
     }
 
     pub(crate) fn free(&self) -> usize {
@@ -183,8 +203,13 @@ impl Block {
         let uid = self.uid().to_owned();
         self.empty_since = None;
         self.touched = true;
-        let used =
-            Used { handle: handle.clone(), sequence, uid: uid.clone(), attributes: attributes.clone() };
+        let used = Used {
+            handle: handle.clone(),
+            sequence,
+            uid: uid.clone(),
+            attributes: attributes.clone(),
+            record: None,
+        };
         self.used.insert(ordinal, used);
         Some(Allocation {
             address,
@@ -198,7 +223,7 @@ impl Block {
 
     /// The grant of an ordinal as it was answered.
     pub(crate) fn allocation(&self, ordinal: u32) -> Option<Allocation> {
-        let used = self.used.get(&ordinal)?;
+        let used = self.used.get(&ordinal).filter(|used| used.record.is_none())?;
         Some(Allocation {
             address: self.cidr.address(ordinal)?,
             block: self.name.clone(),
@@ -223,12 +248,20 @@ impl Block {
     pub(crate) fn release(&mut self, handle: &Handle, allocation: &Allocation, until: Instant) -> bool {
         let Some(ordinal) = self.cidr.ordinal(allocation.address) else { return false };
         let held = self.used.get(&ordinal).is_some_and(|u| {
-            u.handle == *handle && u.sequence == allocation.sequence && u.uid == allocation.block_uid
+            u.record.is_none()
+                && u.handle == *handle
+                && u.sequence == allocation.sequence
+                && u.uid == allocation.block_uid
         });
         if held {
             self.used.remove(&ordinal);
             self.touched = true;
-            self.cooling.push(Cooling { ordinal, until });
+            if self.standing == Standing::Borrowed {
+                // The owner lets it rest.
+                self.used.insert(ordinal, Used::of_another(held_record()));
+            } else {
+                self.cooling.push(Cooling { ordinal, until });
+            }
         }
         held
     }
@@ -274,10 +307,9 @@ impl Block {
         }
     }
 
-    #[cfg(test)]
     /// What holders on this node have.
     pub(crate) fn own_used(&self) -> impl Iterator<Item = (u32, &Used)> {
-        self.used.iter().map(|(ordinal, used)| (*ordinal, used))
+        self.used.iter().filter(|(_, used)| used.record.is_none()).map(|(ordinal, used)| (*ordinal, used))
     }
 
     /// Every ordinal, as often as it is kept.
@@ -287,73 +319,75 @@ impl Block {
         self.used.keys().copied().chain(self.free.iter().copied()).chain(resting)
     }
 
-    /// The allocations as the object should show them.
-    pub(crate) fn rendered(&self) -> BTreeMap<String, String> {
-        let used = self.used.iter().map(|(ordinal, used)| {
-            let record = AllocationRecord {
-                kind: used.attributes.kind.kind(),
-                sequence: used.sequence,
-                handle: used.handle.0.clone(),
-                namespace: used.attributes.namespace.clone(),
-                pod: used.attributes.pod.clone(),
-            };
-            (ordinal.to_string(), record.to_string())
-        });
-        let resting = AllocationRecord {
-            kind: AllocationKind::Held,
-            sequence: 0,
-            handle: String::new(),
-            namespace: String::new(),
-            pod: String::new(),
-        };
-        let resting = resting.to_string();
-        used.chain(self.cooling.iter().map(|c| (c.ordinal.to_string(), resting.clone()))).collect()
+    /// Ordinals that rest.
+    pub(crate) fn resting(&self) -> impl Iterator<Item = u32> {
+        self.cooling.iter().map(|c| c.ordinal)
     }
 
-    /// Whether the object shows something else than what is so.
-    pub(crate) fn is_unpublished(&self, owner: &BlockOwner) -> bool {
+    /// Notes that an ordinal is not this node's to give, with its record.
+    pub(crate) fn occupy(&mut self, ordinal: u32, record: String) {
+        if self.used.get(&ordinal).is_some_and(|used| used.record.as_ref() == Some(&record)) {
+            return;
+        }
+        self.free.retain(|o| *o != ordinal);
+        self.cooling.retain(|c| c.ordinal != ordinal);
+        self.used.insert(ordinal, Used::of_another(record));
+    }
+
+    /// Lets an ordinal rest that is neither free nor in use.
+    pub(crate) fn rest(&mut self, ordinal: u32, until: Instant) {
+        self.touched = true;
+        self.cooling.push(Cooling { ordinal, until });
+    }
+
+    /// Makes an ordinal free that is neither resting nor in use.
+    pub(crate) fn set_free(&mut self, ordinal: u32) {
+        self.free.push_back(ordinal);
+    }
+
+    /// Whether the object shows something else than what is so. `shares`: whether an owned block is to be shared.
+    pub(crate) fn is_unpublished(&self, owner: &BlockOwner, shares: bool) -> bool {
+        let Some(object) = &self.object else { return false };
+        if self.standing == Standing::Borrowed {
+            return object.spec.allocations != self.rendered(Some(&borrower(owner)));
+        }
         let same_owner = |shown: &BlockOwner| {
             // Which life wrote it is no news: a restart alone writes nothing.
             BlockOwner { claim_token: owner.claim_token.clone(), ..shown.clone() } == *owner
                 && journal_of(shown) == journal_of(owner)
         };
-        self.object
-            .as_ref()
-            .is_some_and(|o| !same_owner(&o.spec.owner) || o.spec.allocations != self.rendered())
+        !same_owner(&object.spec.owner)
+            || object.spec.shared != shares
+            || object.spec.allocations != self.rendered(None)
     }
 
     /// The object with what is so now, for a replace of the version that was seen last.
-    pub(crate) fn to_publish(&self, owner: &BlockOwner) -> Option<IpamBlock> {
+    pub(crate) fn to_publish(&self, owner: &BlockOwner, shares: bool) -> Option<IpamBlock> {
         let mut object = IpamBlock::clone(self.object.as_ref()?);
-        object.spec.owner = owner.clone();
-        object.spec.allocations = self.rendered();
+        if self.standing == Standing::Borrowed {
+            object.spec.allocations = self.rendered(Some(&borrower(owner)));
+        } else {
+            object.spec.owner = owner.clone();
+            object.spec.shared = shares;
+            object.spec.allocations = self.rendered(None);
+        }
         Some(object)
     }
 
     /// A new object of this block, for a create.
     pub(crate) fn to_create(&self, owner: &BlockOwner, pool_uid: &str) -> IpamBlock {
         let mut object = new_object(self.cidr, owner, &self.pool, pool_uid);
-        object.spec.allocations = self.rendered();
+        object.spec.allocations = self.rendered(None);
         object
     }
+}
 
-    /// Reads the published allocations, damaged ones as held by nobody.
-    pub(crate) fn published(object: &IpamBlock) -> Vec<(u32, Option<Used>)> {
-        let uid = object.metadata.uid.clone().unwrap_or_default();
-        let read = |(ordinal, text): (&String, &String)| {
-            let ordinal: u32 = ordinal.parse().ok()?;
-            let Ok(record) = text.parse::<AllocationRecord>() else { return Some((ordinal, None)) };
-            let kind = match record.kind {
-                AllocationKind::Workload => Purpose::Workload,
-                AllocationKind::Tunnel => Purpose::Tunnel,
-                AllocationKind::Held => return Some((ordinal, None)),
-            };
-            let attributes =
-                Attributes { kind, namespace: record.namespace, pod: record.pod, ..Attributes::default() };
-            let handle = Handle(record.handle);
-            Some((ordinal, Some(Used { handle, sequence: record.sequence, uid: uid.clone(), attributes })))
-        };
-        object.spec.allocations.iter().filter_map(read).collect()
+/// A node as the borrower of an address.
+pub(crate) fn borrower(owner: &BlockOwner) -> Borrower {
+    Borrower {
+        node: owner.name.clone(),
+        node_uid: owner.node_uid.clone(),
+        journal: journal_of(owner).to_owned(),
     }
 }
 

@@ -144,7 +144,7 @@ impl Ipam {
                 continue;
             }
             if let Some(pool) = self.pool_to_claim_ahead(&pools, family) {
-                let need = Need { family, pools: vec![pool], only: None };
+                let need = Need { family, pools: vec![pool], only: None, borrow: false };
                 self.claims.insert(family, Claim::new(need, true));
             }
         }

@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use caracal_api::{IpamBlock, OwnerKind};
+use caracal_api::{AllocationRecord, Borrower, IpamBlock, OwnerKind};
 
 use crate::request::{Request, StoreError};
+use crate::sharing::held_record;
 
 /// How long one answer about a Node may be relied on.
 const FRESH: Duration = Duration::from_secs(15);
@@ -69,13 +70,10 @@ impl Collector {
         lists: impl Fn(&NodeId) -> bool,
     ) -> Vec<NodeId> {
         let mut missing = BTreeMap::new();
-        for owner in blocks.into_iter().map(|b| &b.spec.owner) {
+        for node in blocks.into_iter().flat_map(|b| owner(b).into_iter().chain(borrowers(b).map(|(_, n)| n)))
+        {
             // Without a UID nothing can be said to be gone.
-            if owner.kind != OwnerKind::Node || owner.node_uid.is_empty() {
-                continue;
-            }
-            let node = NodeId { name: owner.name.clone(), uid: owner.node_uid.clone() };
-            if !missing.contains_key(&node) && !lists(&node) {
+            if !node.uid.is_empty() && !missing.contains_key(&node) && !lists(&node) {
                 let known = self.missing.get(&node).copied().unwrap_or_default();
                 missing.insert(node, known);
             }
@@ -101,26 +99,41 @@ impl Collector {
         }
     }
 
-    /// The deletes that are due now, each of the version that was seen.
+    /// What is due now, each for the version that was seen: deletes of blocks, and writes that take the records of
+    /// borrowers out of blocks of others. Those addresses are left as held: the owner lets them rest.
     pub fn due<'a>(
         &self,
         now: Instant,
         blocks: impl IntoIterator<Item = &'a IpamBlock>,
     ) -> Vec<(NodeId, Request)> {
         let due = |block: &IpamBlock| {
-            let owner = &block.spec.owner;
-            let node = NodeId { name: owner.name.clone(), uid: owner.node_uid.clone() };
-            let missing = self.missing.get(&node)?;
-            let rested = now.saturating_duration_since(missing.since?) > self.quarantine;
-            let fresh = now.saturating_duration_since(missing.confirmed?) <= FRESH;
-            let delete = Request::Delete {
-                name: block.metadata.name.clone()?,
-                uid: block.metadata.uid.clone()?,
-                resource_version: block.metadata.resource_version.clone()?,
-            };
-            (rested && fresh && owner.kind == OwnerKind::Node).then_some((node, delete))
+            if let Some(node) = owner(block).filter(|node| self.is_due(now, node)) {
+                let delete = Request::Delete {
+                    name: block.metadata.name.clone()?,
+                    uid: block.metadata.uid.clone()?,
+                    resource_version: block.metadata.resource_version.clone()?,
+                };
+                return Some((node, delete));
+            }
+            let left: Vec<(String, NodeId)> =
+                borrowers(block).filter(|(_, node)| self.is_due(now, node)).collect();
+            let (_, first) = left.first()?.clone();
+            let mut without = block.clone();
+            for (ordinal, _) in left {
+                without.spec.allocations.insert(ordinal, held_record());
+            }
+            Some((first, Request::Replace(Box::new(without))))
         };
         blocks.into_iter().filter_map(due).collect()
+    }
+
+    /// Whether a Node has been gone for longer than the quarantine, as was just confirmed.
+    fn is_due(&self, now: Instant, node: &NodeId) -> bool {
+        let passed = |since: Option<Instant>| since.map(|since| now.saturating_duration_since(since));
+        self.missing.get(node).is_some_and(|missing| {
+            passed(missing.since).is_some_and(|gone| gone > self.quarantine)
+                && passed(missing.confirmed).is_some_and(|ago| ago <= FRESH)
+        })
     }
 
     /// The owners that are missing, for people.
@@ -131,6 +144,21 @@ impl Collector {
         };
         self.missing.iter().map(departed).collect()
     }
+}
+
+/// The Node that owns a block, if a Node does.
+fn owner(block: &IpamBlock) -> Option<NodeId> {
+    let owner = &block.spec.owner;
+    let node = || NodeId { name: owner.name.clone(), uid: owner.node_uid.clone() };
+    (owner.kind == OwnerKind::Node).then(node)
+}
+
+/// The Nodes that hold addresses of a block which is another's, each with the ordinal.
+fn borrowers(block: &IpamBlock) -> impl Iterator<Item = (String, NodeId)> {
+    block.spec.allocations.iter().filter_map(|(ordinal, text)| {
+        let Borrower { node, node_uid, .. } = text.parse::<AllocationRecord>().ok()?.borrower?;
+        Some((ordinal.clone(), NodeId { name: node, uid: node_uid }))
+    })
 }
 
 #[cfg(test)]
@@ -199,6 +227,27 @@ mod tests {
                 "nobody said so"
             );
         }
+    }
+
+    #[test]
+    fn what_a_removed_node_borrowed_is_left_to_the_owner_to_rest() {
+        let start = Instant::now();
+        let mut blocks = [block("owner", "u1")];
+        blocks[0].spec.allocations.insert("3".into(), "w/7/net.c.eth0/ns/pod/gone/u2/j".into());
+        blocks[0].spec.allocations.insert("4".into(), "w/8/net.d.eth0/ns/pod/there/u3/j".into());
+        blocks[0].spec.allocations.insert("5".into(), "w/9/net.e.eth0/ns/pod".into());
+        let mut collector = Collector::new(QUARANTINE);
+        let mut due = Vec::new();
+        for at in [start, start + minutes(91)] {
+            let suspects = collector.look(&blocks, |node| node.uid != "u2");
+            assert_eq!(suspects.len(), 1);
+            collector.answered(at, &suspects[0], Err(StoreError::Gone));
+            due = collector.due(at, &blocks);
+        }
+        let [(_, Request::Replace(written))] = &due[..] else { panic!("{due:?}") };
+        let mut expected = blocks[0].clone();
+        expected.spec.allocations.insert("3".into(), held_record());
+        assert_eq!(**written, expected, "nothing else changes, and the version is a precondition");
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use caracal_api::BlockCidr;
 use ipnetwork::IpNetwork;
 
-use crate::block::Standing;
+use crate::block::{Block, Standing};
 use crate::machine::{Ipam, Waiting};
 use crate::pool::{Pool, PoolUnfit, Pools};
 use crate::refusal::{Dispute, Refusal};
 use crate::request::{Action, AskId, Now};
+use crate::reserve::Reservation;
 use crate::want::{Allocation, Family, Want};
 
 /// Longest handle: the compact form of an allocation is bounded in the block's schema.
@@ -26,10 +27,14 @@ pub(crate) struct Need {
     pub(crate) pools: Vec<String>,
     /// The one block that would serve, where an address was requested.
     pub(crate) only: Option<BlockCidr>,
+    /// Whether a block is to be borrowed from, since none can be claimed.
+    pub(crate) borrow: bool,
 }
 
 enum Outcome {
     Granted(Vec<Allocation>),
+    /// Taken in memory; the objects have to show it first.
+    Reserved(Vec<Allocation>),
     Refused(Refusal),
     Lacking(Vec<Need>),
 }
@@ -45,6 +50,10 @@ impl Ipam {
     pub(crate) fn allocate(&mut self, now: Now, id: AskId, want: Want, out: &mut Vec<Action>) {
         match self.consider(now, &want) {
             Outcome::Granted(allocations) => out.push(Action::Granted(id, allocations)),
+            Outcome::Reserved(allocations) => {
+                let (since, until) = (now.monotonic, now.monotonic + self.settings.patience);
+                self.reserve(now, id, Reservation { want, since, until, allocations });
+            }
             Outcome::Refused(refusal) => out.push(Action::Refused(id, refusal)),
             Outcome::Lacking(_) if self.waiting.len() >= self.settings.most_waiting => {
                 let refusal =
@@ -63,13 +72,17 @@ impl Ipam {
         for waiting in std::mem::take(&mut self.waiting) {
             match self.consider(now, &waiting.want) {
                 Outcome::Granted(allocations) => out.push(Action::Granted(waiting.id, allocations)),
+                Outcome::Reserved(allocations) => {
+                    let Waiting { id, want, since, until } = waiting;
+                    self.reserve(now, id, Reservation { want, since, until, allocations });
+                }
                 Outcome::Refused(refusal) => out.push(Action::Refused(waiting.id, refusal)),
                 Outcome::Lacking(needs) if waiting.until <= now.monotonic => {
                     out.push(Action::Refused(waiting.id, self.timed_out(now, &waiting, &needs)));
                 }
                 Outcome::Lacking(needs) => {
                     for need in needs.into_iter().filter(|n| !n.pools.is_empty()) {
-                        self.claim_for(need);
+                        if need.borrow { self.borrow_for(need) } else { self.claim_for(need) }
                     }
                     self.waiting.push_back(waiting);
                 }
@@ -77,7 +90,7 @@ impl Ipam {
         }
     }
 
-    fn timed_out(&self, now: Now, waiting: &Waiting, needs: &[Need]) -> Refusal {
+    pub(crate) fn timed_out(&self, now: Now, waiting: &Waiting, needs: &[Need]) -> Refusal {
         if self.pools.is_none() {
             return Refusal::PoolsUnknown { node: self.owner.name.clone() };
         }
@@ -109,6 +122,10 @@ impl Ipam {
             Ok(families) => families,
             Err(what) => return Outcome::Refused(Refusal::BadRequest { what }),
         };
+        if self.is_reserved(&want.handle) {
+            // An earlier ask of this handle is answered first.
+            return Outcome::Lacking(Vec::new());
+        }
         match self.already_held(want, &families) {
             Ok(Some(allocations)) => return Outcome::Granted(allocations),
             Ok(None) => {}
@@ -134,14 +151,16 @@ impl Ipam {
             return Outcome::Lacking(needs);
         }
         let mut granted = Vec::new();
+        let mut to_be_written = false;
         for (name, ordinal) in here {
             let Some(block) = self.blocks.get_mut(&name) else { continue };
+            to_be_written |= block.needs_writing();
             if let Some(allocation) = block.grant(ordinal, &want.handle, &want.attributes) {
                 self.holders.entry(want.handle.clone()).or_default().push((name, ordinal));
                 granted.push(allocation);
             }
         }
-        Outcome::Granted(granted)
+        if to_be_written { Outcome::Reserved(granted) } else { Outcome::Granted(granted) }
     }
 
     /// What a handle holds already: an ADD repeated after a lost answer gets the same addresses again.
@@ -170,21 +189,29 @@ impl Ipam {
     /// An address of any block that serves the ask.
     fn choose(&self, pools: &Pools, want: &Want, family: Family) -> Result<Choice, Refusal> {
         let fitting = self.fitting_pools(pools, want, family)?;
-        let mut best: Option<(usize, usize, &str, u32)> = None;
-        for block in self.blocks.values().filter(|b| b.is_owned() && b.family() == family) {
-            let Some(rank) = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid())
-            else {
-                continue;
-            };
-            let Some(ordinal) = block.next_free(|a| !pools.is_reserved(a)) else { continue };
-            let candidate = (rank, block.free(), block.name.as_str(), ordinal);
-            if best.is_none_or(|b| candidate < b) {
-                best = Some(candidate);
-            }
+        let of_family = || self.blocks.values().filter(|b| b.family() == family);
+        if let Some(here) = best_of(of_family().filter(|b| b.is_owned()), pools, &fitting) {
+            return Ok(here);
         }
-        if let Some((_, _, name, ordinal)) = best {
-            return Ok(Choice::Here(name.to_owned(), ordinal));
+        let unclaimable = match self.choose_claim(pools, &fitting, family) {
+            Ok(need) => return Ok(Choice::Claim(need)),
+            Err(refusal) => refusal,
+        };
+        if !self.shares() {
+            return Err(unclaimable);
         }
+        if let Some(here) = best_of(of_family().filter(|b| b.lends()), pools, &fitting) {
+            return Ok(here);
+        }
+        if self.no_loan_before.contains_key(&family) {
+            return Err(unclaimable);
+        }
+        let named = fitting.iter().map(|p| p.name.clone()).collect();
+        Ok(Choice::Claim(Need { family, pools: named, only: None, borrow: true }))
+    }
+
+    /// The pools from which a block can be claimed.
+    fn choose_claim(&self, pools: &Pools, fitting: &[&Pool], family: Family) -> Result<Need, Refusal> {
         self.may_claim(pools, family)?;
         let mut open = Vec::new();
         let mut against = Vec::new();
@@ -198,7 +225,7 @@ impl Ipam {
         if open.is_empty() {
             return Err(Refusal::PoolsClosed { node: self.owner.name.clone(), family, pools: against });
         }
-        Ok(Choice::Claim(Need { family, pools: open, only: None }))
+        Ok(Need { family, pools: open, only: None, borrow: false })
     }
 
     /// One particular address. It may rest: whoever asks for this very address wants it back at once.
@@ -225,6 +252,11 @@ impl Ipam {
         let name = cidr.object_name();
         let Some(block) = self.blocks.get(&name) else {
             if let Some((owner, _)) = self.elsewhere.get(&name) {
+                let family = Family::of(address);
+                if self.shares() && !self.no_loan_before.contains_key(&family) {
+                    let pools = vec![pool.name.clone()];
+                    return Ok(Choice::Claim(Need { family, pools, only: Some(cidr), borrow: true }));
+                }
                 let owner = owner.clone();
                 return Err(Refusal::AddressElsewhere { node: node(), address, block: name, owner });
             }
@@ -235,16 +267,28 @@ impl Ipam {
             if let Some((why, _)) = self.closed.get(&pool.name) {
                 return Err(not_served(format!("of its pool {}: {why}", pool.name)));
             }
-            let need = Need { family: Family::of(address), pools: vec![pool.name.clone()], only: Some(cidr) };
+            let need = Need {
+                family: Family::of(address),
+                pools: vec![pool.name.clone()],
+                only: Some(cidr),
+                borrow: false,
+            };
             return Ok(Choice::Claim(need));
         };
         match &block.standing {
             Standing::Owned => {}
+            Standing::Borrowed if block.lends() => {}
+            Standing::Borrowed => {
+                let owner = block.object.as_ref().map(|o| o.spec.owner.name.clone()).unwrap_or_default();
+                let owner = format!("node {owner}, which does not share it");
+                return Err(Refusal::AddressElsewhere { node: node(), address, block: name, owner });
+            }
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected) => {
                 return Ok(Choice::Claim(Need {
                     family: Family::of(address),
                     pools: Vec::new(),
                     only: None,
+                    borrow: false,
                 }));
             }
             Standing::Disputed(why) => return Err(not_served(format!("of its block {name}: {why}"))),
@@ -256,7 +300,8 @@ impl Ipam {
         let ordinal = cidr.ordinal(address).ok_or_else(|| not_served("it lies in no block".to_owned()))?;
         match block.used.get(&ordinal) {
             Some(used) => {
-                Err(Refusal::AddressTaken { address, block: name, holder: used.handle.to_string() })
+                let holder = used.record.clone().unwrap_or_else(|| used.handle.to_string());
+                Err(Refusal::AddressTaken { address, block: name, holder })
             }
             None => Ok(Choice::Here(name, ordinal)),
         }
@@ -313,7 +358,8 @@ impl Ipam {
         if !pools.config().auto_allocate_blocks {
             return Err(Refusal::AutoAllocateOff { node: node(), family });
         }
-        let owned = self.blocks.values().filter(|b| b.family() == family).count();
+        let own = |b: &&Block| b.family() == family && b.standing != Standing::Borrowed;
+        let owned = self.blocks.values().filter(own).count();
         match pools.config().max_blocks_per_host {
             limit if limit > 0 && owned >= limit as usize => {
                 Err(Refusal::BlockLimit { node: node(), family, owned, limit })
@@ -321,6 +367,17 @@ impl Ipam {
             _ => Ok(()),
         }
     }
+}
+
+/// The address to be given next: of the pool preferred most, then of the fullest block.
+fn best_of<'a>(blocks: impl Iterator<Item = &'a Block>, pools: &Pools, fitting: &[&Pool]) -> Option<Choice> {
+    let candidate = |block: &'a Block| {
+        let rank = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid())?;
+        let ordinal = block.next_free(|a| !pools.is_reserved(a))?;
+        Some((rank, block.free(), block.name.as_str(), ordinal))
+    };
+    let (_, _, name, ordinal) = blocks.filter_map(candidate).min()?;
+    Some(Choice::Here(name.to_owned(), ordinal))
 }
 
 /// The families of an ask, IPv4 first, each with the address requested in it.

@@ -5,13 +5,16 @@
 //! many nodes with lost replies, conflicts and crashes can prove what matters: no address is given out twice, none is
 //! lost for ever, none lies outside its pool, and every block has one owner.
 //!
-//! Affinity is strict: only the owner of a block gives out its addresses. Its memory and its journal decide, and the
-//! `IPAMBlock` object follows later. Creating that object is the lock on its CIDR, since its name is the CIDR.
+//! With strict affinity, the default, only the owner of a block gives out its addresses. Its memory and its journal
+//! decide, and the `IPAMBlock` object follows later. Creating that object is the lock on its CIDR, since its name is the
+//! CIDR. Without it, blocks are *shared*: an address counts as given only once the object shows it, and a node that can
+//! claim no block borrows single addresses from the blocks of others.
 
 mod block;
 mod claim;
 mod collect;
 mod grant;
+mod loan;
 mod machine;
 mod pool;
 mod publish;
@@ -20,7 +23,9 @@ mod recover;
 mod refusal;
 mod report;
 mod request;
+mod reserve;
 mod settings;
+mod sharing;
 mod verify;
 mod walk;
 mod want;
@@ -30,7 +35,7 @@ pub use machine::Ipam;
 pub use pool::{Pool, PoolUnfit, Pools};
 pub use recover::{Held, JournalTrust, Recovery};
 pub use refusal::{Dispute, Fence, Refusal};
-pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamReport};
+pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamReport, LentReport, Presence};
 pub use request::{Action, AskId, Delta, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
 pub use settings::Settings;
 pub use want::{Allocation, Attributes, Family, Handle, Purpose, Want, WantFamilies};

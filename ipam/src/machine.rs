@@ -14,12 +14,14 @@ use rand::{Rng, SeedableRng};
 
 use caracal_api::{BlockOwner, IpamBlock};
 
-use crate::block::{Block, Work, pause};
+use crate::block::{Block, Standing, Work, pause};
 use crate::claim::Claim;
+use crate::loan::Loan;
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::{Closed, Fence, Refusal};
 use crate::request::{Action, AskId, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
+use crate::reserve::Reservation;
 use crate::settings::Settings;
 use crate::want::{Allocation, Family, Handle, Want};
 
@@ -37,6 +39,8 @@ pub(crate) struct Waiting {
 pub(crate) enum Cause {
     /// Reading the own Node.
     Node,
+    /// Looking for a block to borrow from.
+    Loan(Family),
     Claim(Family),
     Block(String),
 }
@@ -57,6 +61,10 @@ pub struct Ipam {
     pub(crate) holders: BTreeMap<Handle, Vec<(String, u32)>>,
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) claims: BTreeMap<Family, Claim>,
+    /// Asks whose addresses are being written.
+    pub(crate) reserved: BTreeMap<AskId, Reservation>,
+    pub(crate) loans: BTreeMap<Family, Loan>,
+    pub(crate) no_loan_before: BTreeMap<Family, Instant>,
     pub(crate) closed: BTreeMap<String, (Closed, Instant)>,
     pub(crate) elsewhere: BTreeMap<String, (String, Instant)>,
     pub(crate) spare_not_before: BTreeMap<Family, Instant>,
@@ -91,6 +99,9 @@ impl Ipam {
             holders: BTreeMap::new(),
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
+            reserved: BTreeMap::new(),
+            loans: BTreeMap::new(),
+            no_loan_before: BTreeMap::new(),
             closed: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             spare_not_before: BTreeMap::new(),
@@ -110,10 +121,17 @@ impl Ipam {
     pub fn on(&mut self, now: Now, input: Input, out: &mut Vec<Action>) {
         match input {
             Input::Allocate(id, want) => self.allocate(now, id, want, out),
-            Input::Forget(id) => self.waiting.retain(|w| w.id != id),
+            Input::Forget(id) => {
+                self.waiting.retain(|w| w.id != id);
+                self.give_up_reservation(now, id);
+            }
             Input::Release(handle, allocations) => self.release(now, &handle, &allocations),
             Input::Blocks(delta) => self.heard(now, delta),
-            Input::Pools(pools) => self.pools = Some(pools),
+            Input::Pools(pools) => {
+                self.pools = Some(pools);
+                // Whether blocks are shared may have changed.
+                self.blocks.values_mut().for_each(|block| block.touched = true);
+            }
             Input::Node(node) => self.node_is(now, node),
             Input::Replied(id, result) => self.replied(now, id, result),
             Input::Publish => self.publish_now(now),
@@ -126,20 +144,25 @@ impl Ipam {
     pub fn deadline(&self) -> Option<Instant> {
         let asks = self.waiting.iter().map(|w| w.until);
         let claims = self.claims.values().filter_map(Claim::deadline);
+        let loans = self.loans.values().filter_map(Loan::deadline);
+        let reserved = self.reserved.values().map(|r| r.until);
         let blocks = self.blocks.values().filter_map(|b| self.block_deadline(b));
         let spares = self.spare_not_before.values().copied();
         let verify = Some(self.verify_at);
-        asks.chain(claims).chain(blocks).chain(spares).chain(verify).min()
+        asks.chain(claims).chain(loans).chain(reserved).chain(blocks).chain(spares).chain(verify).min()
     }
 
-    /// Name and resource version of the blocks that this node owns for certain: those that the journal should keep.
+    /// Name and resource version of the blocks that this node owns for certain, or borrows from: those that the journal
+    /// should keep.
     pub fn owned_versions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.blocks.values().filter(|b| b.is_owned()).map(|b| (b.name.as_str(), b.resource_version()))
+        self.blocks.values().filter(|b| b.is_kept()).map(|b| (b.name.as_str(), b.resource_version()))
     }
 
-    /// A block as the journal should keep it, if this node owns it for certain.
+    /// A block as the journal should keep it. One that may be shared is kept as shared: a restart must not grant from its
+    /// memory alone.
     pub fn owned_object(&self, name: &str) -> Option<IpamBlock> {
-        self.blocks.get(name).filter(|b| b.is_owned()).and_then(|b| b.to_publish(&self.owner))
+        let block = self.blocks.get(name).filter(|b| b.is_kept())?;
+        block.to_publish(&self.owner, self.shares() || block.may_be_shared())
     }
 
     /// The owner as it is written into blocks; its Node UID is empty until the Node was seen once.
@@ -159,16 +182,19 @@ impl Ipam {
         self.closed.retain(|_, (_, until)| *until > now.monotonic);
         self.elsewhere.retain(|_, (_, until)| *until > now.monotonic);
         self.spare_not_before.retain(|_, until| *until > now.monotonic);
+        self.no_loan_before.retain(|_, until| *until > now.monotonic);
+        self.settle_reservations(now, out);
         self.serve_waiting(now, out);
         self.claim_ahead(now);
         self.drive_claims(now, out);
+        self.drive_loans(now, out);
         self.look_again(now);
         self.give_back(now);
         self.verify_if_silent(now, out);
         self.drive_blocks(now, out);
     }
 
-    fn release(&mut self, now: Now, handle: &Handle, allocations: &[Allocation]) {
+    pub(crate) fn release(&mut self, now: Now, handle: &Handle, allocations: &[Allocation]) {
         let until = now.monotonic + self.cooldown();
         for allocation in allocations {
             let Some(block) = self.blocks.get_mut(&allocation.block) else { continue };
@@ -238,6 +264,7 @@ impl Ipam {
         }
         match cause {
             Cause::Node => self.node_replied(now, result),
+            Cause::Loan(family) => self.loan_replied(now, family, id, result),
             Cause::Claim(family) => self.claim_replied(now, family, id, result),
             Cause::Block(name) => self.block_replied(now, &name, id, result),
         }
@@ -305,7 +332,8 @@ impl Ipam {
     fn block_deadline(&self, block: &Block) -> Option<Instant> {
         let work = if block.work.is_some() { None } else { self.next_work_at(block) };
         let give_back = block.empty_since.map(|since| since + self.settings.give_back_after);
-        let give_back = give_back.filter(|_| self.pools.is_some() && block.may_go());
+        let leaves = block.standing == Standing::Borrowed && block.work.is_none();
+        let give_back = give_back.filter(|_| self.pools.is_some() && (block.may_go() || leaves));
         [work, block.next_thaw(), give_back].into_iter().flatten().min()
     }
 

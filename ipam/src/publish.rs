@@ -24,18 +24,23 @@ impl Ipam {
 
     /// What is to be written of a block now, if anything: only what the object does not show already.
     pub(crate) fn publication(&mut self, now: Now, name: &str) -> Option<IpamBlock> {
+        let shares = self.shares();
         let block = self.blocks.get_mut(name)?;
         if block.publish_at.is_none_or(|at| at > now.monotonic) {
             return None;
         }
         block.publish_at = None;
-        if block.is_unpublished(&self.owner) { block.to_publish(&self.owner) } else { None }
+        if !block.is_unpublished(&self.owner, shares) {
+            return None;
+        }
+        block.to_publish(&self.owner, shares)
     }
 
     /// Writes everything unpublished without waiting for more.
     pub(crate) fn publish_now(&mut self, now: Now) {
+        let shares = self.shares();
         for block in self.blocks.values_mut() {
-            if block.is_unpublished(&self.owner) {
+            if block.is_unpublished(&self.owner, shares) {
                 block.publish_at = Some(now.monotonic);
             }
         }

@@ -20,6 +20,10 @@ impl Ipam {
         let names: Vec<String> = self.blocks.keys().cloned().collect();
         for name in names {
             let Some(block) = self.blocks.get_mut(&name) else { continue };
+            if block.standing == Standing::Borrowed {
+                self.leave(now, &name);
+                continue;
+            }
             if !block.is_empty() {
                 block.empty_since = None;
                 continue;
@@ -38,6 +42,26 @@ impl Ipam {
                     block.publish_at = None;
                 }
             }
+        }
+    }
+
+    /// Forgets a block of another node that nothing is borrowed from any more.
+    fn leave(&mut self, now: Now, name: &str) {
+        let Some(block) = self.blocks.get_mut(name) else { return };
+        if block.own_used().next().is_some() {
+            block.empty_since = None;
+            return;
+        }
+        let since = *block.empty_since.get_or_insert(now.monotonic);
+        if now.monotonic < since + self.settings.give_back_after || block.work.is_some() {
+            return;
+        }
+        if block.read_wanted || block.is_unpublished(&self.owner, false) {
+            // What was given back is still to be written, or was not read since the journal kept it: looked at again
+            // after as long.
+            block.empty_since = Some(now.monotonic);
+        } else {
+            self.blocks.remove(name);
         }
     }
 

@@ -72,9 +72,14 @@ impl Ipam {
         ipam.rebooted = recovery.rebooted;
         ipam.unseen_before = recovery.unseen_for;
         for object in recovery.blocks {
-            if ipam.judge(&object.spec.owner) == Ownership::Ours
-                && let Some(block) = Block::of_object(now, Arc::new(object), Standing::Owned)
+            let borrowed = object.spec.owner.name != ipam.owner.name;
+            let standing = if borrowed { Standing::Borrowed } else { Standing::Owned };
+            if (borrowed || ipam.judge(&object.spec.owner) == Ownership::Ours)
+                && let Some(mut block) = Block::of_object(now, Arc::new(object), standing)
             {
+                // Whatever was written for this version before may still happen.
+                block.sharing_at = block.may_be_shared().then(|| block.resource_version().to_owned());
+                block.read_wanted = borrowed;
                 ipam.blocks.insert(block.name.clone(), block);
             }
         }
@@ -84,7 +89,11 @@ impl Ipam {
         let names: Vec<String> = ipam.blocks.keys().cloned().collect();
         for name in names {
             if let Some(mut block) = ipam.blocks.remove(&name) {
-                ipam.settle_unaccounted(now, &mut block);
+                if block.standing == Standing::Borrowed {
+                    ipam.absorb(now, &mut block, None);
+                } else {
+                    ipam.settle_unaccounted(now, &mut block);
+                }
                 ipam.blocks.insert(name, block);
             }
         }
@@ -105,6 +114,7 @@ impl Ipam {
             sequence: held.allocation.sequence,
             uid: held.allocation.block_uid,
             attributes: held.attributes,
+            record: None,
         };
         let name = block.name.clone();
         block.restore(ordinal, used);

@@ -11,6 +11,7 @@ use caracal_api::BlockCidr;
 use crate::block::{Block, Standing, Used};
 use crate::claim::Claim;
 use crate::machine::Ipam;
+use crate::refusal::Dispute;
 use crate::request::Now;
 use crate::want::{Attributes, Family, Handle};
 
@@ -46,6 +47,8 @@ pub struct BlockReport {
     pub uid: String,
     /// Pool name.
     pub pool: String,
+    /// Name of the owner, as the object has it.
+    pub owner: String,
     /// What the block is to this node.
     pub state: BlockState,
     /// Why it is disputed: code and sentence.
@@ -62,6 +65,19 @@ pub struct BlockReport {
     pub last_error: Option<String>,
     /// Addresses in use, in order.
     pub allocations: Vec<AllocationReport>,
+    /// Addresses that other nodes hold here, in order.
+    pub lent: Vec<LentReport>,
+    /// Whether other nodes may take addresses here.
+    pub shared: bool,
+}
+
+/// One address that another node holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LentReport {
+    /// The address.
+    pub address: IpAddr,
+    /// Name of the node.
+    pub node: String,
 }
 
 /// What a block is to this node.
@@ -71,8 +87,51 @@ pub enum BlockState {
     Owned,
     /// Not certainly its own: nothing is allocated; running pods keep their addresses.
     Disputed,
+    /// Another node's, shared: this node holds single addresses of it and announces those.
+    Borrowed,
     /// Being given back: empty, no longer announced.
     Returning,
+}
+
+/// What the network is told of a block, and what of it lies elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Object name.
+    pub name: String,
+    /// CIDR.
+    pub cidr: IpNetwork,
+    /// Object UID; empty while unknown.
+    pub uid: String,
+    /// Pool name.
+    pub pool: String,
+    /// What the block is to this node.
+    pub state: BlockState,
+    /// Whether this node announces the whole of it, and drops what nobody holds.
+    pub whole: bool,
+    /// Addresses that it announces one by one: those its pods have in a block that is not its own for certain.
+    pub single: Vec<IpAddr>,
+    /// Addresses that other nodes hold, and announce one by one.
+    pub lent: Vec<IpAddr>,
+}
+
+/// How much of a block is announced.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    Single,
+    Nothing,
+}
+
+/// A block that is only being looked at again stays announced, or every hiccup of a watch would be a flap.
+fn extent(block: &Block) -> Extent {
+    match &block.standing {
+        Standing::Owned | Standing::Disputed(Dispute::Suspected | Dispute::Missing) => Extent::Whole,
+        Standing::Borrowed
+        | Standing::Disputed(
+            Dispute::Unconfirmed | Dispute::Foreign(_) | Dispute::FormerNode(_) | Dispute::Announced(_),
+        ) => Extent::Single,
+        Standing::Returning => Extent::Nothing,
+    }
 }
 
 /// One address in use.
@@ -122,19 +181,32 @@ impl Ipam {
         }
     }
 
-    /// The state of each block, for those who announce and route them.
-    pub fn block_states(&self) -> impl Iterator<Item = (&str, IpNetwork, &str, &str, BlockState)> {
-        self.blocks.values().map(|b| (b.name.as_str(), b.cidr.network(), b.uid(), b.pool.as_str(), state(b)))
+    /// Each block for those who announce and route it.
+    pub fn presences(&self) -> impl Iterator<Item = Presence> {
+        self.blocks.values().map(|block| {
+            let extent = extent(block);
+            let own = || block.own_used().filter_map(|(ordinal, _)| block.cidr.address(ordinal)).collect();
+            Presence {
+                name: block.name.clone(),
+                cidr: block.cidr.network(),
+                uid: block.uid().to_owned(),
+                pool: block.pool.clone(),
+                state: state(block),
+                single: if extent == Extent::Single { own() } else { Vec::new() },
+                whole: extent == Extent::Whole,
+                lent: block.lent().map(|(address, _)| address).collect(),
+            }
+        })
     }
 
     fn block_report(&self, block: &Block) -> BlockReport {
         let dispute = match &block.standing {
             Standing::Disputed(why) => Some((why.code().to_owned(), why.to_string())),
-            Standing::Owned | Standing::Returning => None,
+            Standing::Owned | Standing::Borrowed | Standing::Returning => None,
         };
-        let allocation = |(ordinal, used): (&u32, &Used)| {
+        let allocation = |(ordinal, used): (u32, &Used)| {
             Some(AllocationReport {
-                address: block.cidr.address(*ordinal)?,
+                address: block.cidr.address(ordinal)?,
                 handle: used.handle.clone(),
                 sequence: used.sequence,
                 attributes: used.attributes.clone(),
@@ -145,14 +217,20 @@ impl Ipam {
             cidr: block.cidr.network(),
             uid: block.uid().to_owned(),
             pool: block.pool.clone(),
+            owner: block
+                .object
+                .as_ref()
+                .map_or_else(|| self.owner.name.clone(), |o| o.spec.owner.name.clone()),
             state: state(block),
             dispute,
             size: block.cidr.size(),
             free: count(block.free()),
             cooling: count(block.cooling()),
-            unpublished: block.is_unpublished(&self.owner),
+            unpublished: block.is_unpublished(&self.owner, self.shares()),
             last_error: block.retry.last_error.clone(),
-            allocations: block.used.iter().filter_map(allocation).collect(),
+            allocations: block.own_used().filter_map(allocation).collect(),
+            lent: block.lent().map(|(address, to)| LentReport { address, node: to.node }).collect(),
+            shared: block.may_be_shared(),
         }
     }
 }
@@ -161,6 +239,7 @@ fn state(block: &Block) -> BlockState {
     match &block.standing {
         Standing::Owned => BlockState::Owned,
         Standing::Disputed(_) => BlockState::Disputed,
+        Standing::Borrowed => BlockState::Borrowed,
         Standing::Returning => BlockState::Returning,
     }
 }

@@ -15,6 +15,7 @@ use crate::machine::{Cause, Ipam};
 use crate::recover::{JournalTrust, journal_of};
 use crate::refusal::{Dispute, Fence};
 use crate::request::{Action, Delta, Now, Reply, Request, RequestId, StoreError};
+use crate::sharing::{Reader, Shown, shown};
 
 /// Pause after an answer that a repeat will hardly change (403, 422).
 const HOPELESS_PAUSE: Duration = Duration::from_secs(30);
@@ -74,9 +75,10 @@ impl Ipam {
         };
         let same = object.metadata.uid.as_deref() == Some(block.uid());
         if same && whose == Ownership::Ours {
-            if is_newer(&object, block.object.as_deref()) && block.work.is_none() {
-                block.object = Some(object);
-                block.touched = true;
+            // One that is being given back is deleted as it was: if somebody borrows from it since, that fails.
+            let stays = block.work.is_none() && block.standing != Standing::Returning;
+            if stays && is_newer(&object, block.object.as_deref()) {
+                self.refresh(now, &name, object);
             }
         } else if block.standing == Standing::Returning {
             // The answer to the delete tells; what a late create made after it is looked at then.
@@ -88,6 +90,28 @@ impl Ipam {
         } else {
             self.suspect(&name);
         }
+    }
+
+    /// A later version of an own block came by itself.
+    fn refresh(&mut self, now: Now, name: &str, object: Arc<IpamBlock>) {
+        let Some(mut block) = self.blocks.remove(name) else { return };
+        let known = block.object.clone();
+        block.set_object(object);
+        block.touched = true;
+        if block.standing != Standing::Borrowed {
+            self.absorb(now, &mut block, known.as_deref());
+        }
+        self.blocks.insert(name.to_owned(), block);
+    }
+
+    /// Whether an object is another node's in which this node has addresses, or takes some.
+    fn borrows(&self, block: &Block, object: &IpamBlock) -> bool {
+        if object.spec.owner.name == self.owner.name {
+            return false;
+        }
+        let me = self.as_borrower();
+        let ours = |text: &String| matches!(shown(Reader::Borrower(&me), "", text), Shown::Ours(_));
+        block.standing == Standing::Borrowed || object.spec.allocations.values().any(ours)
     }
 
     /// Looks again at blocks that were left to a claim or to a delete: it may have ended without them.
@@ -118,8 +142,12 @@ impl Ipam {
     }
 
     fn compare(&mut self, names: &BTreeSet<String>) {
-        let absent: Vec<String> =
-            self.blocks.values().filter(|b| !names.contains(&b.name)).map(|b| b.name.clone()).collect();
+        let absent: Vec<String> = self
+            .blocks
+            .values()
+            .filter(|b| !names.contains(&b.name) && b.standing != Standing::Borrowed)
+            .map(|b| b.name.clone())
+            .collect();
         for name in absent {
             self.suspect(&name);
         }
@@ -162,10 +190,20 @@ impl Ipam {
         let Some(object) = block.object.clone() else { return };
         let until = now.monotonic + self.cooldown();
         let lost = journal_of(&object.spec.owner) != journal_of(&self.owner);
-        for (ordinal, used) in Block::published(&object) {
+        let uid = block.uid().to_owned();
+        for (key, text) in &object.spec.allocations {
+            let Ok(ordinal) = key.parse::<u32>() else { continue };
             if block.used.contains_key(&ordinal) {
                 continue;
             }
+            let used = match shown(Reader::Owner, &uid, text) {
+                Shown::Ours(used) => Some(used),
+                Shown::Held => None,
+                Shown::Theirs => {
+                    block.occupy(ordinal, text.clone());
+                    continue;
+                }
+            };
             match used {
                 Some(used) if lost && !self.rebooted => {
                     let known = self.holders.entry(used.handle.clone()).or_default();
@@ -192,13 +230,24 @@ impl Ipam {
         let Some(mut block) = self.blocks.remove(name) else { return };
         block.last_read = now.monotonic;
         block.read_wanted = false;
+        if self.borrows(&block, &object) {
+            let known = block.object.clone();
+            block.set_object(object);
+            block.touched = true;
+            block.standing = Standing::Borrowed;
+            self.absorb(now, &mut block, known.as_deref());
+            block.standing = self.standing_in(&block, &owner_name);
+            self.blocks.insert(name.to_owned(), block);
+            return;
+        }
         let first_seen = block.object.is_none();
         // A block known from the own journal is ours whatever token its object shows: it was adopted, not published yet.
         let ours = whose == Ownership::Ours
             || (!first_seen && whose == Ownership::Other && self.same_machine(&object.spec.owner));
         if ours {
             let written_by_us = self.is_of_this_life(&object);
-            block.object = Some(object);
+            let known = block.object.clone();
+            block.set_object(object);
             block.touched = true;
             // One that a lost journal does not know is taken over by a write; see `take_up_again`.
             let to_be_written =
@@ -208,8 +257,10 @@ impl Ipam {
             }
             if first_seen {
                 self.settle_unaccounted(now, &mut block);
+            } else {
+                self.absorb(now, &mut block, known.as_deref());
             }
-        } else if block.used.is_empty() {
+        } else if block.own_used().next().is_none() {
             // Not ours, and nobody holds an address of it: nothing to do with it any more.
             return;
         } else {
@@ -258,7 +309,10 @@ impl Ipam {
             (Work::Publish, Err(StoreError::Announced(by))) => {
                 if let Some(block) = self.blocks.get_mut(name) {
                     block.publish_at = Some(now.monotonic);
-                    block.standing = Standing::Disputed(Dispute::Announced(by));
+                    // What is borrowed is announced by its owner, as it should be.
+                    if block.standing != Standing::Borrowed {
+                        block.standing = Standing::Disputed(Dispute::Announced(by));
+                    }
                 }
             }
             (Work::Publish, Err(error)) => {
@@ -307,6 +361,12 @@ impl Ipam {
         block.read_wanted = false;
         if block.used.is_empty() {
             self.forget(name);
+        } else if block.standing == Standing::Borrowed {
+            if block.own_used().next().is_none() {
+                self.forget(name);
+            } else {
+                block.standing = Standing::Disputed(Dispute::Foreign("nobody: it was deleted".to_owned()));
+            }
         } else {
             block.standing = Standing::Disputed(Dispute::Missing);
         }
@@ -343,6 +403,7 @@ impl Ipam {
                 )
                 | Standing::Owned
                 | Standing::Returning => {}
+                Standing::Borrowed => block.read_wanted = true,
             }
         }
     }
@@ -382,12 +443,18 @@ impl Ipam {
                 let object = block.to_create(&self.owner, &pool_uid);
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
-            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => {
-                block.to_publish(&self.owner).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
-            }
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => block
+                .to_publish(&self.owner, block.may_be_shared())
+                .map(|o| (Work::Publish, Request::Replace(Box::new(o)))),
             Standing::Disputed(_) => None,
-            Standing::Owned => {
-                self.publication(now, name).map(|o| (Work::Publish, Request::Replace(Box::new(o))))
+            Standing::Owned | Standing::Borrowed => {
+                let object = self.publication(now, name)?;
+                if object.spec.shared
+                    && let Some(block) = self.blocks.get_mut(name).filter(|b| b.is_owned())
+                {
+                    block.sharing_at = object.metadata.resource_version.clone();
+                }
+                Some((Work::Publish, Request::Replace(Box::new(object))))
             }
         }
     }
@@ -403,7 +470,9 @@ impl Ipam {
             Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => pausing,
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => pausing,
             Standing::Disputed(_) => None,
-            Standing::Owned => block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at))),
+            Standing::Owned | Standing::Borrowed => {
+                block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at)))
+            }
         }
     }
 }
@@ -418,7 +487,7 @@ fn doing(work: Work) -> &'static str {
 }
 
 /// Whether an object is a later version, where both versions are numbers; otherwise it is taken for one.
-fn is_newer(new: &IpamBlock, old: Option<&IpamBlock>) -> bool {
+pub(crate) fn is_newer(new: &IpamBlock, old: Option<&IpamBlock>) -> bool {
     let version = |o: &IpamBlock| o.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
     match (version(new), old.and_then(version)) {
         (Some(new), Some(old)) => new > old,

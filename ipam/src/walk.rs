@@ -58,6 +58,11 @@ impl Iterator for Walk {
     }
 }
 
+/// Where a name stands in the order of a node.
+pub(crate) fn order_of(node: &str, name: &str) -> u64 {
+    mix(hash(name.as_bytes(), hash(node.as_bytes(), 0xcbf2_9ce4_8422_2325)))
+}
+
 /// FNV-1a, since the order must not change with the version of a hashing library.
 fn hash(bytes: &[u8], seed: u64) -> u64 {
     bytes.iter().fold(seed, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3))

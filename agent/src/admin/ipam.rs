@@ -41,7 +41,7 @@ fn answer<'a>(node: &str, pools: impl Iterator<Item = &'a IpPool>, report: IpamR
     blocks.sort_by_key(|block| block.cidr);
     ShowResponse {
         pools,
-        blocks: blocks.into_iter().map(|block| block_use(node, block)).collect(),
+        blocks: blocks.into_iter().map(block_use).collect(),
         node: node.to_owned(),
         fence: report.fence.map(trouble),
     }
@@ -100,11 +100,12 @@ fn why_not(pool: &IpPool) -> Option<String> {
     }
 }
 
-fn block_use(node: &str, block: &BlockReport) -> BlockUse {
+fn block_use(block: &BlockReport) -> BlockUse {
     let used = u32::try_from(block.allocations.len()).unwrap_or(block.size);
     let state = match block.state {
         BlockState::Owned => "Owned",
         BlockState::Disputed => "Disputed",
+        BlockState::Borrowed => "Borrowed",
         BlockState::Returning => "Returning",
     };
     let allocations = block.allocations.iter().map(|allocation| Allocation {
@@ -117,7 +118,7 @@ fn block_use(node: &str, block: &BlockReport) -> BlockUse {
         name: block.name.clone(),
         cidr: block.cidr.to_string(),
         pool: block.pool.clone(),
-        owner: node.to_owned(),
+        owner: block.owner.clone(),
         state: state.to_owned(),
         size: block.size,
         used,
@@ -191,6 +192,7 @@ mod tests {
             cidr: "10.244.0.0/26".parse().unwrap(),
             uid: "u".to_owned(),
             pool: "pods".to_owned(),
+            owner: "node-1".to_owned(),
             state: BlockState::Owned,
             dispute: None,
             size: 64,
@@ -199,6 +201,8 @@ mod tests {
             unpublished: false,
             last_error: None,
             allocations: vec![allocation],
+            lent: Vec::new(),
+            shared: false,
         };
         let report = IpamReport {
             blocks: vec![block],

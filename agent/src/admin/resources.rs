@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 use crate::cluster::{Cluster, Snapshot, SnapshotReceiver};
 
 /// The kinds that are served, for errors.
-const KINDS: &str = "bgpconfigurations, bgpfilters, bgppeers, ipamblocks, ipamconfigs, ippools, networknodes";
+const KINDS: &str =
+    "bgpconfigurations, bgpfilters, bgppeers, ipamblocks, ipamconfigs, ippools, ipreservations, networknodes";
 
 /// The service.
 pub(super) struct Resources {
@@ -31,6 +32,7 @@ impl Resources {
             "bgppeers" => documents(kind, names, &self.cluster.bgp_peers),
             "ipamblocks" => documents(kind, names, &self.cluster.own_blocks),
             "ipamconfigs" => documents(kind, names, &self.cluster.ipam_configs),
+            "ipreservations" => documents(kind, names, &self.cluster.ip_reservations),
             "ippools" => documents(kind, names, &self.cluster.ip_pools),
             "networknodes" => documents(kind, names, &self.cluster.network_nodes),
             _ => {

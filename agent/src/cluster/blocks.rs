@@ -50,7 +50,10 @@ impl Blocks {
                 created.map(shown).map_err(|e| if e == StoreError::Gone { not_installed() } else { e })
             }
             Request::Replace(block) => {
-                self.not_announced(&block).await?;
+                // The owner of a block that this node borrows from announces it, as it should.
+                if block.spec.owner.name == self.node {
+                    self.not_announced(&block).await?;
+                }
                 let name = block.metadata.name.clone().unwrap_or_default();
                 bounded(self.blocks.replace(&name, &PostParams::default(), &block)).await.map(shown)
             }
@@ -83,6 +86,14 @@ impl Blocks {
     /// Whether a Node is gone for certain: the API server itself says that there is none.
     pub async fn node_is_gone(&self, name: &str) -> bool {
         matches!(bounded(self.nodes.get(name)).await, Err(StoreError::Gone))
+    }
+
+    /// The UID of the Node of a name, from the API server itself.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] only if the API server says that there is none.
+    pub async fn node_uid(&self, name: &str) -> Result<String, StoreError> {
+        bounded(self.nodes.get(name)).await.map(|node| node.metadata.uid.unwrap_or_default())
     }
 
     async fn names(&self) -> Result<BTreeSet<String>, StoreError> {

@@ -14,11 +14,13 @@ use caracal_cni::{Code, Error};
 use caracal_linux::namespace::Namespace;
 use caracal_linux::object::link::Mac;
 use ipnetwork::IpNetwork;
+use k8s_openapi::api::core::v1::Namespace as Namespaced;
 use tracing::warn;
 
 use super::wiring::{Inside, WiringError};
 use super::{CniContext, addresses, del, request};
 use crate::attachments::{Address, Attachment, AttachmentKey, Phase, PodRef};
+use crate::cluster::events;
 use crate::desired::pod::{Facts, PodNetwork, everywhere, gateway, pod, pod_mac};
 
 /// The longest alias that the kernel keeps, in bytes.
@@ -50,9 +52,11 @@ pub(super) async fn add(
     }
 
     let pools = Arc::clone(&context.pools.borrow());
-    let want = addresses::wanted(&key, target, config, &pools)?;
+    let namespace = namespace(context, target);
+    let want = addresses::wanted(&key, target, config, &pools, namespace.as_deref())?;
     let attributes = want.attributes.clone();
     let granted = context.ipam.allocate(want).await.map_err(|refusal| {
+        tell(context, target, refusal.code(), refusal.to_string());
         let code = if refusal.is_passing() { Code::TryAgainLater } else { Code::NoAddress };
         Error::new(code, refusal.to_string()).with_details(refusal.code())
     })?;
@@ -88,6 +92,20 @@ pub(super) async fn add(
         drop(locks);
     });
     Ok(result(config, target, &facts, &network))
+}
+
+/// The pod's namespace, if it is known.
+fn namespace(context: &CniContext, target: &Target) -> Option<Arc<Namespaced>> {
+    let pod = target.args.pod.as_ref()?;
+    context.namespaces.borrow().get(&pod.namespace).cloned()
+}
+
+/// Tells the pod why it gets no address.
+fn tell(context: &CniContext, target: &Target, code: &str, message: String) {
+    if let Some(pod) = &target.args.pod {
+        let about = events::pod(&pod.namespace, &pod.name, pod.uid.as_deref());
+        context.events.warn(about, code, message);
+    }
 }
 
 async fn attach(

@@ -2,7 +2,7 @@
 //!
 //! A particular address may be asked for in four places, and the first that says anything wins: the pod's annotation
 //! `ipAddrs`, the capability `ips`, `args.cni.ips`, and `IP=` of old. Pools come from the pod's annotations `ipv4pools` and
-//! `ipv6pools`, else from the configuration. Annotations are read under `caracal.dev/` and, so that manifests carry over,
+//! `ipv6pools`, else from its namespace's, else from the configuration. Annotations are read under `caracal.dev/` and, so that manifests carry over,
 //! under Calico's prefix. Without any wish a pod gets one address of each family that has a pool in use.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use caracal_cni::environment::Target;
 use caracal_cni::{Code, Error};
 use caracal_ipam::{Attributes, Purpose, Want, WantFamilies};
 use ipnetwork::IpNetwork;
+use k8s_openapi::api::core::v1::Namespace;
 
 use crate::attachments::AttachmentKey;
 use crate::cluster::snapshot::Snapshot;
@@ -27,12 +28,15 @@ pub(super) fn wanted(
     target: &Target,
     config: &NetworkConfig,
     pools: &Snapshot<IpPool>,
+    namespace: Option<&Namespace>,
 ) -> Result<Want, Error> {
     let annotations = config.runtime.annotations.as_ref();
     let requested = requested(target, config, annotations)?;
-    let listed = |name: &str, configured: &[String]| match annotation(annotations, name)? {
-        Some(list) => Ok::<_, Error>(list),
-        None => Ok(configured.to_vec()),
+    let of_namespace = namespace.and_then(|n| n.metadata.annotations.as_ref());
+    let listed = |name: &str, configured: &[String]| {
+        let own = annotation("pod", annotations, name)?;
+        let list = own.map_or_else(|| annotation("namespace", of_namespace, name), |list| Ok(Some(list)))?;
+        Ok::<_, Error>(list.unwrap_or_else(|| configured.to_vec()))
     };
     let mut named = listed("ipv4pools", &config.ipam.ipv4_pools)?;
     named.extend(listed("ipv6pools", &config.ipam.ipv6_pools)?);
@@ -47,7 +51,7 @@ pub(super) fn wanted(
             namespace: pod.map(|pod| pod.namespace.clone()).unwrap_or_default(),
             pod: pod.map(|pod| pod.name.clone()).unwrap_or_default(),
             interface: target.interface.to_string(),
-            ..Attributes::default()
+            namespace_labels: namespace.and_then(|n| n.metadata.labels.clone()).unwrap_or_default(),
         },
     })
 }
@@ -69,7 +73,7 @@ fn requested(
     config: &NetworkConfig,
     annotations: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<IpAddr>, Error> {
-    let (from, texts) = if let Some(list) = annotation(annotations, "ipAddrs")? {
+    let (from, texts) = if let Some(list) = annotation("pod", annotations, "ipAddrs")? {
         ("the annotation ipAddrs", list)
     } else if !config.runtime.ips.is_empty() {
         ("runtimeConfig.ips", config.runtime.ips.clone())
@@ -101,6 +105,7 @@ fn address(from: &str, text: &str) -> Result<IpAddr, Error> {
 
 /// The list that an annotation holds as JSON.
 fn annotation(
+    whose: &str,
     annotations: Option<&BTreeMap<String, String>>,
     name: &str,
 ) -> Result<Option<Vec<String>>, Error> {
@@ -111,7 +116,8 @@ fn annotation(
     });
     let Some((key, text)) = found else { return Ok(None) };
     serde_json::from_str(text).map(Some).map_err(|error| {
-        let msg = format!("the pod's annotation {key} must be a JSON list of texts, found {text}: {error}");
+        let msg =
+            format!("the {whose}'s annotation {key} must be a JSON list of texts, found {text}: {error}");
         Error::new(Code::InvalidConfiguration, msg)
     })
 }
@@ -133,7 +139,12 @@ mod tests {
         cidrs.iter().map(pool).collect()
     }
 
-    fn want(extra: Value, args: &str, pools: &Snapshot<IpPool>) -> Result<Want, Error> {
+    fn want_in(
+        namespace: Option<&Namespace>,
+        extra: Value,
+        args: &str,
+        pools: &Snapshot<IpPool>,
+    ) -> Result<Want, Error> {
         let mut config = json!({"cniVersion": "1.1.0", "name": "net"});
         config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         let config = NetworkConfig::parse(config.to_string().as_bytes()).unwrap();
@@ -141,7 +152,17 @@ mod tests {
             [("CNI_CONTAINERID", "c"), ("CNI_IFNAME", "eth0"), ("CNI_ARGS", args)].into_iter().collect();
         let target = environment.target(Command::Add).unwrap();
         let key = AttachmentKey { network: "net".into(), container: "c".into(), interface: "eth0".into() };
-        wanted(&key, &target, &config, pools)
+        wanted(&key, &target, &config, pools, namespace)
+    }
+
+    fn want(extra: Value, args: &str, pools: &Snapshot<IpPool>) -> Result<Want, Error> {
+        want_in(None, extra, args, pools)
+    }
+
+    fn namespace() -> Namespace {
+        let annotations = json!({"cni.projectcalico.org/ipv6pools": "[\"of-namespace\"]"});
+        let metadata = json!({"name": "n", "labels": {"team": "a"}, "annotations": annotations});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
     }
 
     #[test]
@@ -207,5 +228,18 @@ mod tests {
         assert_eq!(want(extra, "", &pools(&[])).unwrap().pools.unwrap(), ["asked", "six"]);
         let extra = json!({"ipam": ipam});
         assert_eq!(want(extra, "", &pools(&[])).unwrap().pools.unwrap(), ["configured", "six"]);
+    }
+    #[test]
+    fn a_namespace_chooses_pools_where_its_pod_does_not() {
+        let namespace = namespace();
+        let pools = pools(&[]);
+        let configured = json!({"ipam": {"ipv4_pools": ["four"], "ipv6_pools": ["six"]}});
+        let of_namespace = want_in(Some(&namespace), configured, "", &pools).unwrap();
+        assert_eq!(of_namespace.pools.unwrap(), ["four", "of-namespace"]);
+        assert_eq!(of_namespace.attributes.namespace_labels["team"], "a");
+        let annotations = json!({"caracal.dev/ipv6pools": "[\"of-pod\"]"});
+        let extra = json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations}});
+        let of_pod = want_in(Some(&namespace), extra, "", &pools).unwrap();
+        assert_eq!(of_pod.pools.unwrap(), ["of-pod"]);
     }
 }

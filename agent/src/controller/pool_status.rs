@@ -9,14 +9,16 @@ use std::time::Duration;
 use caracal_api::block_cidr::masked;
 use caracal_api::conditions::{self, Verdict};
 use caracal_api::ip_pool::{ALLOCATABLE, IpPoolStatus};
-use caracal_api::{IpPool, IpamBlock, Selector};
+use caracal_api::{IpPool, IpPoolSpec, IpamBlock, Selector};
 use ipnetwork::IpNetwork;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::{info, warn};
 
+use crate::cluster::events::Events;
 use crate::cluster::{Snapshot, SnapshotReceiver};
 
 /// Kept on every pool, so that one cannot vanish while blocks lie inside it.
@@ -29,17 +31,21 @@ pub async fn keep(
     api: Api<IpPool>,
     mut pools: SnapshotReceiver<IpPool>,
     mut blocks: SnapshotReceiver<IpamBlock>,
+    events: Events,
 ) {
     loop {
         let (now_pools, now_blocks) = (pools.borrow_and_update().clone(), blocks.borrow_and_update().clone());
         let mut failed = false;
         if now_pools.synced && now_blocks.synced {
             for (name, assessment) in assess(&now_pools, &now_blocks) {
-                if let Some(pool) = now_pools.get(&name)
-                    && let Err(error) = write(&api, pool, &assessment).await
-                {
-                    warn!(pool = name, %error, "the pool's status cannot be written");
-                    failed = true;
+                let Some(pool) = now_pools.get(&name) else { continue };
+                match write(&api, pool, &assessment).await {
+                    Ok(true) => events.warn(reference(pool), LOW, assessment.room(&pool.spec).message),
+                    Ok(false) => {}
+                    Err(error) => {
+                        warn!(pool = name, %error, "the pool's status cannot be written");
+                        failed = true;
+                    }
                 }
             }
         }
@@ -67,6 +73,46 @@ pub struct Assessment {
     pub blocks: usize,
     /// Addresses that the blocks' owners have published as used.
     pub used: usize,
+}
+
+/// Type of the condition that says whether a pool runs low; also the reason of the Event.
+pub const LOW: &str = "Low";
+/// A pool runs low when this many of a hundred of its blocks are taken.
+const LOW_PERCENT: u128 = 80;
+
+impl Assessment {
+    /// Whether the pool runs low. Blocks are counted, not addresses: what a node needs next is a block.
+    pub fn room(&self, spec: &IpPoolSpec) -> Verdict {
+        let range = spec.network().map(masked);
+        let all = range.map_or(u128::MAX, |range| {
+            let bits = spec.block_prefix().saturating_sub(range.prefix());
+            1_u128.checked_shl(u32::from(bits)).unwrap_or(u128::MAX)
+        });
+        let taken = self.blocks as u128;
+        let low = taken >= all.saturating_mul(LOW_PERCENT).div_ceil(100).max(1);
+        let message = if low {
+            format!(
+                "{taken} of {all} blocks are taken and {} of {} addresses are in use: add another IPPool, or free blocks \
+                 that are little used",
+                self.used,
+                self.capacity.unwrap_or_default()
+            )
+        } else {
+            String::new()
+        };
+        let reason = if low { "FewBlocksLeft" } else { "OK" };
+        Verdict { type_: LOW, status: Some(low), reason: reason.to_owned(), message }
+    }
+}
+
+fn reference(pool: &IpPool) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{}/{}", caracal_api::GROUP, caracal_api::VERSION)),
+        kind: Some("IPPool".to_owned()),
+        name: pool.metadata.name.clone(),
+        uid: pool.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 /// Judges every pool by all pools and blocks.
@@ -161,8 +207,8 @@ fn capacity(range: IpNetwork) -> u128 {
     1_u128.checked_shl(bits).unwrap_or(u128::MAX)
 }
 
-/// Writes finalizer and status where they differ from what is stored.
-async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<(), kube::Error> {
+/// Writes finalizer and status where they differ from what is stored. Returns whether the pool has just become low.
+async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<bool, kube::Error> {
     let name = pool.name_any();
     let parameters = PatchParams::default();
     let kept = pool.finalizers().iter().any(|f| f == FINALIZER);
@@ -178,32 +224,42 @@ async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<(
         api.patch(&name, &parameters, &Patch::Merge(patch)).await?;
         if deleting {
             info!(pool = name, "no block lies inside any more: the pool may go");
-            return Ok(());
+            return Ok(false);
         }
     }
     let mut status = pool.status.clone().unwrap_or_default();
     let stated =
         conditions::set(&mut status.conditions, &found.verdict, pool.metadata.generation, Timestamp::now());
+    let was_low = status.conditions.iter().any(|c| c.type_ == LOW && c.status == "True");
+    let room = found.room(&pool.spec);
+    conditions::set(&mut status.conditions, &room, pool.metadata.generation, Timestamp::now());
     let counted = IpPoolStatus {
         conditions: status.conditions.clone(),
         capacity: found.capacity.map(|c| c.to_string()),
         blocks: i64::try_from(found.blocks).ok(),
         used: i64::try_from(found.used).ok(),
+        percent_used: found.capacity.map(|all| percent(found.used as u128, all)),
     };
-    if stated || counted != status {
+    if stated || Some(&counted) != pool.status.as_ref() {
         api.patch_status(&name, &parameters, &Patch::Merge(json!({"status": counted}))).await?;
         if stated {
             let Verdict { reason, message, .. } = &found.verdict;
             info!(pool = name, reason, message, "judged the pool");
         }
     }
-    Ok(())
+    Ok(room.status == Some(true) && !was_low)
+}
+
+/// How many of a hundred, rounded down.
+fn percent(part: u128, whole: u128) -> u8 {
+    let percent = part.saturating_mul(100).checked_div(whole).unwrap_or_default();
+    u8::try_from(percent).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caracal_api::{BlockOwner, IpPoolSpec, IpamBlockSpec, OwnerKind};
+    use caracal_api::{BlockOwner, IpamBlockSpec, OwnerKind};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn pool(name: &str, cidr: &str, created: i64) -> IpPool {
@@ -265,6 +321,19 @@ mod tests {
         let broken = pool("d", "ten", 1);
         let found = reasons(vec![disabled, deleted, selector, broken], vec![]);
         assert_eq!(found, ["a PoolDisabled", "b Terminating", "c InvalidSelector", "d InvalidCIDR"]);
+    }
+
+    #[test]
+    fn a_pool_with_few_blocks_left_is_low() {
+        let spec = pool("a", "10.244.0.0/24", 1).spec;
+        let room = |blocks| {
+            let pools = [pool("a", "10.244.0.0/24", 1)].into_iter().collect();
+            let blocks = (0..blocks).map(|n| block(&format!("10.244.0.{}/26", n * 64), 60)).collect();
+            assess(&pools, &blocks)["a"].room(&spec)
+        };
+        assert_eq!(room(3).status, Some(false));
+        assert_eq!(room(4).status, Some(true));
+        assert!(room(4).message.contains("4 of 4 blocks are taken and 240 of 256"), "{}", room(4).message);
     }
 
     #[test]

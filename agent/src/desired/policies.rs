@@ -3,7 +3,7 @@
 //! Three layers, in this order:
 //!
 //! 1. *The guard*, which no filter can open: nothing inside this node's own blocks, which would send traffic for our own
-//!    pods somewhere else; nothing inside its own subnets, which would do so with traffic for our neighbours and peers;
+//!    pods somewhere else (but for single addresses that other nodes borrow); nothing inside its own subnets, which would do so with traffic for our neighbours and peers;
 //!    no martians, which are nobody's to announce.
 //! 2. *The filters* of the peer ([`super::filters`]).
 //! 3. *What holds without them.* From nodes only what lies inside pools: a node speaks for pods, nothing else. From
@@ -26,6 +26,8 @@ pub struct Ground<'a> {
     pub announced_pools: &'a [IpNetwork],
     /// This node's blocks.
     pub own_blocks: &'a [IpNetwork],
+    /// Single addresses of these blocks that other nodes borrow.
+    pub lent: &'a [IpNetwork],
     /// This node's addresses with their subnets.
     pub own_subnets: &'a [IpNetwork],
     /// Communities for what is announced inside a network.
@@ -63,6 +65,8 @@ impl Policies {
     /// Makes them.
     pub fn new(ground: &Ground<'_>) -> Self {
         let guard = [
+            // An address that another node holds in an own block is announced by that node.
+            rule("Lent", ground.lent, Then::Accept),
             rule("OwnBlock", ground.own_blocks, Then::Reject),
             rule("OwnSubnet", ground.own_subnets, Then::Reject),
             Some(martians()),
@@ -174,6 +178,7 @@ mod tests {
             pools: &pools,
             announced_pools: &pools[..1],
             own_blocks: &networks(&["10.244.3.0/26"]),
+            lent: &networks(&["10.244.3.9/32"]),
             own_subnets: &networks(&["172.30.0.11/24", "fd00:30::11/64"]),
             advertisements: &[Advertisement {
                 network: "10.244.128.0/17".parse().unwrap(),
@@ -190,6 +195,8 @@ mod tests {
             ("fd00:244::40/122", Verdict::Accept),
             ("10.244.3.0/26", Verdict::Reject),
             ("10.244.3.7/32", Verdict::Reject),
+            ("10.244.3.9/32", Verdict::Accept),
+            ("10.244.3.9/32", Verdict::Accept),
             ("192.0.2.0/24", Verdict::Reject),
             ("0.0.0.0/0", Verdict::Reject),
         ] {

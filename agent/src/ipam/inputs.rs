@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use caracal_api::{DEFAULT_NAME, IpPool, IpamBlock, IpamConfig};
+use caracal_api::{DEFAULT_NAME, IpPool, IpReservation, IpamBlock, IpamConfig};
 use caracal_ipam::{Delta, Input, Pools};
 use k8s_openapi::api::core::v1::Node;
 
@@ -14,12 +14,17 @@ use crate::cluster::Snapshot;
 use crate::cluster::blocks::node_view;
 
 /// The pools and how they are used; `None` while none were ever heard of.
-pub(super) fn pools(pools: &Snapshot<IpPool>, configs: &Snapshot<IpamConfig>) -> Option<Input> {
+pub(super) fn pools(
+    pools: &Snapshot<IpPool>,
+    configs: &Snapshot<IpamConfig>,
+    reservations: &Snapshot<IpReservation>,
+) -> Option<Input> {
     if pools.items.is_empty() && !pools.synced {
         return None;
     }
+    let reserved = reservations.values().flat_map(|r| r.spec.networks().collect::<Vec<_>>()).collect();
     let config = configs.get(DEFAULT_NAME).map(|c| c.spec.clone()).unwrap_or_default();
-    Some(Input::Pools(Arc::new(Pools::read(pools.values().map(AsRef::as_ref), config, Vec::new()))))
+    Some(Input::Pools(Arc::new(Pools::read(pools.values().map(AsRef::as_ref), config, reserved))))
 }
 
 /// What a live snapshot says about the own Node.

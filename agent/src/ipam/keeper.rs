@@ -15,7 +15,7 @@ use crate::attachments::{Journal, JournalError};
 const QUEUE: usize = 256;
 
 enum Change {
-    Keep(Box<IpamBlock>),
+    Keep(Box<IpamBlock>, Option<oneshot::Sender<Result<(), JournalError>>>),
     Forget(String, Option<oneshot::Sender<Result<(), JournalError>>>),
     NodeUid(String),
     Live(SystemTime),
@@ -35,7 +35,14 @@ impl Keeper {
     }
 
     pub(super) async fn keep(&self, block: IpamBlock) {
-        self.send(Change::Keep(Box::new(block))).await;
+        self.send(Change::Keep(Box::new(block), None)).await;
+    }
+
+    /// Keeps a block as it is about to be written; when this returns, it is kept.
+    pub(super) async fn keep_first(&self, block: IpamBlock) -> Result<(), JournalError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Change::Keep(Box::new(block), Some(answer))).await;
+        answered.await.map_err(|_| JournalError::Stopped)?
     }
 
     /// Forgets a block that is no longer owned for certain.
@@ -65,19 +72,24 @@ impl Keeper {
     }
 }
 
+/// Tells whoever waits for a change what became of it.
+fn told(
+    answer: Option<oneshot::Sender<Result<(), JournalError>>>,
+    result: Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    if let Some(answer) = answer
+        && answer.send(result.clone()).is_err()
+    {
+        warn!("nobody waited for a change of the journal that was to come first");
+    }
+    result
+}
+
 async fn run(journal: Journal, mut queue: mpsc::Receiver<Change>) {
     while let Some(change) = queue.recv().await {
         let result = match change {
-            Change::Keep(block) => journal.keep_block(&block).await,
-            Change::Forget(name, answer) => {
-                let result = journal.forget_block(&name).await;
-                if let Some(answer) = answer
-                    && answer.send(result.clone()).is_err()
-                {
-                    warn!(block = name, "nobody waited for a block to be forgotten");
-                }
-                result
-            }
+            Change::Keep(block, answer) => told(answer, journal.keep_block(&block).await),
+            Change::Forget(name, answer) => told(answer, journal.forget_block(&name).await),
             Change::NodeUid(uid) => journal.keep_node_uid(&uid).await,
             Change::Live(at) => journal.keep_last_live(at).await,
         };

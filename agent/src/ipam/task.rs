@@ -5,9 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use caracal_api::IpamBlock;
 use caracal_ipam::{
-    Action, Allocation, AskId, Handle, Input, Now, Recovery, Refusal, Reply, Request, RequestId, Settings,
-    StoreError,
+    Action, Allocation, AskId, Handle, Input, Now, Presence, Recovery, Refusal, Reply, Request, RequestId,
+    Settings, StoreError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use tracing::{info, warn};
 
 use super::inputs::{self, BlockNews};
 use super::keeper::Keeper;
-use super::{Command, OwnBlock, Start};
+use super::{Command, Start};
 use crate::cluster::Cluster;
 use crate::cluster::blocks::Blocks;
 
@@ -40,7 +41,7 @@ pub(super) struct Task {
     cluster: Cluster,
     blocks: Blocks,
     keeper: Keeper,
-    told: watch::Sender<Arc<Vec<OwnBlock>>>,
+    told: watch::Sender<Arc<Vec<Presence>>>,
     asks: BTreeMap<AskId, (Handle, Answer)>,
     next_ask: u64,
     requests: JoinSet<Done>,
@@ -48,7 +49,6 @@ pub(super) struct Task {
     kept: BTreeMap<String, String>,
     kept_live: Instant,
     kept_node_uid: String,
-    warned_of_sharing: bool,
 }
 
 fn now() -> Now {
@@ -56,7 +56,7 @@ fn now() -> Now {
 }
 
 impl Task {
-    pub(super) fn new(start: Start<'_>, settings: Settings, told: watch::Sender<Arc<Vec<OwnBlock>>>) -> Self {
+    pub(super) fn new(start: Start<'_>, settings: Settings, told: watch::Sender<Arc<Vec<Presence>>>) -> Self {
         let recovered = start.recovered;
         let recovery = Recovery {
             owner: recovered.owner(&start.node),
@@ -93,7 +93,6 @@ impl Task {
                 .collect(),
             kept_live: Instant::now(),
             kept_node_uid: recovered.node_uid.clone(),
-            warned_of_sharing: false,
         }
     }
 
@@ -101,6 +100,7 @@ impl Task {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut pools = self.cluster.ip_pools.clone();
         let mut configs = self.cluster.ipam_configs.clone();
+        let mut reservations = self.cluster.ip_reservations.clone();
         let mut own_blocks = self.cluster.own_blocks.clone();
         let mut node = self.cluster.node.clone();
         // Each snapshot is looked at once at the start, whether or not it changes.
@@ -118,6 +118,7 @@ impl Task {
                 },
                 Ok(()) = pools.changed() => self.pools_changed(&mut out),
                 Ok(()) = configs.changed() => self.pools_changed(&mut out),
+                Ok(()) = reservations.changed() => self.pools_changed(&mut out),
                 Ok(()) = own_blocks.changed() => {
                     let news = self.news.of(&own_blocks.borrow_and_update().clone());
                     for input in news {
@@ -158,16 +159,12 @@ impl Task {
     }
 
     fn pools_changed(&mut self, out: &mut Vec<Action>) {
-        let input = inputs::pools(&self.cluster.ip_pools.borrow(), &self.cluster.ipam_configs.borrow());
+        let input = inputs::pools(
+            &self.cluster.ip_pools.borrow(),
+            &self.cluster.ipam_configs.borrow(),
+            &self.cluster.ip_reservations.borrow(),
+        );
         let Some(input) = input else { return };
-        if let Input::Pools(pools) = &input
-            && !pools.config().strict_affinity
-            && !std::mem::replace(&mut self.warned_of_sharing, true)
-        {
-            warn!(
-                "IPAMConfig strictAffinity is off, but this version does not borrow: it goes on as if it were on"
-            );
-        }
         self.machine.on(now(), input, out);
     }
 
@@ -227,6 +224,13 @@ impl Task {
             {
                 return Done::Replied(id, Err(StoreError::Unreachable(format!("not deleted: {error}"))));
             }
+            // Others may write into a block that is shared: a restart must know of that before they can.
+            if let Request::Replace(block) = &request
+                && block.spec.shared
+                && let Err(error) = keeper.keep_first(IpamBlock::clone(block)).await
+            {
+                return Done::Replied(id, Err(StoreError::Unreachable(format!("not written: {error}"))));
+            }
             Done::Replied(id, blocks.perform(request).await)
         });
     }
@@ -265,17 +269,7 @@ impl Task {
 
     /// Tells the blocks to those who announce and route them, if they changed.
     fn tell(&self) {
-        let blocks: Vec<OwnBlock> = self
-            .machine
-            .block_states()
-            .map(|(name, cidr, uid, pool, state)| OwnBlock {
-                name: name.to_owned(),
-                cidr,
-                uid: uid.to_owned(),
-                pool: pool.to_owned(),
-                state,
-            })
-            .collect();
+        let blocks: Vec<Presence> = self.machine.presences().collect();
         self.told.send_if_modified(|known| {
             let changed = **known != blocks;
             if changed {

@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use caracal_ipam::Presence;
 use caracal_linux::kernel::{Kernel, Wanted};
 use caracal_linux::object::route::{Route, RouteKey, RouteKind, Scope};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::ipam::OwnBlock;
-
 /// Keeps a blackhole route for every own block. Runs until the agent ends.
-pub async fn keep(kernel: Kernel, mut blocks: watch::Receiver<Arc<Vec<OwnBlock>>>, protocol: u8) {
+pub async fn keep(kernel: Kernel, mut blocks: watch::Receiver<Arc<Vec<Presence>>>, protocol: u8) {
     let mut standing = BTreeSet::new();
     loop {
         let wanted = blackholes(&blocks.borrow_and_update());
@@ -32,10 +31,11 @@ pub async fn keep(kernel: Kernel, mut blocks: watch::Receiver<Arc<Vec<OwnBlock>>
     }
 }
 
-/// The blocks that get one: not those of a single address, whose blackhole would shadow the pod itself.
-fn blackholes(blocks: &[OwnBlock]) -> BTreeSet<IpNetwork> {
+/// The blocks that get one: not those of a single address, whose blackhole would shadow the pod itself, nor those of
+/// which this node holds single addresses only.
+fn blackholes(blocks: &[Presence]) -> BTreeSet<IpNetwork> {
     let several = |network: &IpNetwork| network.prefix() < if network.is_ipv4() { 32 } else { 128 };
-    blocks.iter().map(|block| block.cidr).filter(several).collect()
+    blocks.iter().filter(|block| block.whole).map(|block| block.cidr).filter(several).collect()
 }
 
 fn added(network: IpNetwork, protocol: u8) -> Wanted {
@@ -55,14 +55,19 @@ mod tests {
 
     #[test]
     fn blocks_of_one_address_have_no_blackhole() {
-        let block = |cidr: &str| OwnBlock {
+        let block = |cidr: &str| Presence {
             name: String::new(),
             cidr: cidr.parse().unwrap(),
             uid: String::new(),
             pool: String::new(),
             state: BlockState::Owned,
+            whole: true,
+            single: Vec::new(),
+            lent: Vec::new(),
         };
-        let blocks = ["10.244.0.0/26", "10.244.1.7/32", "fd00::/122", "fd00::1/128"].map(block);
+        let mut blocks =
+            ["10.244.0.0/26", "10.244.1.7/32", "fd00::/122", "fd00::1/128", "10.244.9.0/26"].map(block);
+        blocks[4].whole = false;
         let networks: Vec<_> = blackholes(&blocks).iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.244.0.0/26", "fd00::/122"]);
     }

@@ -102,7 +102,12 @@ impl RouteWriter {
                     let mut changes = Vec::with_capacity(batch.changes.len());
                     let mut strange = false;
                     for change in batch.changes {
-                        changes.push(self.wanted(change.prefix, change.best.as_ref(), &standing, terrain));
+                        // What this node announced itself has a route of its own: withdrawing it takes none away.
+                        let was_own = known.get(&change.prefix).is_some_and(is_own);
+                        changes.push(match &change.best {
+                            None if was_own => (change.prefix, Change::NotOurs),
+                            best => self.wanted(change.prefix, best.as_ref(), &standing, terrain),
+                        });
                         let next_hops = off_subnet(change.best.iter(), &around);
                         strange |= !next_hops.is_subset(&followed);
                         match change.best {
@@ -183,6 +188,11 @@ impl RouteWriter {
             }
         }
     }
+}
+
+/// Whether the best path is this node's own announcement.
+fn is_own(best: &BestPaths) -> bool {
+    best.paths.first().is_some_and(|path| path.next_hop.is_none())
 }
 
 /// What becomes of a prefix.

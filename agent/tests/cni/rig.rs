@@ -156,6 +156,8 @@ impl Node {
             node: "n1".into(),
             mtu,
             pools,
+            namespaces: cluster.namespaces.clone(),
+            events: caracal_agent::cluster::events::Events::start(self.client.clone(), "test", "n1"),
             ipam: ipam.clone(),
             journal: journal.clone(),
             kernel: kernel.clone(),

@@ -5,6 +5,7 @@ use caracal_proto::v1::{self, ShowRequest};
 use serde::Serialize;
 use tonic::transport::Channel;
 
+use crate::arguments::ShowArgs;
 use crate::connection::LARGEST_ANSWER;
 use crate::failure::Failure;
 use crate::output::{Answer, Section};
@@ -18,7 +19,15 @@ pub(crate) struct Ipam {
     pools: Vec<Pool>,
     blocks: Vec<Block>,
     #[serde(skip)]
-    with_blocks: bool,
+    view: View,
+}
+
+/// What of it the table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    Pools,
+    Blocks,
+    Addresses,
 }
 
 /// One pool, as `-o json` prints it.
@@ -72,17 +81,18 @@ struct Allocation {
 }
 
 /// Asks for them.
-pub(crate) async fn ask(channel: Channel, with_blocks: bool) -> Result<Ipam, Failure> {
+pub(crate) async fn ask(channel: Channel, args: ShowArgs) -> Result<Ipam, Failure> {
     let mut client = IpamServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
     let answer =
         client.show(ShowRequest {}).await.map_err(Failure::agent("showing pools and blocks"))?.into_inner();
-    Ok(Ipam {
+    let answer = Ipam {
         node: answer.node,
         fence: answer.fence.map(Trouble::from),
         pools: answer.pools.into_iter().map(Pool::from).collect(),
         blocks: answer.blocks.into_iter().map(Block::from).collect(),
-        with_blocks,
-    })
+        view: View::Pools,
+    };
+    Ok(answer.narrowed(&args))
 }
 
 impl From<v1::PoolUse> for Pool {
@@ -153,6 +163,55 @@ fn part(count: u128, whole: u128) -> String {
 }
 
 impl Ipam {
+    /// What the arguments choose of an answer.
+    fn narrowed(mut self, args: &ShowArgs) -> Self {
+        if let Some(pool) = &args.pool {
+            self.pools.retain(|p| p.name == *pool);
+            self.blocks.retain(|b| b.pool == *pool);
+        }
+        if let Some(node) = &args.node {
+            self.blocks.retain(|b| b.owner == *node);
+        }
+        if args.borrowed {
+            self.blocks.retain(|b| b.state == "Borrowed");
+        }
+        if let Some(ip) = args.ip {
+            let text = ip.to_string();
+            for block in &mut self.blocks {
+                block.allocations.retain(|a| a.address == text);
+            }
+            self.blocks.retain(|b| !b.allocations.is_empty());
+        }
+        self.view = match (args.borrowed || args.ip.is_some(), args.blocks || args.node.is_some()) {
+            (true, _) => View::Addresses,
+            (false, true) => View::Blocks,
+            (false, false) => View::Pools,
+        };
+        self
+    }
+
+    fn addresses(&self) -> Section {
+        let mut table = Table::new(vec!["IP", "BLOCK", "OWNER", "STATE", "NAMESPACE", "POD", "HANDLE"]);
+        for block in &self.blocks {
+            for allocation in &block.allocations {
+                let (owner, state) = (&block.owner, &block.state);
+                table.row(vec![
+                    (&allocation.address).into(),
+                    (&block.cidr).into(),
+                    owner.into(),
+                    state.into(),
+                    (&allocation.namespace).into(),
+                    (&allocation.pod).into(),
+                    (&allocation.handle).into(),
+                ]);
+            }
+        }
+        if table.is_empty() {
+            return Section::Text(format!("Nothing on node {} holds such an address.", self.node));
+        }
+        Section::Table(table)
+    }
+
     fn pool_row(&self, pool: &Pool, wide: bool) -> Vec<Cell> {
         let capacity: u128 = pool.capacity.parse().unwrap_or(0);
         let used = pool.used.map(u128::from);
@@ -162,7 +221,7 @@ impl Ipam {
         cells.push(
             used.map_or_else(|| "-".to_owned(), |used| part(capacity.saturating_sub(used), capacity)).into(),
         );
-        if self.with_blocks {
+        if self.view == View::Blocks {
             cells.extend(["".into(), "".into()]);
         }
         if wide {
@@ -205,15 +264,19 @@ impl Ipam {
 
 impl Answer for Ipam {
     fn text(&self, wide: bool) -> Vec<Section> {
+        if self.view == View::Addresses {
+            return vec![self.addresses()];
+        }
+        let with_blocks = self.view == View::Blocks;
         let mut headers = vec!["GROUPING", "NAME", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"];
-        if self.with_blocks {
+        if with_blocks {
             headers.extend(["IPS HELD", "OWNER"]);
         }
         if wide {
             headers.extend(["BLOCKS", "NODE BLOCKS", "NODE IN USE", "STATE"]);
         }
         let mut table = Table::new(headers);
-        let shown = |block: &&Block| self.with_blocks && !block.cidr.is_empty();
+        let shown = |block: &&Block| with_blocks && !block.cidr.is_empty();
         for pool in &self.pools {
             table.row(self.pool_row(pool, wide));
             for block in self.blocks.iter().filter(shown).filter(|block| block.pool == pool.name) {
@@ -238,7 +301,7 @@ impl Answer for Ipam {
     }
 
     fn names(&self) -> Vec<String> {
-        let blocks = self.blocks.iter().filter(|_| self.with_blocks).map(|block| &block.name);
+        let blocks = self.blocks.iter().filter(|_| self.view != View::Pools).map(|block| &block.name);
         self.pools.iter().map(|pool| &pool.name).chain(blocks).cloned().collect()
     }
 }
@@ -246,6 +309,60 @@ impl Answer for Ipam {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn block(cidr: &str, owner: &str, state: &str, address: &str) -> Block {
+        let held = Allocation {
+            address: address.to_owned(),
+            handle: "net.c1.eth0".to_owned(),
+            namespace: "default".to_owned(),
+            pod: "web-0".to_owned(),
+        };
+        Block {
+            name: cidr.replace(['.', '/'], "-"),
+            cidr: cidr.to_owned(),
+            pool: "pods".to_owned(),
+            owner: owner.to_owned(),
+            state: state.to_owned(),
+            size: 64,
+            used: 1,
+            free: 63,
+            held: 0,
+            dispute: None,
+            last_error: None,
+            allocations: vec![held],
+        }
+    }
+
+    fn shown(args: ShowArgs) -> String {
+        let blocks = vec![
+            block("10.244.0.0/26", "node-1", "Owned", "10.244.0.7"),
+            block("10.244.9.0/26", "node-2", "Borrowed", "10.244.9.7"),
+        ];
+        let all =
+            Ipam { node: "node-1".to_owned(), fence: None, pools: Vec::new(), blocks, view: View::Pools };
+        let narrowed = all.narrowed(&args);
+        let text = |section: &Section| match section {
+            Section::Table(table) | Section::Titled(_, table) => table.render(),
+            Section::Text(text) => text.clone(),
+        };
+        narrowed.text(false).iter().map(text).collect()
+    }
+
+    #[test]
+    fn arguments_choose_addresses_and_blocks() {
+        let none = || ShowArgs { blocks: false, borrowed: false, ip: None, pool: None, node: None };
+        let borrowed = shown(ShowArgs { borrowed: true, ..none() });
+        assert!(borrowed.contains("10.244.9.7") && borrowed.contains("node-2"), "{borrowed}");
+        assert!(!borrowed.contains("10.244.0.7"), "{borrowed}");
+        let ip = shown(ShowArgs { ip: "10.244.0.7".parse().ok(), ..none() });
+        assert!(ip.contains("web-0") && !ip.contains("10.244.9.7"), "{ip}");
+        let nobody = shown(ShowArgs { ip: "192.0.2.1".parse().ok(), ..none() });
+        assert_eq!(nobody, "Nothing on node node-1 holds such an address.");
+        let of_node = shown(ShowArgs { node: Some("node-2".to_owned()), ..none() });
+        assert!(of_node.contains("10.244.9.0/26") && !of_node.contains("10.244.0.0/26"), "{of_node}");
+        let of_pool = shown(ShowArgs { blocks: true, pool: Some("other".to_owned()), ..none() });
+        assert_eq!(of_pool, "There are no pools.");
+    }
 
     #[test]
     fn parts_of_the_largest_pools_do_not_overflow() {

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_api::{BlockCidr, IpamBlock};
+use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
 
 use super::node::Node;
 use super::store::Store;
-use crate::block::Block;
 use crate::machine::Ipam;
 use crate::recover::journal_of;
 use crate::want::{Allocation, Handle};
@@ -56,6 +55,11 @@ impl Holders {
         self.0.range(cidr.network().ip()..=last).map(|(address, (n, handle))| (*address, *n, handle))
     }
 
+    /// Forgets whoever of a removed node holds an address.
+    pub(super) fn forget_one(&mut self, address: IpAddr) {
+        self.0.remove(&address);
+    }
+
     /// Forgets everyone inside a block: whoever removed the Node said that the machine is off.
     pub(super) fn forget(&mut self, cidr: BlockCidr) {
         let inside: Vec<IpAddr> = self.inside(cidr).map(|(address, ..)| address).collect();
@@ -73,11 +77,13 @@ pub(super) fn is_owner(node: &Node, object: &IpamBlock) -> bool {
 
 /// Whether a block records that a handle holds an address.
 pub(super) fn records(object: &IpamBlock, address: IpAddr, handle: &Handle) -> bool {
-    let cidr: BlockCidr = object.spec.cidr.parse().unwrap();
-    let ordinal = cidr.ordinal(address);
-    Block::published(object)
-        .into_iter()
-        .any(|(o, used)| Some(o) == ordinal && used.is_some_and(|u| u.handle == *handle))
+    record_of(object, address).is_some_and(|record| record.handle == handle.0)
+}
+
+fn record_of(object: &IpamBlock, address: IpAddr) -> Option<AllocationRecord> {
+    let cidr: BlockCidr = object.spec.cidr.parse().ok()?;
+    let ordinal = cidr.ordinal(address)?;
+    object.spec.allocations.get(&ordinal.to_string())?.parse().ok()
 }
 
 /// A new grant lies in a block of the node that gave it, or is recorded there as borrowed.
@@ -89,11 +95,8 @@ pub(super) fn lawful(
 ) -> Result<(), String> {
     let told = |what: &str| Err(format!("{} given to {handle} on {}: {what}", allocation.address, node.name));
     let Some(object) = store.blocks.get(&allocation.block) else { return told("its block is gone") };
-    let cidr: BlockCidr = object.spec.cidr.parse().unwrap();
-    let ordinal = cidr.ordinal(allocation.address).unwrap();
-    let recorded = Block::published(object).into_iter().any(|(o, used)| {
-        o == ordinal && used.is_some_and(|u| u.handle == *handle && u.sequence == allocation.sequence)
-    });
+    let recorded = record_of(object, allocation.address)
+        .is_some_and(|record| record.handle == handle.0 && record.sequence == allocation.sequence);
     match is_owner(node, object) {
         true if object.spec.shared && !recorded => told("its block is shared and does not record it"),
         true => Ok(()),

@@ -2,7 +2,7 @@
 
 use caracal_api::{IpPool, IpPoolSpec, IpamConfigSpec};
 
-use super::plan::Plan;
+use super::plan::{Fault, Plan};
 use crate::pool::Pools;
 
 /// Pools that the controller found allocatable.
@@ -49,6 +49,8 @@ impl PoolObjects {
         let v4 = format!("10.244.0.0/{}", plan.pool_prefix);
         let v6 = format!("fd00:244::/{}", plan.pool_prefix + 96);
         let config = IpamConfigSpec {
+            // Some begin with sharing; it changes within the run.
+            strict_affinity: !(plan.has(Fault::Sharing) && plan.seed.is_multiple_of(2)),
             ip_cooldown_seconds: plan.cooldown,
             max_blocks_per_host: plan.max_blocks,
             ..IpamConfigSpec::default()
@@ -94,6 +96,7 @@ impl PoolObjects {
 
     /// As they were at first, but for what cannot be undone.
     pub(super) fn settle(&mut self) {
+        self.config.max_blocks_per_host = 0;
         self.checked = true;
         self.reserved.clear();
         for pool in &mut self.objects {

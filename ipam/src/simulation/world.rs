@@ -273,6 +273,7 @@ impl World {
             Event::Restored => self.greet_all(),
             Event::HandDelete => self.delete_by_hand(),
             Event::PoolEdit => self.edit_pools(),
+            Event::Share => self.share(),
             Event::PoolsSeen(n, life, pools) => self.feed(n, life, Input::Pools(pools)),
         }
     }
@@ -337,6 +338,13 @@ impl World {
                 Request::Delete { name, .. } => {
                     let name = name.clone();
                     self.write(n, Change::Forget(name));
+                    let when = self.nodes[n].disk_until;
+                    self.at_millis(when, Event::Send(n, life, id, request));
+                }
+                Request::Replace(block) if block.spec.shared => {
+                    // What others may write into is kept before it is written: see the allocator's shell.
+                    let block = block.clone();
+                    self.write(n, Change::Keep(block));
                     let when = self.nodes[n].disk_until;
                     self.at_millis(when, Event::Send(n, life, id, request));
                 }

@@ -22,6 +22,7 @@ impl World {
             (Fault::Backup, Event::Backup),
             (Fault::HandDelete, Event::HandDelete),
             (Fault::PoolEdit, Event::PoolEdit),
+            (Fault::Sharing, Event::Share),
         ] {
             if self.plan.has(fault) {
                 let first = self.rng.random_range(chaos / 20..chaos);
@@ -104,10 +105,13 @@ impl World {
     pub(super) fn kept_off(&self, n: usize, request: &Request) -> Option<String> {
         let (block, whole) = match request {
             Request::Create(block) => (block, false),
-            Request::Replace(block) => (block, true),
-            Request::Read(_) | Request::Delete { .. } | Request::ListNames | Request::ReadNode => {
-                return None;
-            }
+            Request::Replace(block) if block.spec.owner.name == self.nodes[n].name => (block, true),
+            // The owner of a borrowed address announces its block, as it should.
+            Request::Replace(_)
+            | Request::Read(_)
+            | Request::Delete { .. }
+            | Request::ListNames
+            | Request::ReadNode => return None,
         };
         let name = block.metadata.name.as_deref()?;
         if !self.tampered.contains(name) {
@@ -219,10 +223,22 @@ impl World {
             self.collector.answered(now, &node, found);
         }
         for (_, request) in self.collector.due(now, blocks()) {
-            let Request::Delete { name, .. } = &request else { continue };
             self.counts.collected += 1;
             // Whoever removed the Node said that its machine is off.
-            self.holders.forget(self.store.cidrs[name]);
+            match &request {
+                Request::Delete { name, .. } => self.holders.forget(self.store.cidrs[name]),
+                Request::Replace(block) => {
+                    let name = block.metadata.name.as_ref().unwrap();
+                    let before = &self.store.blocks[name].spec.allocations;
+                    let cidr = self.store.cidrs[name];
+                    for (ordinal, text) in &block.spec.allocations {
+                        if before.get(ordinal) != Some(text) {
+                            self.holders.forget_one(cidr.address(ordinal.parse().unwrap()).unwrap());
+                        }
+                    }
+                }
+                Request::Create(_) | Request::Read(_) | Request::ListNames | Request::ReadNode => continue,
+            }
             self.store.apply(&request).unwrap();
         }
         self.tell_watches();
@@ -285,6 +301,17 @@ impl World {
         self.tell_pools();
         let after = self.rng.random_range(500..15_000);
         self.at(after, Event::PoolEdit);
+    }
+
+    /// `strictAffinity` changes.
+    pub(super) fn share(&mut self) {
+        if !self.chaos {
+            return;
+        }
+        self.pool_objects.config.strict_affinity ^= true;
+        self.tell_pools();
+        let after = self.rng.random_range(2_000..30_000);
+        self.at(after, Event::Share);
     }
 
     pub(super) fn tell_pools(&mut self) {

@@ -40,6 +40,7 @@ pub(super) enum Event {
     Restored,
     HandDelete,
     PoolEdit,
+    Share,
     PoolsSeen(usize, u64, Arc<Pools>),
 }
 
@@ -70,7 +71,8 @@ impl Event {
             | Self::Backup
             | Self::Restored
             | Self::HandDelete
-            | Self::PoolEdit => None,
+            | Self::PoolEdit
+            | Self::Share => None,
         }
     }
 }
