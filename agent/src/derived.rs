@@ -3,6 +3,7 @@
 //! A derived value is sent on only when it differs, so that an event which changes nothing wakes nobody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use caracal_api::{IpPool, NetworkNode};
 use caracal_linux::features::Features;
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use crate::cluster::{Cluster, SnapshotReceiver};
-use crate::desired::handover::{self, Ends, TunnelEnds};
+use crate::desired::handover::{self, Ends, Opening, TunnelEnds};
 use crate::desired::mtu;
 use crate::desired::speaker::{SpeakerSettings, settings};
 use crate::desired::surroundings::Surroundings;
@@ -64,19 +65,22 @@ pub fn tunnel_ends(
     kernel: &Kernel,
 ) -> watch::Receiver<Arc<TunnelEnds>> {
     let (mut around, mut used, mut links) = (surroundings.clone(), used.clone(), kernel.underlay());
-    let compute = |around: &mut watch::Receiver<Arc<Surroundings>>,
-                   used: &mut watch::Receiver<Ends>,
-                   links: &mut watch::Receiver<Arc<Underlay>>| {
+    let mut opening = Opening::default();
+    let mut compute = move |around: &mut watch::Receiver<Arc<Surroundings>>,
+                            used: &mut watch::Receiver<Ends>,
+                            links: &mut watch::Receiver<Arc<Underlay>>| {
         let (around, used) = (around.borrow_and_update(), used.borrow_and_update());
-        TunnelEnds {
-            receives: handover::receives(&around, &used, &links.borrow_and_update()),
-            sends: handover::sends(&around, &used),
-        }
+        let standing = handover::standing(&around, &used, &links.borrow_and_update());
+        let (receives, next) = opening.update(Instant::now(), &standing);
+        (TunnelEnds { receives, sends: handover::sends(&around, &used) }, next)
     };
-    let (sender, receiver) = watch::channel(Arc::new(compute(&mut around, &mut used, &mut links)));
+    let (start, mut next) = compute(&mut around, &mut used, &mut links);
+    let (sender, receiver) = watch::channel(Arc::new(start));
     tokio::spawn(async move {
         loop {
+            let waited = tokio::time::sleep_until(next.unwrap_or_else(Instant::now).into());
             let changed = tokio::select! {
+                () = waited, if next.is_some() => Ok(()),
                 changed = around.changed() => changed,
                 changed = used.changed() => changed,
                 changed = links.changed() => changed,
@@ -84,7 +88,9 @@ pub fn tunnel_ends(
             if changed.is_err() {
                 return;
             }
-            send(&sender, compute(&mut around, &mut used, &mut links));
+            let ends;
+            (ends, next) = compute(&mut around, &mut used, &mut links);
+            send(&sender, ends);
         }
     });
     receiver

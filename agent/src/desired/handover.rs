@@ -3,7 +3,9 @@
 //! Nobody orders the change; each node follows three rules, from the pools and from what the others say of themselves in
 //! their `NetworkNode`s.
 //!
-//! 1. A node whose pools ask for a tunnel makes its end, and says that it *receives* by it once the device is up.
+//! 1. A node whose pools ask for a tunnel makes its end, and says that it *receives* by it once the device is up and has its
+//!    address: where a device has no IPv4 address, the kernel's reverse path filter, loose as it may be, drops what comes by
+//!    it from a source whose route leads elsewhere, as it still does before this node's own routes have changed.
 //! 2. A node sends through a tunnel to another only when that one receives by it. Until then the route that stands
 //!    stays (`desired::routes`).
 //! 3. A node keeps its end while anyone says that it *sends* by it, and for [`LINGER`] after: what was sent is under way, and
@@ -16,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use caracal_api::EncapsulationMode;
 use caracal_api::network_node::TunnelDevice;
 use caracal_linux::kernel::Underlay;
 
@@ -24,6 +27,9 @@ use super::tunnels::{device, device_name, vtep};
 
 /// How long a tunnel's end stays after the last who sent to it has said that it does not any more.
 pub const LINGER: Duration = Duration::from_secs(5);
+
+/// How long an end that stands waits for its address before packets are taken in by it.
+pub const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The ends of tunnels that this node has, or should.
 pub type Ends = BTreeSet<TunnelDevice>;
@@ -69,10 +75,46 @@ pub fn needed(around: &Surroundings, used: &Ends) -> Ends {
     sends(around, used).into_iter().chain(others.filter(|end| can(around, *end))).collect()
 }
 
-/// The ends by which packets are taken in: those that are needed and whose device is up.
-pub fn receives(around: &Surroundings, used: &Ends, links: &Underlay) -> Ends {
+/// The ends that are needed and whose device is up, each with whether it has the address that it needs.
+pub fn standing(around: &Surroundings, used: &Ends, links: &Underlay) -> BTreeMap<TunnelDevice, bool> {
+    let addressed = |end: TunnelDevice| {
+        let has = links.addresses_of(&device(end)).any(|address| address.network.is_ipv4());
+        has || !around.pools.iter().any(|pool| {
+            let mode = if end == TunnelDevice::Ipip { pool.ipip } else { pool.vxlan };
+            pool.network.is_ipv4() && mode != EncapsulationMode::Never
+        })
+    };
     let up = |end: &TunnelDevice| links.link(&device(*end)).is_some_and(|link| link.up);
-    needed(around, used).into_iter().filter(up).collect()
+    needed(around, used).into_iter().filter(up).map(|end| (end, addressed(end))).collect()
+}
+
+/// Tells by which ends packets are taken in.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// Since when each end stands.
+    since: BTreeMap<TunnelDevice, Instant>,
+}
+
+impl Opening {
+    /// The ends by which packets are taken in, where these stand, and when to look again. One that gets no address for long is
+    /// taken as it is: a pool may have none left.
+    pub fn update(
+        &mut self,
+        now: Instant,
+        standing: &BTreeMap<TunnelDevice, bool>,
+    ) -> (Ends, Option<Instant>) {
+        self.since.retain(|end, _| standing.contains_key(end));
+        let (mut open, mut next) = (Ends::new(), None);
+        for (end, addressed) in standing {
+            let due = *self.since.entry(*end).or_insert(now) + ADDRESS_PATIENCE;
+            if *addressed || due <= now {
+                open.insert(*end);
+            } else {
+                next = Some(next.map_or(due, |other: Instant| other.min(due)));
+            }
+        }
+        (open, next)
+    }
 }
 
 /// The ends that routes with these devices lead through.

@@ -77,7 +77,7 @@ fn flows(lab: &Lab) -> anyhow::Result<Vec<Flow>> {
     Ok(flows)
 }
 
-pub(crate) async fn a_change_of_encapsulation_leaves_no_gap(sandbox: Sandbox) -> anyhow::Result<()> {
+pub(crate) async fn a_change_of_encapsulation_loses_no_packet(sandbox: Sandbox) -> anyhow::Result<()> {
     let lab = Lab::up(sandbox, Topology::one_rack(3, 1), &Silent).await?;
     let has_ipip = std::path::Path::new("/proc/sys/net/ipv4/conf/tunl0").exists();
     let flows = flows(&lab)?;
@@ -103,7 +103,7 @@ pub(crate) async fn a_change_of_encapsulation_leaves_no_gap(sandbox: Sandbox) ->
     device_is_gone(&lab, "vxlan.caracal").await?;
 
     for flow in flows {
-        flow.had_no_gap().await?;
+        flow.lost_none().await?;
     }
     lab.down(&Silent).await
 }

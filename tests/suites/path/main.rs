@@ -13,8 +13,8 @@ use caracal_suites::Case;
 fn main() -> ExitCode {
     caracal_suites::main(&[
         Case {
-            name: "a_change_of_encapsulation_leaves_no_gap",
-            run: |inside| Box::pin(encapsulation::a_change_of_encapsulation_leaves_no_gap(inside)),
+            name: "a_change_of_encapsulation_loses_no_packet",
+            run: |inside| Box::pin(encapsulation::a_change_of_encapsulation_loses_no_packet(inside)),
         },
         Case {
             name: "a_node_that_gets_another_address_is_reached_there",

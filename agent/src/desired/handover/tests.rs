@@ -1,9 +1,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use EncapsulationMode::{Always, Never};
+use caracal_linux::object::address::Address;
 use caracal_linux::object::link::Link;
+use caracal_linux::object::route::Scope;
 
-use super::super::surroundings::{Ability, Remote};
+use super::super::surroundings::{Ability, PoolRange, Remote};
 use super::super::tunnels::Asked;
 use super::*;
 use TunnelDevice::{Ipip, VxlanV4, VxlanV6};
@@ -60,15 +63,53 @@ fn links(up: &[TunnelDevice], down: &[TunnelDevice]) -> Underlay {
     Underlay { links: (1..).zip(all).map(link).collect(), addresses: Vec::new() }
 }
 
+/// The same with an IPv4 address on each device.
+fn addressed(links: Underlay) -> Underlay {
+    let address = |link: &Link| Address {
+        device: link.name,
+        network: "10.244.0.1/32".parse().unwrap(),
+        peer: None,
+        scope: Scope::Universe,
+        permanent: true,
+        tentative: false,
+        secondary: false,
+        deprecated: false,
+        protocol: 67,
+    };
+    Underlay { addresses: links.links.values().map(address).collect(), ..links }
+}
+
 #[test]
-fn an_end_is_told_only_when_its_device_is_up() {
-    let around = around(VXLAN, &[]);
+fn an_end_stands_when_its_device_is_up_and_needs_an_address_where_pools_are_of_ipv4() {
+    let stands = |around: &Surroundings, links| standing(around, &Ends::new(), &links);
+    let mut around = around(VXLAN, &[]);
     assert_eq!(asked(&around), ends(&[VxlanV4]));
-    assert_eq!(receives(&around, &Ends::new(), &links(&[], &[])), Ends::new());
-    assert_eq!(receives(&around, &Ends::new(), &links(&[], &[VxlanV4])), Ends::new());
-    assert_eq!(receives(&around, &Ends::new(), &links(&[VxlanV4], &[])), ends(&[VxlanV4]));
+    assert_eq!(stands(&around, links(&[], &[])), [].into());
+    assert_eq!(stands(&around, links(&[], &[VxlanV4])), [].into());
+    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, true)].into());
     // A device that nobody asks for is not offered: tunl0 is there on many kernels.
-    assert_eq!(receives(&around, &Ends::new(), &links(&[VxlanV4, Ipip], &[])), ends(&[VxlanV4]));
+    assert_eq!(stands(&around, links(&[VxlanV4, Ipip], &[])), [(VxlanV4, true)].into());
+    let pool = |network: &str| PoolRange { network: network.parse().unwrap(), ipip: Never, vxlan: Always };
+    around.pools = vec![pool("fd00:244::/48")];
+    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, true)].into());
+    around.pools = vec![pool("10.244.0.0/16")];
+    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, false)].into());
+    assert_eq!(stands(&around, addressed(links(&[VxlanV4], &[]))), [(VxlanV4, true)].into());
+}
+
+#[test]
+fn packets_are_taken_in_by_an_end_once_it_has_its_address_or_has_waited_long() {
+    let start = Instant::now();
+    let mut opening = Opening::default();
+    let due = start + ADDRESS_PATIENCE;
+    assert_eq!(opening.update(start, &[(VxlanV4, false), (Ipip, true)].into()), (ends(&[Ipip]), Some(due)));
+    let soon = start + ADDRESS_PATIENCE / 2;
+    assert_eq!(opening.update(soon, &[(VxlanV4, true)].into()), (ends(&[VxlanV4]), None));
+    assert_eq!(opening.update(soon, &[(VxlanV4, false)].into()), (ends(&[]), Some(due)));
+    assert_eq!(opening.update(due, &[(VxlanV4, false)].into()), (ends(&[VxlanV4]), None));
+    // A device that was away waits anew.
+    opening.update(due, &[].into());
+    assert_eq!(opening.update(due, &[(VxlanV4, false)].into()), (ends(&[]), Some(due + ADDRESS_PATIENCE)));
 }
 
 #[test]
