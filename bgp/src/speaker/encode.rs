@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::rib::{Audience, Bundle, EgressProfile};
+use crate::rib::{Audience, Bundle, EgressProfile, PeerSlot};
 use crate::wire::attribute::NextHop;
 use crate::wire::nlri::{Nlri, Prefix};
+use crate::wire::route_refresh::{Kind, RouteRefresh};
 use crate::wire::update;
 
 /// Whole UPDATE messages with what they are about, so that who misses them can be told later.
@@ -16,6 +17,19 @@ pub(super) struct Message<P> {
     pub(super) bytes: Bytes,
     /// Their prefixes, each with the identifier of its path.
     pub(super) prefixes: Vec<Nlri<P>>,
+    /// It tells of no prefix but how far the telling has come.
+    pub(super) mark: Option<Mark>,
+}
+
+/// A word on how far the telling has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The first table is complete (RFC 4724 §2).
+    EndOfRib,
+    /// Everything is told again from here on (RFC 7313 §4, BoRR).
+    RefreshBegins,
+    /// Everything has been told again (EoRR).
+    RefreshEnds,
 }
 
 /// Encodes a bundle. Attributes that leave no room for a prefix make it a withdrawal: the peers must not go on using
@@ -34,12 +48,16 @@ pub(super) fn encode<P: Prefix>(profile: &EgressProfile, bundle: Bundle<P>) -> M
             }
         }
     }
-    Message { audience, bytes: out.freeze(), prefixes }
+    Message { audience, bytes: out.freeze(), prefixes, mark: None }
 }
 
-/// The End-of-RIB marker of a family.
-pub(super) fn end_of_rib<P: Prefix>(audience: Audience) -> Message<P> {
+/// A mark for one peer.
+pub(super) fn marked<P: Prefix>(mark: Mark, slot: PeerSlot) -> Message<P> {
     let mut out = BytesMut::new();
-    update::end_of_rib(P::FAMILY, &mut out);
-    Message { audience, bytes: out.freeze(), prefixes: Vec::new() }
+    match mark {
+        Mark::EndOfRib => update::end_of_rib(P::FAMILY, &mut out),
+        Mark::RefreshBegins => RouteRefresh::new(Kind::Begin, P::FAMILY).encode(&mut out),
+        Mark::RefreshEnds => RouteRefresh::new(Kind::End, P::FAMILY).encode(&mut out),
+    }
+    Message { audience: Audience::Only(slot), bytes: out.freeze(), prefixes: Vec::new(), mark: Some(mark) }
 }

@@ -14,9 +14,9 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
-use super::encode::{Message, encode, end_of_rib};
-use super::member::{Member, Missed, Progress, Residue, Ring, Sent};
-use crate::rib::{Af, Audience, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
+use super::encode::{Message, encode};
+use super::member::{Member, Missed, Progress, Refresh, Residue, Ring, Sent};
+use crate::rib::{Af, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Nlri, Prefix};
 
 /// How many destinations a pull asks for.
@@ -102,7 +102,12 @@ pub enum Membership<P> {
         handover: Option<oneshot::Sender<Residue<P>>>,
     },
     /// A peer asked for everything again (RFC 2918).
-    Refresh(PeerSlot),
+    Refresh {
+        /// Who.
+        slot: PeerSlot,
+        /// It is told where this begins and ends (RFC 7313).
+        marked: bool,
+    },
 }
 
 /// A peer that comes.
@@ -264,11 +269,11 @@ impl<P: Prefix> Group<P> {
                     tracing::debug!(?slot, "the group a peer moved to is gone");
                 }
             }
-            Membership::Refresh(slot) => {
-                if let Some(member) = self.members.get_mut(&slot) {
-                    member.fall_behind(&self.ring, Some(DestId::FIRST));
-                }
-            }
+            Membership::Refresh { slot, marked } => match self.members.get_mut(&slot) {
+                Some(member) if marked => member.refresh = Refresh::Due,
+                Some(member) => member.fall_behind(&self.ring, Some(DestId::FIRST)),
+                None => {}
+            },
         }
     }
 
@@ -297,6 +302,7 @@ impl<P: Prefix> Group<P> {
                 blocked: false,
                 expecting,
                 end_of_rib_due: true,
+                refresh: Refresh::Idle,
             },
         );
     }
@@ -337,15 +343,17 @@ impl<P: Prefix> Group<P> {
         let head = self.ring.head();
         let mut slowest = head;
         for member in self.members.values_mut() {
-            if self.fed && member.end_of_rib_due && matches!(member.progress, Progress::Following(_)) {
-                // Everything up to here first: what is left of the ring for this member becomes its backlog.
-                let rest = std::iter::from_fn(|| next_of_ring(member, &self.ring));
-                let rest: Vec<_> = rest.collect();
-                member.backlog.extend(rest);
-                member.backlog.push_back(Arc::new(end_of_rib(Audience::Only(member.slot))));
-                member.end_of_rib_due = false;
+            if self.fed && matches!(member.progress, Progress::Following(_)) {
+                member.say_ends(&self.ring);
             }
-            if !member.blocked && member.send(&self.ring) == Sent::Full {
+            let mut sent = Sent::All;
+            if !member.blocked {
+                sent = member.send(&self.ring);
+                if member.begin_refresh(&self.ring) {
+                    sent = member.send(&self.ring);
+                }
+            }
+            if sent == Sent::Full {
                 let (slot, stay, writer) = (member.slot, member.stay, member.writer.clone());
                 self.permits.push(Box::pin(async move { (slot, stay, writer.reserve_owned().await) }));
             }
@@ -363,18 +371,6 @@ impl<P: Prefix> Group<P> {
         if let (Ok(permit), Some(message)) = (permit, member.next(&self.ring)) {
             permit.send(message.bytes.clone());
             member.advance();
-        }
-    }
-}
-
-/// Takes the next message of the ring that is for this member.
-fn next_of_ring<P: Prefix>(member: &mut Member<P>, ring: &Ring<P>) -> Option<Arc<Message<P>>> {
-    let Progress::Following(position) = &mut member.progress else { return None };
-    loop {
-        let message = ring.get(*position)?;
-        *position += 1;
-        if message.audience.includes(member.slot) {
-            return Some(Arc::clone(message));
         }
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::encode::Message;
+use super::encode::{Mark, Message, marked};
 use crate::rib::{DestId, PeerSlot};
 use crate::wire::nlri::{Nlri, Prefix};
 
@@ -25,6 +25,19 @@ pub struct Residue<P> {
     pub(super) missed: Missed<P>,
     pub(super) cursor: Option<DestId>,
     pub(super) end_of_rib_due: bool,
+    pub(super) refresh: Refresh,
+}
+
+/// How far a refresh has come whose beginning and end the peer is told (RFC 7313 §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Refresh {
+    /// There is none.
+    #[default]
+    Idle,
+    /// It begins when what waits is sent, and not before the first table is complete.
+    Due,
+    /// The beginning is said; the end is due when everything has been told again.
+    Underway,
 }
 
 /// How a member gets what it has to be told.
@@ -51,6 +64,7 @@ pub(super) struct Member<P> {
     /// What it has to take over from its former group is awaited; nothing may be sent before.
     pub(super) expecting: bool,
     pub(super) end_of_rib_due: bool,
+    pub(super) refresh: Refresh,
 }
 
 /// What came of trying to send.
@@ -143,21 +157,58 @@ impl<P: Prefix> Member<P> {
                 from = from.or(cursor);
             }
         }
-        all.extend(self.backlog.drain(..).flat_map(|message| message.prefixes.clone()));
+        for message in self.backlog.drain(..) {
+            match message.mark {
+                None => all.extend(message.prefixes.iter().copied()),
+                Some(Mark::EndOfRib) => self.end_of_rib_due = true,
+                // What it would have begun or ended is not told yet: from the beginning.
+                Some(Mark::RefreshBegins | Mark::RefreshEnds) => self.refresh = Refresh::Due,
+            }
+        }
         self.progress = Progress::CatchingUp { missed: all, cursor: from };
     }
 
     /// What the member takes along to another group.
     pub(super) fn into_residue(mut self, ring: &Ring<P>) -> Residue<P> {
         self.fall_behind(ring, None);
-        match self.progress {
-            Progress::CatchingUp { missed, cursor } => {
-                Residue { missed, cursor, end_of_rib_due: self.end_of_rib_due }
-            }
-            Progress::Following(_) => {
-                Residue { missed: Missed::default(), cursor: None, end_of_rib_due: self.end_of_rib_due }
-            }
+        let (missed, cursor) = match self.progress {
+            Progress::CatchingUp { missed, cursor } => (missed, cursor),
+            Progress::Following(_) => (Missed::default(), None),
+        };
+        Residue { missed, cursor, end_of_rib_due: self.end_of_rib_due, refresh: self.refresh }
+    }
+
+    /// Says a mark after all that was made for it: what is left of the ring becomes its backlog.
+    pub(super) fn say(&mut self, mark: Mark, ring: &Ring<P>) {
+        if let Progress::Following(position) = &mut self.progress {
+            let rest = (*position..ring.head()).filter_map(|at| ring.get(at));
+            self.backlog.extend(rest.filter(|message| message.audience.includes(self.slot)).cloned());
+            *position = ring.head();
         }
+        self.backlog.push_back(Arc::new(marked(mark, self.slot)));
+    }
+
+    /// Says what is complete, once it is: the first table, then a refresh.
+    pub(super) fn say_ends(&mut self, ring: &Ring<P>) {
+        if self.end_of_rib_due {
+            self.say(Mark::EndOfRib, ring);
+            self.end_of_rib_due = false;
+        }
+        if self.refresh == Refresh::Underway {
+            self.say(Mark::RefreshEnds, ring);
+            self.refresh = Refresh::Idle;
+        }
+    }
+
+    /// Begins a refresh that is due, if it may begin.
+    pub(super) fn begin_refresh(&mut self, ring: &Ring<P>) -> bool {
+        let begins = self.refresh == Refresh::Due && !self.end_of_rib_due && self.can_take();
+        if begins {
+            self.fall_behind(ring, Some(DestId::FIRST));
+            self.refresh = Refresh::Underway;
+            self.backlog.push_back(Arc::new(marked(Mark::RefreshBegins, self.slot)));
+        }
+        begins
     }
 
     /// What comes along from the former group.
@@ -165,6 +216,9 @@ impl<P: Prefix> Member<P> {
         self.expecting = false;
         let Some(residue) = residue else { return };
         self.end_of_rib_due = residue.end_of_rib_due;
+        if residue.refresh != Refresh::Idle {
+            self.refresh = residue.refresh;
+        }
         if let Progress::CatchingUp { missed, cursor } = &mut self.progress {
             missed.extend(residue.missed);
             *cursor = cursor.or(residue.cursor);

@@ -167,10 +167,9 @@ impl RibThread {
                 }
             }
         }
-        self.v4.serve();
-        self.v6.serve();
+        let served = [self.v4.serve(), self.v6.serve()];
         self.serve_feeds();
-        worked.contains(&Progress::More)
+        worked.contains(&Progress::More) || served.contains(&Progress::More)
     }
 
     fn take(&mut self, command: Command) {
@@ -248,9 +247,10 @@ impl RibThread {
             ReportEvent::Update(update) => self.update(key, &update),
             ReportEvent::Refresh(family) => {
                 if let Some(session) = self.sessions.get(&key) {
+                    let (slot, marked) = (session.slot, session.negotiated.enhanced_refresh);
                     match family {
-                        Family::Ipv4Unicast => self.v4.refresh(session.slot),
-                        Family::Ipv6Unicast => self.v6.refresh(session.slot),
+                        Family::Ipv4Unicast => self.v4.refresh(slot, marked),
+                        Family::Ipv6Unicast => self.v6.refresh(slot, marked),
                     }
                 }
             }

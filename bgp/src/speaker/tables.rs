@@ -104,10 +104,10 @@ impl<A: Lane> Tables<A> {
         }
     }
 
-    /// A peer asks for everything again.
-    pub(super) fn refresh(&mut self, slot: PeerSlot) {
+    /// A peer asks for everything again; `marked`: it is told where that begins and ends.
+    pub(super) fn refresh(&mut self, slot: PeerSlot, marked: bool) {
         if let Some(group) = self.seats.get(&slot).map(|seat| seat.group) {
-            self.tell(group, Membership::Refresh(slot));
+            self.tell(group, Membership::Refresh { slot, marked });
         }
     }
 
@@ -249,7 +249,8 @@ impl<A: Lane> Tables<A> {
     }
 
     /// Answers the groups whose pull has something to be answered with; true when one may have more at once.
-    pub(super) fn serve(&mut self) {
+    pub(super) fn serve(&mut self) -> Progress {
+        let mut progress = Progress::Idle;
         for (&group, link) in &mut self.links {
             let Some((ticket, budget)) = link.wanted else { continue };
             if link.membership.is_empty() && (budget == 0 || !self.rib.has_news(group)) {
@@ -263,6 +264,8 @@ impl<A: Lane> Tables<A> {
             let membership = std::mem::take(&mut link.membership);
             let drained = state == MoreOrLess::Drained;
             if membership.is_empty() && batch.bundles.is_empty() && !drained {
+                // All of it was told before, and there is more to look at: the same pull again.
+                progress = Progress::More;
                 continue;
             }
             link.wanted = None;
@@ -270,6 +273,7 @@ impl<A: Lane> Tables<A> {
                 tracing::error!(?group, "an update group has ended: its peers are told nothing any more");
             }
         }
+        progress
     }
 
     pub(super) fn work(&mut self, budget: usize) -> Progress {

@@ -19,6 +19,7 @@ use crate::peer::{Keep, Negotiated, Retention};
 use crate::policy::{Policy, PrefixMatch, Rule, Verdict};
 use crate::wire::attribute::{AttributeSet, Community, NextHop};
 use crate::wire::nlri::{Ipv4Prefix, Prefix};
+use crate::wire::route_refresh::{Kind, RouteRefresh};
 use crate::wire::{code_points, header, update};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -91,10 +92,15 @@ impl Bench {
 
     /// Peer `n` comes up with a writer of this capacity.
     async fn up(&self, n: u8, capacity: usize) -> Ear {
+        self.up_on(n, capacity, negotiated(n)).await
+    }
+
+    async fn up_on(&self, n: u8, capacity: usize, negotiated: Arc<Negotiated>) -> Ear {
         let (writer, bytes) = mpsc::channel(capacity);
         let (signals, _) = mpsc::channel(1);
-        self.report(n, ReportEvent::Up { negotiated: negotiated(n), writer, signals }).await;
-        Ear { bytes, context: negotiated(n).context(), routes: BTreeMap::new(), end_of_rib: 0 }
+        let context = negotiated.context();
+        self.report(n, ReportEvent::Up { negotiated, writer, signals }).await;
+        Ear { bytes, context, routes: BTreeMap::new(), end_of_rib: 0, marks: Vec::new() }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
@@ -118,6 +124,8 @@ struct Ear {
     context: crate::wire::Context,
     routes: BTreeMap<IpNetwork, Vec<Community>>,
     end_of_rib: usize,
+    /// Where refreshes began and ended, and how many routes were believed then.
+    marks: Vec<(Kind, usize)>,
 }
 
 impl Ear {
@@ -136,6 +144,12 @@ impl Ear {
         while !rest.is_empty() {
             let length = usize::from(u16::from_be_bytes([rest[16], rest[17]]));
             let one = rest.split_to(length);
+            if one[18] == code_points::message::ROUTE_REFRESH {
+                let mark = RouteRefresh::decode(&one[header::LENGTH..]).unwrap();
+                assert_eq!(mark.family(), Some(crate::config::Family::Ipv4Unicast));
+                self.marks.push((mark.kind, self.routes.len()));
+                continue;
+            }
             assert_eq!(one[18], code_points::message::UPDATE, "a group writes nothing else");
             let update = update::decode(&one.slice(header::LENGTH..), &self.context).unwrap();
             for prefix in update.ipv4.withdrawn.prefixes() {
@@ -248,12 +262,67 @@ async fn a_peer_that_moves_to_another_group_takes_along_what_it_was_not_told() {
 #[tokio::test]
 async fn a_refresh_sends_everything_again() {
     let bench = Bench::new();
-    let mut ear = bench.up(1, 4).await;
+    let terms = Negotiated { enhanced_refresh: false, ..Negotiated::clone(&negotiated(1)) };
+    let mut ear = bench.up_on(1, 4, Arc::new(terms)).await;
     bench.originate((0..50).map(announcement).collect()).await;
     ear.until(|ear| ear.routes.len() == 50 && ear.end_of_rib == 1).await;
     ear.routes.clear();
     bench.report(1, ReportEvent::Refresh(crate::config::Family::Ipv4Unicast)).await;
     ear.until(|ear| ear.routes.len() == 50).await;
+    assert_eq!(ear.marks, [], "a peer that does not know marks gets none");
+}
+
+/// A peer with which marked refreshes were agreed.
+async fn up_with_marks(bench: &Bench, n: u8, capacity: usize) -> Ear {
+    let terms = Negotiated { enhanced_refresh: true, ..Negotiated::clone(&negotiated(n)) };
+    bench.up_on(n, capacity, Arc::new(terms)).await
+}
+
+#[tokio::test]
+async fn a_refresh_has_a_beginning_and_an_end() {
+    let bench = Bench::new();
+    let mut ear = up_with_marks(&bench, 1, 1).await;
+    bench.originate((0..50).map(announcement).collect()).await;
+    ear.until(|ear| ear.routes.len() == 50 && ear.end_of_rib == 1).await;
+    ear.routes.clear();
+    bench.report(1, ReportEvent::Refresh(crate::config::Family::Ipv4Unicast)).await;
+    ear.until(|ear| ear.marks.len() == 2).await;
+    assert_eq!(ear.marks, [(Kind::Begin, 0), (Kind::End, 50)]);
+    assert_eq!(ear.end_of_rib, 1, "no first table was sent again");
+}
+
+#[tokio::test]
+async fn a_refresh_asked_for_early_begins_after_the_first_table() {
+    let bench = Bench::new();
+    bench.originate((0..50).map(announcement).collect()).await;
+    // It reads nothing before it has asked.
+    let mut ear = up_with_marks(&bench, 1, 1).await;
+    bench.report(1, ReportEvent::Refresh(crate::config::Family::Ipv4Unicast)).await;
+    ear.until(|ear| !ear.marks.is_empty()).await;
+    assert_eq!((ear.end_of_rib, ear.marks[0]), (1, (Kind::Begin, 50)));
+    ear.routes.clear();
+    ear.until(|ear| ear.marks.len() == 2).await;
+    assert_eq!(ear.marks[1], (Kind::End, 50));
+}
+
+#[tokio::test]
+async fn a_refresh_amid_changes_ends_with_the_last_state() {
+    let bench = Bench::new();
+    let mut slow = up_with_marks(&bench, 1, 1).await;
+    let mut quick = bench.up(2, 64).await;
+    let first = RING - 24;
+    bench.originate((0..first).map(announcement).collect()).await;
+    slow.until(|ear| ear.routes.len() == first && ear.end_of_rib == 1).await;
+    bench.report(1, ReportEvent::Refresh(crate::config::Family::Ipv4Unicast)).await;
+    // While it reads nothing, more changes than the ring holds.
+    bench.originate((0..RING / 2).map(withdrawal).collect()).await;
+    bench.originate((first..3 * RING).map(announcement).collect()).await;
+    quick.until(|ear| ear.routes.len() == 3 * RING - RING / 2).await;
+    slow.until(|ear| ear.marks.iter().any(|(kind, _)| *kind == Kind::End)).await;
+    slow.until(|ear| ear.routes == quick.routes).await;
+    let begins = slow.marks.iter().filter(|(kind, _)| *kind == Kind::Begin).count();
+    let ends = slow.marks.len() - begins;
+    assert!(begins >= 1 && ends == 1 && slow.marks[0].0 == Kind::Begin, "{:?}", slow.marks);
 }
 
 #[tokio::test]
@@ -374,4 +443,14 @@ async fn routes_of_a_peer_that_is_away_stay_and_what_it_does_not_announce_again_
     bench.report(1, stale()).await;
     let _cold = back(&bench, 1, Families::NONE).await;
     follow(&mut feed, &mut has, &[]).await;
+}
+
+#[tokio::test]
+async fn end_of_rib_comes_also_where_the_rest_of_the_table_was_told_before() {
+    let bench = Bench::new();
+    let mut ear = bench.up(1, 1).await;
+    // Told as changes before the walk through the table gets to them.
+    let all = 3 * RING;
+    bench.originate((0..all).map(announcement).collect()).await;
+    ear.until(|ear| ear.routes.len() == all && ear.end_of_rib == 1).await;
 }
