@@ -126,8 +126,8 @@ pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> 
         (
             "IPAMBlock",
             "b",
-            with(block("10.244.0.0/26"), "allocations", json!({"1": "x".repeat(601)})),
-            "must have maxLength 600",
+            with(block("10.244.0.0/26"), "allocations", json!({"1": "x".repeat(1025)})),
+            "must have maxLength 1024",
         ),
         ("BGPConfiguration", "mine", json!({}), "a BGPConfiguration is named default, or node.<name>"),
         ("BGPConfiguration", "default", json!({"holdTime": 1}), HOLD_TIME),
