@@ -8,7 +8,7 @@
 //! the end everything heals, all pods stop, and nothing may be lost.
 //!
 //! ```text
-//! cargo test -p caracal-ipam simulation                        a thousand seeds
+//! cargo test -p caracal-ipam simulation                        ten thousand seeds
 //! CARACAL_SEEDS=20000 cargo test -p caracal-ipam whatever      more
 //! CARACAL_SEED=7 cargo test -p caracal-ipam whatever           one, with its last steps
 //! ```
@@ -32,7 +32,7 @@ use std::thread;
 use plan::Plan;
 use world::{Counts, World};
 
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 10_000;
 const THREADS: u64 = 2;
 /// Runs that shrinking may cost.
 const MOST_SHRINKING: u32 = 300;

@@ -356,12 +356,14 @@ impl Ipam {
 
     /// The API server has no such block.
     fn is_missing(&mut self, now: Now, name: &str) {
+        let me = self.owner.name.clone();
         let Some(block) = self.blocks.get_mut(name) else { return };
         block.last_read = now.monotonic;
         block.read_wanted = false;
         if block.used.is_empty() {
             self.forget(name);
-        } else if block.standing == Standing::Borrowed {
+        } else if block.object.as_ref().is_some_and(|object| object.spec.owner.name != me) {
+            // Another node's, whatever became of the loan: only its owner creates it anew.
             if block.own_used().next().is_none() {
                 self.forget(name);
             } else {

@@ -184,7 +184,7 @@ impl World {
         let last = self.plan.chaos + REST;
         loop {
             self.run_until(last.min(self.clock.millis + REST / 12))?;
-            let end = check::at_the_end(&self.nodes, &self.store);
+            let end = check::at_the_end(&self.nodes, &self.store, &self.tampered);
             if end.is_ok() || self.clock.millis >= last {
                 return end;
             }
