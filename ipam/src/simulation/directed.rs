@@ -106,6 +106,17 @@ fn without_a_live_reading_for_too_long_nothing_new_is_given() {
 }
 
 #[test]
+fn a_restart_does_not_begin_the_time_without_a_live_reading_anew() {
+    let mut world = world(1);
+    world.outage(true);
+    world.run_for(2000 * SECOND);
+    world.crash_and_start(0);
+    assert!(world.get(0, WantFamilies::V4).is_ok());
+    world.run_for(1700 * SECOND);
+    assert_eq!(world.get(0, WantFamilies::V4).unwrap_err().code(), "OutageTooLong");
+}
+
+#[test]
 fn a_dual_stack_ask_gets_both_families_or_neither() {
     let config = IpamConfigSpec::default();
     let mut world =

@@ -27,7 +27,7 @@ use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
 use crate::request::{Action, AskId, Delta, Input, Reply, Request, RequestId, StoreError};
 use crate::settings::Settings;
-use crate::want::{Allocation, Handle, Want, WantFamilies};
+use crate::want::{Allocation, Family, Handle, Want, WantFamilies};
 
 /// How long everything has to come to rest afterwards.
 const REST: u64 = 9 * 60_000;
@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) nodes: Vec<Node>,
     pub(super) counts: Counts,
+    /// How many addresses each ask wants.
+    pub(super) wanted: BTreeMap<Handle, usize>,
     pub(super) answers: BTreeMap<Handle, Result<Vec<Allocation>, Refusal>>,
     pub(super) trust: JournalTrust,
     pub(super) outage: bool,
@@ -139,6 +141,7 @@ impl World {
             store: Store::default(),
             nodes: Vec::new(),
             counts: Counts::default(),
+            wanted: BTreeMap::new(),
             answers: BTreeMap::new(),
             trust: JournalTrust::Whole,
             outage: false,
@@ -483,6 +486,11 @@ impl World {
         let (id, life) = (AskId(self.sequence), self.nodes[n].life);
         self.sequence += 1;
         self.nodes[n].asks.insert(id, want.handle.clone());
+        let families = [Family::V4, Family::V6].into_iter().filter(|family| {
+            want.families.iter().any(|f| f == *family)
+                || want.requested.iter().any(|a| Family::of(*a) == *family)
+        });
+        self.wanted.insert(want.handle.clone(), families.count());
         self.feed(n, life, Input::Allocate(id, want));
     }
 

@@ -66,6 +66,10 @@ impl World {
 
     /// A grant was answered: it is lawful, and nobody else holds it.
     pub(super) fn judge(&mut self, n: usize, handle: &Handle, allocations: &[Allocation]) {
+        if self.wanted.get(handle).is_some_and(|wanted| *wanted != allocations.len()) && self.broken.is_ok() {
+            self.broken =
+                Err(format!("{handle} was given {} addresses: not all that it wants", allocations.len()));
+        }
         for allocation in allocations {
             let lawful = check::lawful(&self.nodes[n], &self.store, handle, allocation);
             if lawful.is_err() && !self.tampered.contains(&allocation.block) && self.broken.is_ok() {
