@@ -1,6 +1,6 @@
 //! `caracal-bgpd`: the BGP speaker of `caracal-bgp` as a daemon of its own, for routers and for tests.
 //!
-//! It is a thin shell. [`file`] reads the configuration and says what is wrong with it by line and field;
+//! It is a thin shell. [`mod@file`] reads the configuration and says what is wrong with it by line and field;
 //! [`settings`] turns it into what the speaker understands; [`next_hops`] fills in the own addresses that the file
 //! leaves to the machine; [`reload`] carries a new file out by its difference to the present one; [`fib`] brings best
 //! routes into the kernel; [`socket`] answers `caracalctl`; [`daemon`] starts and ends all of them.
