@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -69,9 +69,19 @@ pub fn attend(line: UnixStream, start: Start) -> Result<u8, Failure> {
         let line = line.clone();
         move || pass_signals_on(&line, &insist)
     });
+    hear(&mut reader, &line, &window, &insisted)
+}
+
+/// Prints what the command prints, until it has ended.
+fn hear(
+    reader: &mut UnixStream,
+    line: &Line,
+    window: &Window,
+    insisted: &Receiver<()>,
+) -> Result<u8, Failure> {
     loop {
         // A third signal breaks the line, which ends the reading here.
-        let frame = match Frame::read(&mut reader) {
+        let frame = match Frame::read(reader) {
             Ok(Some((_, frame))) => frame,
             Ok(None) | Err(_) if insisted.try_recv().is_ok() => return Err(Failure::Insisted),
             Ok(None) | Err(_) => return Err(Failure::Gone),
@@ -79,11 +89,11 @@ pub fn attend(line: UnixStream, start: Start) -> Result<u8, Failure> {
         match frame {
             Frame::Output(bytes) => {
                 write(&mut std::io::stdout().lock(), &bytes)?;
-                send(&line, &Frame::Credit(1)).map_err(|_| Failure::Gone)?;
+                give_credit(line);
             }
             Frame::Errors(bytes) => {
                 write(&mut std::io::stderr().lock(), &bytes)?;
-                send(&line, &Frame::Credit(1)).map_err(|_| Failure::Gone)?;
+                give_credit(line);
             }
             Frame::Credit(frames) => window.add(frames),
             Frame::Exited(code) => return Ok(code),
@@ -97,6 +107,12 @@ pub fn attend(line: UnixStream, start: Start) -> Result<u8, Failure> {
             | Frame::Hangup => {}
         }
     }
+}
+
+/// Says that one frame more may come. Once the command has ended, its line takes nothing any more while its last words
+/// and its exit code still wait to be read; only the reading tells whether the machine is gone.
+fn give_credit(line: &Line) {
+    send(line, &Frame::Credit(1)).ok();
 }
 
 fn write(to: &mut impl Write, bytes: &[u8]) -> Result<(), Failure> {
@@ -138,5 +154,36 @@ fn pass_signals_on(line: &Line, insist: &SyncSender<()>) {
         if send(line, &frame).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_heard_after_the_line_takes_nothing_any_more() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        for frame in [Frame::Output(Vec::new()), Frame::Errors(Vec::new()), Frame::Exited(7)] {
+            frame.write(0, &mut theirs).unwrap();
+        }
+        theirs.shutdown(std::net::Shutdown::Both).unwrap();
+        let mut reader = ours.try_clone().unwrap();
+        let (_insist, insisted) = sync_channel(1);
+        let line = Arc::new(Mutex::new(ours));
+        let heard = hear(&mut reader, &line, &Window::new(), &insisted);
+        assert!(matches!(heard, Ok(7)), "{heard:?}");
+    }
+
+    #[test]
+    fn a_line_that_breaks_before_the_exit_code_is_a_machine_that_is_gone() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        Frame::Output(Vec::new()).write(0, &mut theirs).unwrap();
+        drop(theirs);
+        let mut reader = ours.try_clone().unwrap();
+        let (_insist, insisted) = sync_channel(1);
+        let line = Arc::new(Mutex::new(ours));
+        let heard = hear(&mut reader, &line, &Window::new(), &insisted);
+        assert!(matches!(heard, Err(Failure::Gone)), "{heard:?}");
     }
 }
