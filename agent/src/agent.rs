@@ -38,7 +38,7 @@ use crate::desired::tunnels::TunnelAddresses;
 use crate::ipam::Ipam;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
-use crate::kernel::{blackholes, filter, next_hops, sweep};
+use crate::kernel::{blackholes, filter, sweep};
 use crate::node::network_node::{self, NetworkNodeSources};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
 use crate::node::{FactsReceiver, forwarding};
@@ -216,8 +216,8 @@ impl Owners {
     async fn route(&self, settings: &AgentSettings, parts: &mut Parts) -> anyhow::Result<StatusSources> {
         let protocol = settings.route_protocol;
         let mut host_routes = self.kernel.routes_of_others();
-        next_hops::tell(&self.speaker, &mut host_routes).await?;
-        parts.add("next hops", next_hops::follow(self.speaker.clone(), host_routes));
+        caracal_bgp_underlay::tell(&self.speaker, &mut host_routes).await?;
+        parts.add("next hops", caracal_bgp_underlay::follow(self.speaker.clone(), host_routes));
         let (problems, problems_told) = watch::channel(Arc::new(Vec::new()));
         let peering = Peering {
             speaker: self.speaker.clone(),

@@ -5,7 +5,6 @@
 
 pub mod blackholes;
 pub mod filter;
-pub mod next_hops;
 pub mod routes;
 pub mod sweep;
 pub mod tunnels;

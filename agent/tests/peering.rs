@@ -15,7 +15,6 @@ use std::time::Duration;
 use caracal_agent::cluster::{Cluster, services};
 use caracal_agent::desired::peers::Problem;
 use caracal_agent::desired::speaker::settings;
-use caracal_agent::kernel::next_hops;
 use caracal_agent::node::{NodeAddress, NodeAddresses, NodeFacts};
 use caracal_agent::peering::Peering;
 use caracal_apiserver::{Options, Server};
@@ -319,11 +318,11 @@ fn a_route_is_used_when_the_host_can_reach_its_next_hop() {
 
         let kernel = Kernel::start(Settings::default()).unwrap();
         let mut routes = kernel.routes_of_others();
-        next_hops::tell(&node.watched.speaker, &mut routes).await.unwrap();
+        caracal_bgp_underlay::tell(&node.watched.speaker, &mut routes).await.unwrap();
         node.watched.until_unused("198.51.100.0/24").await;
         assert_eq!(node.watched.route("198.51.100.0/24").await.unwrap().standing, "NextHopUnreachable");
 
-        tokio::spawn(next_hops::follow(node.watched.speaker.clone(), routes));
+        tokio::spawn(caracal_bgp_underlay::follow(node.watched.speaker.clone(), routes));
         ip("route add 198.18.0.0/24 dev lo metric 7");
         node.watched.until_used("198.51.100.0/24").await;
         ip("route add unreachable 198.18.0.0/24 metric 3");

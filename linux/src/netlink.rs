@@ -5,6 +5,7 @@ pub mod client;
 pub mod error;
 
 pub(crate) mod batch;
+pub(crate) mod channel;
 pub(crate) mod events;
 mod ext_ack;
 mod socket;

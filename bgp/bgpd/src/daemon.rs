@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::fib::Fib;
 use crate::reload::{self, Reload};
 use crate::settings::Settings;
-use crate::{next_hops, reachability, socket};
+use crate::{next_hops, socket};
 
 /// Runs until told to stop.
 ///
@@ -45,9 +45,10 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     };
     let fib = match kernel.clone().filter(|_| settings.fib.is_some()) {
         Some(kernel) => {
+            // What cannot be reached must not be used; a daemon that only passes routes on need not reach their next hops.
             let mut routes = kernel.routes_of_others();
-            reachability::tell(&speaker, &mut routes).await?;
-            tokio::spawn(reachability::follow(speaker.clone(), routes));
+            caracal_bgp_underlay::tell(&speaker, &mut routes).await?;
+            tokio::spawn(caracal_bgp_underlay::follow(speaker.clone(), routes));
             Some(Writer::start(speaker.clone(), kernel).await?)
         }
         None => None,

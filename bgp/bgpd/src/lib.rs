@@ -11,7 +11,6 @@ pub mod daemon;
 pub mod fib;
 pub mod file;
 pub mod next_hops;
-pub mod reachability;
 pub mod reload;
 pub mod settings;
 pub mod socket;

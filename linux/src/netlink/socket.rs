@@ -1,58 +1,41 @@
-//! A blocking netlink socket: the kernel thread's own, since it sends many messages in one datagram, which `rtnetlink` cannot.
+//! The kernel thread's own rtnetlink socket.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use netlink_packet_core::{NetlinkBuffer, NetlinkMessage};
+use netlink_packet_core::NetlinkMessage;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_ROUTE;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
-use tracing::{debug, warn};
+use tracing::debug;
 
-/// The longest datagram the kernel sends: lists come in pieces of at most 32 KiB, a single link with many virtual functions
-/// can be longer.
-const DATAGRAM: usize = 256 << 10;
+use crate::netlink::channel::Channel;
 
-/// A bound, blocking netlink socket.
+/// A bound, blocking socket of rtnetlink.
 pub(crate) struct Socket {
-    inner: netlink_sys::Socket,
-    port: u32,
-    buffer: Vec<u8>,
-    roomy: bool,
+    channel: Channel,
 }
 
 impl Socket {
     /// Opens a socket in the namespace of the calling thread that hears these multicast groups (a mask), with buffers of this
     /// many bytes if the kernel grants them.
     pub(crate) fn open(groups: u32, buffer: usize) -> io::Result<Self> {
-        let mut inner = netlink_sys::Socket::new(NETLINK_ROUTE)?;
-        inner.set_ext_ack(true)?;
-        inner.set_cap_ack(true)?;
-        inner.set_netlink_get_strict_chk(true)?;
-        let roomy = widen(&inner, buffer);
-        inner.bind(&SocketAddr::new(0, groups))?;
-        let mut address = SocketAddr::new(0, 0);
-        inner.get_address(&mut address)?;
-        Ok(Self { inner, port: address.port_number(), buffer: Vec::with_capacity(DATAGRAM), roomy })
+        Ok(Self { channel: Channel::open(NETLINK_ROUTE, groups, buffer)? })
     }
 
     /// The kernel's name for this socket: what it does is announced under it.
     pub(crate) fn port(&self) -> u32 {
-        self.port
+        self.channel.port()
     }
 
-    /// Whether the big buffers were granted.
+    /// Whether the big buffers were granted; if not, batches must be smaller.
     pub(crate) fn roomy(&self) -> bool {
-        self.roomy
+        self.channel.roomy()
     }
 
     /// Sends one datagram to the kernel.
     pub(crate) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.inner.send_to(datagram, &SocketAddr::new(0, 0), 0).map(drop)
+        self.channel.send(datagram)
     }
 
     /// Takes one datagram and gives its messages to `each`; false if none came until then.
@@ -61,68 +44,20 @@ impl Socket {
         until: Instant,
         mut each: impl FnMut(NetlinkMessage<RouteNetlinkMessage>),
     ) -> io::Result<bool> {
-        self.receive_raw(until, |bytes| match NetlinkMessage::deserialize(bytes) {
+        self.channel.receive(until, |bytes| match NetlinkMessage::deserialize(bytes) {
             Ok(message) => each(message),
             Err(error) => debug!(%error, "a netlink message was not understood and is skipped"),
         })
     }
 
     /// The same with the messages as they came.
-    pub(crate) fn receive_raw(&mut self, until: Instant, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-        if !self.wait(until)? {
-            return Ok(false);
-        }
-        self.buffer.clear();
-        match self.inner.recv(&mut self.buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
-            Ok(length) if length > self.buffer.len() => {
-                warn!(length, "a netlink datagram was longer than the buffer and is dropped");
-                Err(io::Error::from_raw_os_error(libc::ENOBUFS))
-            }
-            Ok(_) => {
-                messages(&self.buffer, &mut each);
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn wait(&self, until: Instant) -> io::Result<bool> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            // Rounded up, so as not to spin through the last millisecond.
-            let left = if left.is_zero() { left } else { left + std::time::Duration::from_millis(1) };
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.inner.as_fd(), PollFlags::POLLIN)], left) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+    pub(crate) fn receive_raw(&mut self, until: Instant, each: impl FnMut(&[u8])) -> io::Result<bool> {
+        self.channel.receive(until, each)
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.as_fd()
-    }
-}
-
-/// Asks for big buffers: past the system's limit where that is allowed, up to the limit where not.
-fn widen(socket: &netlink_sys::Socket, bytes: usize) -> bool {
-    let forced = setsockopt(socket, sockopt::RcvBufForce, &bytes)
-        .and_then(|()| setsockopt(socket, sockopt::SndBufForce, &bytes));
-    let Err(refused) = forced else { return true };
-    let limited = setsockopt(socket, sockopt::RcvBuf, &bytes)
-        .and_then(|()| setsockopt(socket, sockopt::SndBuf, &bytes));
-    debug!(%refused, ?limited, "big netlink buffers were refused: sending smaller batches");
-    false
-}
-
-fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) {
-    while let Ok(buffer) = NetlinkBuffer::new_checked(datagram) {
-        let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX).min(datagram.len());
-        each(&datagram[..length]);
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.channel.as_fd()
     }
 }

@@ -4,13 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use netlink_sys::SocketAddr;
+use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::NETLINK_NETFILTER;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{setsockopt, sockopt};
-use tracing::debug;
 
+use crate::netlink::channel::Channel;
 use crate::nft::attributes;
 
 /// The family of tables that see both IPv4 and IPv6.
@@ -19,7 +16,8 @@ pub(super) const INET: u8 = 1;
 const SUBSYSTEM: u16 = 10;
 /// Room for a transaction with all that a big cluster has.
 const BUFFER: usize = 16 << 20;
-const DATAGRAM: usize = 256 << 10;
+/// The length of a message's own header.
+const HEADER: usize = 16;
 /// The group that hears of changes of nftables.
 const GROUP: u32 = 1 << 6;
 
@@ -75,93 +73,44 @@ impl Message<'_> {
 
 /// A bound socket.
 pub(super) struct Socket {
-    inner: netlink_sys::Socket,
-    port: u32,
-    buffer: Vec<u8>,
+    channel: Channel,
 }
 
 impl Socket {
     /// Opens a socket in the namespace of the calling thread; with `listening` it hears of changes.
     pub(super) fn open(listening: bool) -> io::Result<Self> {
-        let mut inner = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
-        inner.set_ext_ack(true)?;
-        inner.set_cap_ack(true)?;
-        let forced = setsockopt(&inner, sockopt::RcvBufForce, &BUFFER)
-            .and_then(|()| setsockopt(&inner, sockopt::SndBufForce, &BUFFER));
-        if let Err(refused) = forced {
-            let limited = setsockopt(&inner, sockopt::RcvBuf, &BUFFER)
-                .and_then(|()| setsockopt(&inner, sockopt::SndBuf, &BUFFER));
-            debug!(%refused, ?limited, "big netlink buffers were refused");
-        }
-        inner.bind(&SocketAddr::new(0, if listening { GROUP } else { 0 }))?;
-        let mut address = SocketAddr::new(0, 0);
-        inner.get_address(&mut address)?;
-        Ok(Self { inner, port: address.port_number(), buffer: Vec::with_capacity(DATAGRAM) })
+        let groups = if listening { GROUP } else { 0 };
+        Ok(Self { channel: Channel::open(NETLINK_NETFILTER, groups, BUFFER)? })
     }
 
     /// The kernel's name for this socket: what it changes is announced under it.
     pub(super) fn port(&self) -> u32 {
-        self.port
+        self.channel.port()
     }
 
     pub(super) fn send(&self, datagram: &[u8]) -> io::Result<()> {
-        self.inner.send_to(datagram, &SocketAddr::new(0, 0), 0).map(drop)
+        self.channel.send(datagram)
     }
 
     /// Takes one datagram, and gives its messages to `each`; false if none came until then.
     pub(super) fn receive(&mut self, until: Instant, mut each: impl FnMut(Message<'_>)) -> io::Result<bool> {
-        if !self.wait(until)? {
-            return Ok(false);
-        }
-        self.buffer.clear();
-        match self.inner.recv(&mut self.buffer, libc::MSG_DONTWAIT) {
-            Ok(_) => {
-                split(&self.buffer, &mut each);
-                Ok(true)
+        self.channel.receive(until, |bytes| {
+            if let Ok(header) = NetlinkBuffer::new_checked(bytes) {
+                each(Message {
+                    kind: header.message_type(),
+                    flags: header.flags(),
+                    sequence: header.sequence_number(),
+                    port: header.port_number(),
+                    body: bytes.get(HEADER..).unwrap_or_default(),
+                });
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn wait(&self, until: Instant) -> io::Result<bool> {
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let left = if left.is_zero() { left } else { left + std::time::Duration::from_millis(1) };
-            let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            match poll(&mut [PollFd::new(self.inner.as_fd(), PollFlags::POLLIN)], left) {
-                Ok(ready) => return Ok(ready > 0),
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        })
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inner.as_fd()
-    }
-}
-
-fn split(mut datagram: &[u8], each: &mut impl FnMut(Message<'_>)) {
-    fn field<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {
-        header.get(at..at + N)?.try_into().ok()
-    }
-    while let (Some(length), Some(kind), Some(flags), Some(sequence), Some(port)) = (
-        field(datagram, 0).map(u32::from_ne_bytes),
-        field(datagram, 4).map(u16::from_ne_bytes),
-        field(datagram, 6).map(u16::from_ne_bytes),
-        field(datagram, 8).map(u32::from_ne_bytes),
-        field(datagram, 12).map(u32::from_ne_bytes),
-    ) {
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some(body) = datagram.get(16..length.min(datagram.len())) else { return };
-        each(Message { kind, flags, sequence, port, body });
-        if length < 16 {
-            return;
-        }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.channel.as_fd()
     }
 }
 

@@ -249,7 +249,24 @@ impl Cluster {
     pub async fn pod_is_running(&self, pod: &crate::Pod) -> anyhow::Result<()> {
         let api: Api<Pod> = Api::namespaced(self.client(), pod.namespace());
         let ips: Vec<Value> = pod.addresses().iter().map(|address| json!({"ip": address})).collect();
-        let status = json!({"phase": "Running", "podIP": pod.addresses().first(), "podIPs": ips});
+        let status = json!({
+            "phase": "Running",
+            "podIP": pod.addresses().first(),
+            "podIPs": ips,
+            "conditions": [
+                {"type": "ContainersReady", "status": "True"},
+                {"type": "Ready", "status": "True"},
+            ],
+            "containerStatuses": [{
+                "name": "pause",
+                "image": "pause",
+                "imageID": "pause",
+                "ready": true,
+                "started": true,
+                "restartCount": 0,
+                "state": {"running": {}},
+            }],
+        });
         patch_status(&api, pod.name(), &status).await
     }
 

@@ -205,6 +205,8 @@ pub(crate) async fn a_running_lab_is_asked_and_disturbed_from_another_terminal(
     let (code, said, err) = ask("kubectl --name here get nodes -o name").await?;
     if code == 0 {
         ensure!(said.contains("node/n1") && said.contains("node/n2"), "{said}");
+        let (_, said, _) = ask("kubectl --name here get pods --no-headers").await?;
+        ensure!(said.lines().count() > 0 && said.lines().all(|line| line.contains(" 1/1 ")), "{said}");
     } else {
         ensure!(err.contains("kubectl is not installed") && err.contains("kubernetes-client"), "{err}");
     }

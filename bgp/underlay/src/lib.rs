@@ -1,8 +1,7 @@
 //! Tells the speaker by which of this machine's routes next hops are reached, and how far they are.
 //!
-//! Only a daemon that forwards, which is one with `[fib]`, follows them: what it cannot reach it must not use. One that only
-//! passes routes on need not be able to reach their next hops. Routes that BGP brought are no ground for a next hop to
-//! stand on.
+//! A package of its own since the speaker knows no kernel and `linux` knows no BGP, while node agent and router both follow
+//! the kernel so. Whoever calls it chooses the routes: those that BGP brought are no ground for a next hop to stand on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
