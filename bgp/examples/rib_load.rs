@@ -75,14 +75,15 @@ fn attributes(peer: u16, portion: usize) -> AttributeSet {
 
 fn group() -> EgressProfile {
     EgressProfile {
-        context: Context::new(Some(Asn(65_100)), Families::dual()),
+        context: Context::new(Some(Asn(65_100)), Families::dual()).for_writing(),
+        external: true,
         local_as: Asn(64512),
         client: false,
         cluster_id: Ipv4Addr::LOCALHOST,
         next_hop: NextHopMode::Auto,
         own_next_hop: Some(IpAddr::from([198, 51, 100, 1])),
         paths: None,
-        as_override: false,
+        as_override: None,
         remove_private_as: false,
         export: Arc::new(Policy::accept_all()),
     }

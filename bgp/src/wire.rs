@@ -63,6 +63,7 @@ impl Context {
     /// The same terms without what matters only for reading, so that peers that are written to alike have equal ones.
     pub fn for_writing(self) -> Context {
         Context {
+            external_peer: None,
             enforce_first_as: true,
             add_path_receive: Families::NONE,
             refused_attributes: AttributeCodes::NONE,

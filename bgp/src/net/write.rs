@@ -1,15 +1,16 @@
 //! The writer of one connection: a task of its own, since a peer that does not read must neither keep us from
 //! reading it nor from noticing that it is gone.
 //!
-//! Two queues, both bounded, end here: the machine's messages, which go first, and the RIB's UPDATEs. A message is
-//! never cut in two. Last words have a second to get through.
+//! Two queues, both bounded, end here: the machine's messages, which go first, and the RIB's UPDATEs. What waits is
+//! handed to the kernel in one call, and a message is never cut in two. Last words have a second to get through.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
@@ -21,8 +22,10 @@ use crate::wire::header::{self, Header};
 
 /// The machine's messages waiting to be written.
 const URGENT: usize = 32;
-/// Batches of UPDATEs waiting to be written.
+/// Batches of UPDATEs waiting to be written, and as many again that are being written.
 const UPDATES: usize = 32;
+/// Pieces for one call of the kernel's.
+const PIECES: usize = 64;
 /// After so long without progress the writer says that it is blocked.
 const GRACE: Duration = Duration::from_secs(1);
 /// The time for the last words.
@@ -60,8 +63,15 @@ impl Writer {
         let (orders, to_do) = mpsc::channel(URGENT);
         let (updates, batches) = mpsc::channel(UPDATES);
         let (report, progress) = watch::channel(Progress::Fine);
-        let queue =
-            Queue { half, urgent: VecDeque::new(), chunk: Bytes::new(), statistics, report, stuck: None };
+        let queue = Queue {
+            half,
+            begun: Bytes::new(),
+            urgent: VecDeque::new(),
+            updates: VecDeque::new(),
+            statistics,
+            report,
+            stuck: None,
+        };
         Writer { orders, updates, progress, task: tokio::spawn(queue.run(to_do, batches)) }
     }
 
@@ -93,11 +103,24 @@ impl Writer {
     }
 }
 
+/// Hands as many pieces to the kernel as one call takes; how many octets of them it took.
+async fn write<'a>(half: &OwnedWriteHalf, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    let pieces: SmallVec<[IoSlice<'_>; PIECES]> = pieces.take(PIECES).map(IoSlice::new).collect();
+    loop {
+        half.writable().await?;
+        match half.try_write_vectored(&pieces) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return written,
+        }
+    }
+}
+
 struct Queue {
     half: OwnedWriteHalf,
+    /// What is left of a piece of which something is written: it comes before all others.
+    begun: Bytes,
     urgent: VecDeque<Bytes>,
-    /// What is being written: whole messages.
-    chunk: Bytes,
+    updates: VecDeque<Bytes>,
     statistics: Arc<Statistics>,
     report: watch::Sender<Progress>,
     /// Since when nothing could be written.
@@ -106,13 +129,9 @@ struct Queue {
 
 impl Queue {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut updates: mpsc::Receiver<Bytes>) {
+        let mut more = Vec::with_capacity(UPDATES);
         loop {
-            if self.chunk.is_empty()
-                && let Some(next) = self.urgent.pop_front()
-            {
-                self.take(next);
-            }
-            let idle = self.chunk.is_empty();
+            let idle = self.is_empty();
             tokio::select! {
                 biased;
                 order = orders.recv(), if self.urgent.len() < URGENT => match order {
@@ -120,29 +139,51 @@ impl Queue {
                     Some(Order::Finish(words, half)) => return self.finish(words, half).await,
                     None => return,
                 },
-                written = self.half.write(&self.chunk), if !idle => match written {
+                written = write(&self.half, self.pieces()), if !idle => match written {
                     Ok(0) => return self.fail(io::ErrorKind::WriteZero),
                     Ok(count) => self.wrote(count),
                     Err(error) => return self.fail(error.kind()),
                 },
-                Some(batch) = updates.recv(), if idle => self.take(batch),
+                1.. = updates.recv_many(&mut more, UPDATES), if idle => self.updates.extend(more.drain(..)),
                 () = sleep(GRACE), if !idle && self.stuck.is_none() => self.blocked(),
             }
         }
     }
 
-    fn take(&mut self, chunk: Bytes) {
-        let mut rest = &chunk[..];
+    fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.urgent.is_empty() && self.updates.is_empty()
+    }
+
+    /// What is to be written, in its order.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let begun = Some(&self.begun).filter(|begun| !begun.is_empty());
+        begun.into_iter().chain(&self.urgent).chain(&self.updates).map(|piece| &piece[..])
+    }
+
+    /// The next piece is begun; none is left.
+    fn begin(&mut self) -> bool {
+        let Some(piece) = self.urgent.pop_front().or_else(|| self.updates.pop_front()) else { return false };
+        self.count(&piece);
+        self.begun = piece;
+        true
+    }
+
+    /// Counts the messages of a piece.
+    fn count(&self, piece: &[u8]) {
+        let mut rest = piece;
         while let Ok(Some(Header { length, kind })) = Header::peek(rest, header::MAX_EXTENDED) {
             self.statistics.sent.count(kind, length);
             rest = rest.get(length..).unwrap_or_default();
         }
         debug_assert!(rest.len() < header::LENGTH, "whole messages only");
-        self.chunk = chunk;
     }
 
-    fn wrote(&mut self, count: usize) {
-        self.chunk.advance(count);
+    fn wrote(&mut self, mut octets: usize) {
+        while octets > 0 && (!self.begun.is_empty() || self.begin()) {
+            let written = octets.min(self.begun.len());
+            self.begun.advance(written);
+            octets -= written;
+        }
         if self.stuck.take().is_some() {
             self.report.send_replace(Progress::Fine);
         }
@@ -162,7 +203,7 @@ impl Queue {
         let deadline = sleep_until(tokio::time::Instant::now() + LAST_WORDS);
         let last = async {
             // Messages of the machine's that still wait come before the last one; UPDATEs that wait are dropped.
-            self.half.write_all(&self.chunk).await?;
+            self.half.write_all(&self.begun).await?;
             for message in self.urgent.drain(..) {
                 self.half.write_all(&message).await?;
             }

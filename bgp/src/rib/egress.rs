@@ -22,8 +22,10 @@ use crate::wire::nlri::Prefix;
 /// Everything that decides what a peer is sent: the key of an update group within one family.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EgressProfile {
-    /// The terms of the session, as the encoder sees them: whether the peer is of our own AS among them.
+    /// The terms of the session, as the encoder sees them ([`Context::for_writing`]).
     pub context: Context,
+    /// The peer is of another AS than we are towards it. Which one does not matter: peers of many share a group.
+    pub external: bool,
     /// Our AS towards it.
     pub local_as: Asn,
     /// It is a reflector client of ours.
@@ -36,8 +38,8 @@ pub struct EgressProfile {
     pub own_next_hop: Option<IpAddr>,
     /// Which paths of a prefix it is told; `None`: the best alone.
     pub paths: Option<PathsSent>,
-    /// Its own AS in an AS_PATH becomes ours.
-    pub as_override: bool,
+    /// This AS, which is the peer's own, becomes ours where it is in an AS_PATH.
+    pub as_override: Option<Asn>,
     /// Private AS numbers are taken out of AS_PATH.
     pub remove_private_as: bool,
     /// What may be announced.
@@ -58,12 +60,8 @@ pub struct Departure<'a> {
 }
 
 impl EgressProfile {
-    fn external_peer(&self) -> Option<Asn> {
-        self.context.external_peer
-    }
-
     fn is_internal(&self) -> bool {
-        self.external_peer().is_none()
+        !self.external
     }
 
     /// What the export policy does to a path to one prefix, or why it is not announced. Paths with equal edits and
@@ -100,7 +98,7 @@ impl EgressProfile {
         edits: &Edits,
     ) -> Result<(AttributeSet, IpAddr), WhyNotSent> {
         let mut out = departure.set.clone();
-        if let Some(peer) = self.external_peer() {
+        if self.external {
             out.local_pref = None;
             out.originator_id = None;
             out.cluster_list.clear();
@@ -110,7 +108,7 @@ impl EgressProfile {
             if self.remove_private_as {
                 out.as_path.remove_private();
             }
-            if self.as_override {
+            if let Some(peer) = self.as_override {
                 out.as_path.replace(peer, self.local_as);
             }
         }

@@ -67,14 +67,15 @@ fn peer(n: u8, source: Source) -> PeerFacts {
 
 fn profile(external_peer: Option<Asn>) -> EgressProfile {
     EgressProfile {
-        context: Context::new(external_peer, Families::dual()),
+        context: Context::new(external_peer, Families::dual()).for_writing(),
+        external: external_peer.is_some(),
         local_as: LOCAL_AS,
         client: false,
         cluster_id: Ipv4Addr::new(10, 0, 0, 98),
         next_hop: NextHopMode::Auto,
         own_next_hop: Some(address("192.0.2.99")),
         paths: None,
-        as_override: false,
+        as_override: None,
         remove_private_as: false,
         export: Arc::new(Policy::accept_all()),
     }

@@ -66,14 +66,37 @@ pub(super) fn profile(
     let serves = Family::of_address(&local) == family || negotiated.extended_next_hop.contains(family);
     Some(EgressProfile {
         context: negotiated.context().for_writing(),
+        external: negotiated.context().external_peer.is_some(),
         local_as: negotiated.local_as,
         client: peer.reflector_client,
         cluster_id: config.cluster_id().address(),
         next_hop: peer.next_hop,
         own_next_hop: configured.or_else(|| serves.then_some(local)),
         paths: negotiated.add_path_send.contains(family).then_some(peer.paths_sent),
-        as_override: peer.as_override,
+        as_override: negotiated.context().external_peer.filter(|_| peer.as_override),
         remove_private_as: peer.remove_private_as,
         export: in_force(config, &peer.export, negotiated),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Asn, RouterId};
+    use crate::peer::negotiation::tests::sample;
+
+    fn told(peer_as: Asn, as_override: bool) -> EgressProfile {
+        let config = Config::new(Asn(1), RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 0, 1)).unwrap());
+        let address = std::net::SocketAddr::from(([192, 0, 2, 1], 179));
+        let peer = PeerConfig { as_override, ..PeerConfig::new(address, Asn(1), peer_as) };
+        let negotiated = Negotiated { peer_as, ..sample() };
+        profile(&config, &peer, &negotiated, Family::Ipv4Unicast).unwrap()
+    }
+
+    #[test]
+    fn peers_of_many_ases_are_told_alike_and_so_decided_and_encoded_for_once() {
+        assert_eq!(told(Asn(2), false), told(Asn(3), false));
+        assert_ne!(told(Asn(1), false), told(Asn(2), false), "one is of our own AS");
+        assert_ne!(told(Asn(2), true), told(Asn(3), true), "each has its own AS overridden");
+    }
 }

@@ -266,7 +266,7 @@ fn an_export_policy_tells_learned_from_own() {
 
 #[test]
 fn a_shared_as_is_overridden_and_private_ones_are_taken_out() {
-    let site = EgressProfile { as_override: true, ..profile(Some(Asn(65001))) };
+    let site = EgressProfile { as_override: Some(Asn(65001)), ..profile(Some(Asn(65001))) };
     let (set, _) = sent(site, &path(&[65001, 7, 65001]), false).unwrap();
     assert_eq!(set.as_path.to_string(), format!("{0} {0} 7 {0}", LOCAL_AS.0));
     let public = EgressProfile { remove_private_as: true, ..profile(Some(Asn(7))) };
