@@ -81,6 +81,8 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", GoBgp "gobgp", OpenBgpd "openbgpd");
     claims!(all, "route refresh, asked by either side", "refresh", scenario::refresh:
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "refreshes with a beginning and an end (RFC 7313)", "enhanced_refresh", options::enhanced_refresh:
+        Bird "bird", Frr "frr", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "hold time 0", "hold_zero", scenario::hold_zero:
         Bird "bird", Frr "frr", ExaBgp "exabgp");
     claims!(all, "IPv4 routes with IPv6 next hops (RFC 8950)", "ipv4_by_ipv6", scenario::extended_next_hop:
@@ -95,7 +97,7 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claim!(
         all,
-        "200 simultaneous opens, none stuck",
+        "200 simultaneous opens, of each collision one session is left",
         Bird::NAME,
         "bird_200_simultaneous_opens",
         many::simultaneous_opens_with_bird
@@ -106,7 +108,7 @@ fn with_daemons(all: &mut Vec<Claim>) {
 fn with_ourselves(all: &mut Vec<Claim>) {
     claim!(
         all,
-        "200 simultaneous opens, none stuck",
+        "200 simultaneous opens, of each collision one session is left",
         OWN,
         "caracal_200_simultaneous_opens",
         many::simultaneous_opens_with_ourselves

@@ -80,6 +80,8 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
 impl Peer for ExaBgp {
     const NAME: &'static str = "ExaBGP";
     const PASSES_ON: bool = false;
+    /// It breaks the connection at its own mark of the beginning, which it takes for routes.
+    const ANSWERS_MARKED: bool = false;
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
         let (told, commands) = (host.file("told.json"), host.file("commands"));

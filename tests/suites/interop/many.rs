@@ -1,5 +1,6 @@
 //! Many sessions at once, and peers that do not read.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,7 +46,38 @@ pub(crate) async fn simultaneous_opens_with_ourselves(sandbox: Sandbox) -> anyho
     let they = Us::start(&there, 64602, &tables(2, 1, 64601)).await?;
     let peers = us.established(&here).await?;
     ensure!(peers.len() == usize::from(MANY), "{} peers", peers.len());
-    they.established(&there).await.map(drop)
+    they.established(&there).await?;
+    one_connection_each(&here).await?;
+    one_connection_each(&there).await?;
+    us.established(&here).await.map(drop)
+}
+
+/// Waits until of every collision only one connection is left: BGP's own, of a host's namespace, one for each pair of
+/// addresses.
+async fn one_connection_each(host: &Host) -> anyhow::Result<()> {
+    wait::until(SOON, "each pair of addresses has one connection", || async {
+        let shown =
+            host.run(&["ss", "-Htn", "state", "established", "( sport = :179 or dport = :179 )"]).await?;
+        let pair = |line: &str| {
+            let ends: Vec<&str> = line
+                .split_whitespace()
+                .skip(2)
+                .filter_map(|end| end.rsplit_once(':'))
+                .map(|end| end.0)
+                .collect();
+            ends.join(" ")
+        };
+        let all: Vec<String> = shown.lines().map(pair).collect();
+        let pairs: BTreeSet<&String> = all.iter().collect();
+        let wanted = usize::from(MANY);
+        match (all.len(), pairs.len()) {
+            found if found == (wanted, wanted) => Ok(()),
+            (connections, pairs) => {
+                Err(NotYet::because(format!("{connections} connections of {pairs} pairs")))
+            }
+        }
+    })
+    .await
 }
 
 /// The same with BIRD, whose 200 protocols dial as soon as they start.
@@ -72,7 +104,8 @@ pub(crate) async fn simultaneous_opens_with_bird(sandbox: Sandbox) -> anyhow::Re
     let us = Us::start(&here, 64601, &tables(1, 2, 64602)).await?;
     let peers = us.established(&here).await?;
     ensure!(peers.len() == usize::from(MANY), "{} peers", peers.len());
-    Ok(())
+    one_connection_each(&here).await?;
+    us.established(&here).await.map(drop)
 }
 
 /// How many prefixes a feed has. With [`BULK`] that is more than sockets hold.

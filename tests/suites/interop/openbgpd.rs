@@ -53,6 +53,9 @@ impl Peer for OpenBgpd {
     const NAME: &'static str = "OpenBGPD";
     /// It announces `::1` as next hop there.
     const V6_OVER_V4: bool = false;
+    /// It says of families on which it exchanges routes that they were not negotiated, and answers nothing.
+    const ANSWERS: bool = false;
+    const ANSWERS_MARKED: bool = false;
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
         // Where its unprivileged processes shut themselves in.

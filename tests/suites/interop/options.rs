@@ -10,6 +10,7 @@ use caracal_lab::wait::{self, NotYet};
 use crate::bird::Bird;
 use crate::peer::{Neighbor, Peer, Plan, SOON};
 use crate::raw::{self, Attribute, Raw};
+use crate::scenario;
 use crate::segment::{Host, Segment, v4};
 use crate::us::{self, Us};
 
@@ -134,7 +135,44 @@ async fn has_paths<P: Peer>(they: &P, there: &Host, wanted: &[&str]) -> anyhow::
     .await
 }
 
-/// What an enhanced refresh does not repeat is gone at its end, not before (RFC 7313).
+/// Refreshes with a beginning and an end (RFC 7313) lose nothing that is announced again, whoever asks.
+pub(crate) async fn enhanced_refresh<P: Peer>(_: PhantomData<P>, sandbox: Sandbox) -> anyhow::Result<()> {
+    let segment = Segment::make(&sandbox).await?;
+    let (here, there) = (segment.host(1).await?, segment.host(2).await?);
+    // FRR marks nothing before it has sent End-of-RIB, which it does to those alone who offer graceful restart.
+    let options = "hold-time = 3600\ngraceful-restart = 120";
+    let tables = [us::originate("10.1.0.0/24", &[]), us::peer(&v4(2), THEIR_AS, options)].concat();
+    let us = Us::start(&here, OUR_AS, &tables).await?;
+    let neighbor = Neighbor { hold: Some(scenario::NO_KEEPALIVES), ..Neighbor::new(1, OUR_AS) };
+    let plan = Plan { asn: THEIR_AS, neighbors: vec![neighbor.clone()], v4: vec!["10.2.0.0/24"], v6: vec![] };
+    let they = P::start(&there, &plan).await?;
+    us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
+    they.learns(&there, "10.1.0.0/24", |_| true).await?;
+    // OPEN, KEEPALIVE, the prefix, and the end of both tables from those who send it.
+    let restarts = |peer: &us::Session| peer.features.iter().any(|word| word == "peer-graceful-restart");
+    let all_is_said = |peer: &us::Session| peer.messages_received >= if restarts(peer) { 5 } else { 3 };
+    us.peers_when(&here, |peers| peers.iter().all(all_is_said)).await?;
+    let before = scenario::quiet(&us, &here).await?;
+    ensure!(before.features.iter().any(|word| word == "enhanced-route-refresh"), "{before:?}");
+    if P::ANSWERS_MARKED {
+        us.refresh(&here, &v4(2)).await?;
+        // The beginning, the prefix, the end.
+        let answered = |peer: &us::Session| peer.messages_received >= before.messages_received + 3;
+        us.peers_when(&here, |peers| peers.iter().all(answered)).await?;
+    }
+    if P::ASKS_AGAIN {
+        let before = scenario::quiet(&us, &here).await?;
+        they.refresh(&there, &neighbor).await?;
+        let answered = |peer: &us::Session| peer.messages_sent >= before.messages_sent + 3;
+        us.peers_when(&here, |peers| peers.iter().all(answered)).await?;
+    }
+    let after = scenario::quiet(&us, &here).await?;
+    ensure!(after.state == "Established" && after.transitions == 1, "{after:?}");
+    us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
+    they.learns(&there, "10.1.0.0/24", |_| true).await.map(drop)
+}
+
+/// What an enhanced refresh does not repeat is gone at its end, not before; and who asks is told where it begins and ends.
 pub(crate) async fn refreshes_have_an_end(sandbox: Sandbox) -> anyhow::Result<()> {
     const BEGIN: [u8; 4] = [0, 1, 1, 1];
     const END: [u8; 4] = [0, 1, 2, 1];
@@ -157,7 +195,24 @@ pub(crate) async fn refreshes_have_an_end(sandbox: Sandbox) -> anyhow::Result<()
     us.learns(&here, "10.100.1.0/24", |path| path.best).await?;
     raw.send(raw::ROUTE_REFRESH, &END).await?;
     us.loses(&here, "10.100.1.0/24").await?;
-    us.learns(&here, "10.100.0.0/24", |path| path.best).await.map(drop)
+    us.learns(&here, "10.100.0.0/24", |path| path.best).await?;
+
+    let already = raw.heard().len();
+    raw.send(raw::ROUTE_REFRESH, &[0, 1, 0, 1]).await?;
+    let own = raw::nlri([10, 1, 0, 0], 24);
+    wait::until(SOON, "the refresh begins, has the prefix and ends", || async {
+        let heard = raw.heard();
+        let news = heard.get(already..).unwrap_or_default();
+        let place = |fits: &dyn Fn(&raw::Message) -> bool| news.iter().position(fits);
+        let begins = place(&|(kind, body)| *kind == raw::ROUTE_REFRESH && *body == BEGIN);
+        let says = place(&|(kind, body)| *kind == raw::UPDATE && body.ends_with(&own));
+        let ends = place(&|(kind, body)| *kind == raw::ROUTE_REFRESH && *body == END);
+        match (begins, says, ends) {
+            (Some(begins), Some(says), Some(ends)) if begins < says && says < ends => Ok(()),
+            _ => Err(NotYet::because(format!("{news:x?}"))),
+        }
+    })
+    .await
 }
 
 /// Limits of prefixes: a warning leaves the session, a restart ends it and lets it come back, and so it goes on.

@@ -83,6 +83,10 @@ pub(crate) trait Peer: Sized {
     const PASSES_ON: bool = true;
     /// Whether it can be made to ask for everything again: one that keeps what it was sent need not.
     const ASKS_AGAIN: bool = true;
+    /// Whether it can be asked for everything again (RFC 2918).
+    const ANSWERS: bool = true;
+    /// Whether that can be done where refreshes are marked (RFC 7313).
+    const ANSWERS_MARKED: bool = true;
 
     /// Starts it on a host.
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self>;
