@@ -3,6 +3,7 @@
 mod churn;
 mod flood;
 mod reflect;
+mod reset;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -48,7 +49,8 @@ pub(crate) struct Load {
 enum Kind {
     Flood { peers: u32, prefixes: u32 },
     Reflect { clients: u32 },
-    Churn { prefixes: u32 },
+    Churn { prefixes: u32, stalls: bool },
+    Reset { peers: u32, prefixes: u32 },
 }
 
 impl Load {
@@ -63,14 +65,26 @@ impl Load {
         let kind = match letter {
             "a" => Kind::Flood { peers: 10, prefixes: scaled(100_000) },
             "b" => Kind::Flood { peers: 50, prefixes: scaled(20_000) },
+            "c" => Kind::Flood { peers: 2, prefixes: scaled(1_000_000) },
             "d" => Kind::Reflect { clients: scaled(1000) },
-            "f" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000) },
-            other => bail!("there is no load `{other}`: a, b, d and f are there"),
+            "e" => Kind::Reflect { clients: scaled(5000) },
+            "f" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000), stalls: false },
+            "g" => Kind::Reset { peers: 10, prefixes: scaled(100_000) },
+            "h" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000), stalls: true },
+            other => bail!("there is no load `{other}`: a to h are there"),
         };
         let name = match kind {
             Kind::Flood { peers, prefixes } => format!("({letter}) {peers} peers x {prefixes} prefixes"),
             Kind::Reflect { clients } => format!("({letter}) reflector, {clients} clients x 1 prefix"),
-            Kind::Churn { prefixes } => format!("({letter}) 1 % of {prefixes} prefixes flap each second"),
+            Kind::Churn { prefixes, stalls: false } => {
+                format!("({letter}) 1 % of {prefixes} prefixes flap each second")
+            }
+            Kind::Churn { prefixes, stalls: true } => {
+                format!("({letter}) 1 % of {prefixes} prefixes flap each second, and a peer stops reading")
+            }
+            Kind::Reset { peers, prefixes } => {
+                format!("({letter}) {peers} peers x {prefixes} prefixes drop and return")
+            }
         };
         Ok(Load { name, kind })
     }
@@ -80,13 +94,13 @@ impl Load {
         let external =
             |number| Client { address: place::peer(number), asn: FIRST_AS + number, internal: false };
         match self.kind {
-            Kind::Flood { peers, .. } => (0..peers).map(external).collect(),
+            Kind::Flood { peers, .. } | Kind::Reset { peers, .. } => (0..peers).map(external).collect(),
             Kind::Reflect { clients } => {
                 let inside =
                     |number| Client { address: place::peer(number), asn: SUBJECT_AS, internal: true };
                 (0..clients).map(inside).collect()
             }
-            Kind::Churn { .. } => (0..churn::PEERS).map(external).collect(),
+            Kind::Churn { stalls, .. } => (0..churn::PEERS + u32::from(stalls)).map(external).collect(),
         }
     }
 
@@ -102,7 +116,8 @@ impl Load {
         match self.kind {
             Kind::Flood { prefixes, .. } => flood::measure(&mut bench, prefixes).await,
             Kind::Reflect { .. } => reflect::measure(&mut bench).await,
-            Kind::Churn { prefixes } => churn::measure(&mut bench, prefixes).await,
+            Kind::Churn { prefixes, stalls } => churn::measure(&mut bench, prefixes, stalls).await,
+            Kind::Reset { prefixes, .. } => reset::measure(&mut bench, prefixes).await,
         }
     }
 }

@@ -36,8 +36,12 @@ enum What {
 Loads:
   a  10 peers of other ASes, 100000 prefixes each: until every peer has all
   b  50 peers, 20000 prefixes each
+  c  2 peers, 1000000 prefixes each
   d  a reflector with 1000 clients, one prefix each: from the first dial until every client has all
+  e  the same with 5000 clients
   f  one peer with 1000000 prefixes of which 1 % a second are withdrawn and announced again, for 30 s
+  g  the peers of (a) drop all at once and return: until every peer has all again
+  h  (f) for 60 s beside a third peer that does not read all the while
 
 Examples:
   cargo compare bgp
@@ -64,7 +68,7 @@ pub(crate) struct Bgp {
     /// How often each is measured
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// A factor for the number of prefixes (a, b, f) and clients (d)
+    /// A factor for the number of prefixes, or of clients (d, e)
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// Longest time for one measurement, in seconds

@@ -45,6 +45,9 @@ pub(crate) struct Heard {
     board: Rc<Board>,
     /// When each prefix was last sent, where latencies are measured.
     clock: Option<Rc<Clock>>,
+    /// Nothing is read while they are plugged.
+    plugged: Cell<bool>,
+    unplugged: Notify,
 }
 
 /// Latencies: when each prefix was sent, and how long it took to come.
@@ -94,11 +97,28 @@ impl Heard {
             own,
             board: Rc::clone(board),
             clock,
+            plugged: Cell::new(false),
+            unplugged: Notify::new(),
         };
         if wanted == 0 {
             heard.complete();
         }
         Rc::new(heard)
+    }
+
+    /// Whether the peer stops reading.
+    pub(crate) fn plug(&self, plugged: bool) {
+        self.plugged.set(plugged);
+        if !plugged {
+            self.unplugged.notify_waiters();
+        }
+    }
+
+    /// Waits until the peer reads.
+    pub(crate) async fn reads(&self) {
+        while self.plugged.get() {
+            self.unplugged.notified().await;
+        }
     }
 
     /// How many prefixes of others it has.

@@ -48,8 +48,6 @@ pub(crate) struct Attributes {
     pub(crate) path: Vec<u32>,
     /// NEXT_HOP.
     pub(crate) next_hop: Ipv4Addr,
-    /// MULTI_EXIT_DISC.
-    pub(crate) med: Option<u32>,
     /// Whether LOCAL_PREF is sent: within an AS.
     pub(crate) internal: bool,
     /// COMMUNITIES.
@@ -66,9 +64,6 @@ impl Attributes {
         }
         attribute(&mut out, 0x40, 2, &path);
         attribute(&mut out, 0x40, 3, &self.next_hop.octets());
-        if let Some(med) = self.med {
-            attribute(&mut out, 0x80, 4, &med.to_be_bytes());
-        }
         if self.internal {
             attribute(&mut out, 0x40, 5, &100_u32.to_be_bytes());
         }
@@ -160,7 +155,6 @@ mod tests {
         let attributes = Attributes {
             path: vec![65001, 400_000],
             next_hop: Ipv4Addr::new(10, 65, 0, 1),
-            med: Some(7),
             internal: false,
             communities: vec![0xfde8_0001],
         };

@@ -109,6 +109,7 @@ async fn listen(mut reader: OwnedReadHalf, heard: &Heard) -> anyhow::Result<()> 
     let mut filled = 0;
     loop {
         let space = buffer.get_mut(filled..).context("no room for a message")?;
+        heard.reads().await;
         let came = reader.read(space).await.context("reading")?;
         if came == 0 {
             return Ok(());

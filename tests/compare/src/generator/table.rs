@@ -29,10 +29,12 @@ pub(crate) fn attributes(client: &Client, group: u32, round: u32) -> Attributes 
     let mut dice = Dice(u64::from(client.address.to_bits()) << 32 | u64::from(group));
     let mut path = if client.internal { Vec::new() } else { vec![client.asn] };
     path.extend((0..1 + dice.below(5)).map(|_| 100_000 + dice.below(80_000)));
-    let communities =
+    let mut communities: Vec<u32> =
         (0..dice.below(7)).map(|_| (1000 + dice.below(60_000)) << 16 | dice.below(1000)).collect();
-    let med = (round > 0).then_some(round);
-    Attributes { path, next_hop: client.address, med, internal: client.internal, communities }
+    // Passed on by everyone, so that what comes back after it was away is never what it was before: a speaker that has
+    // not got round to telling of either would otherwise rightly say nothing.
+    communities.extend((round > 0).then_some(round));
+    Attributes { path, next_hop: client.address, internal: client.internal, communities }
 }
 
 /// The messages by which a peer announces prefixes.

@@ -1,5 +1,6 @@
 //! One peer with a large table of which one prefix in a hundred flaps each second, for half a minute: what that costs,
-//! and how late the news are at another peer.
+//! and how late the news are at another peer. Maybe a third peer stalls: it has the table, and does not read for a
+//! minute. That must cost the other nothing, and it has to have everything once it reads again.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::report::Figure;
 pub(super) const PEERS: u32 = 2;
 /// How long it goes on.
 const FOR: Duration = Duration::from_secs(30);
+/// How long a peer stalls.
+const STALL: Duration = Duration::from_secs(60);
 /// Between two handfuls.
 const TICK: Duration = Duration::from_millis(20);
 /// Handfuls in a second.
@@ -27,9 +30,16 @@ const AWAY: usize = 25;
 const REST: Duration = Duration::from_secs(10);
 
 /// Measures it: CPU time and latencies while it goes on.
-pub(super) async fn measure(bench: &mut Bench<'_>, prefixes: u32) -> anyhow::Result<Vec<Figure>> {
+pub(super) async fn measure(
+    bench: &mut Bench<'_>,
+    prefixes: u32,
+    stalls: bool,
+) -> anyhow::Result<Vec<Figure>> {
     let clock = Clock::new(prefixes);
-    let ears = vec![bench.ears(0, 0..prefixes, None), bench.ears(prefixes, 0..0, Some(Rc::clone(&clock)))];
+    let mut ears =
+        vec![bench.ears(0, 0..prefixes, None), bench.ears(prefixes, 0..0, Some(Rc::clone(&clock)))];
+    let stalling = stalls.then(|| bench.ears(prefixes, 0..0, None));
+    ears.extend(stalling.clone());
     let Some(flapping) = bench.clients.first().cloned() else { anyhow::bail!("there are no peers") };
     let table = Rc::new(table::announcements(&flapping, 0..prefixes, 0));
     let mouths = bench.sessions(ears).await?;
@@ -41,7 +51,10 @@ pub(super) async fn measure(bench: &mut Bench<'_>, prefixes: u32) -> anyhow::Res
     let handful = (prefixes / 100 / TICKS).max(1);
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let end = Instant::now() + FOR;
+    let end = Instant::now() + if stalls { STALL } else { FOR };
+    if let Some(ears) = &stalling {
+        ears.plug(true);
+    }
     let mut away = std::collections::VecDeque::new();
     let (mut next, mut round) = (0, 1);
     while Instant::now() < end {
@@ -63,11 +76,16 @@ pub(super) async fn measure(bench: &mut Bench<'_>, prefixes: u32) -> anyhow::Res
         back(mouth, &clock, &flapping, away.pop_front()).await?;
     }
     let after = bench.subject.usage()?;
+    if let Some(ears) = &stalling {
+        ears.plug(false);
+    }
+    let caught_up = || stalling.as_ref().is_none_or(|ears| ears.count() == prefixes);
     let late = Instant::now() + REST;
-    while clock.missing() > 0 && Instant::now() < late {
+    while (clock.missing() > 0 || !caught_up()) && Instant::now() < late {
         sleep(TICK).await;
     }
     ensure!(clock.missing() == 0, "of the last changes {} never came", clock.missing());
+    ensure!(caught_up(), "the peer that had stalled has {:?} of them", stalling.map(|ears| ears.count()));
     let mut took = clock.took.borrow_mut();
     took.sort_by(f64::total_cmp);
     let part = |of_hundred: usize| took.get(took.len() * of_hundred / 100).copied().unwrap_or(0.0) * 1000.0;
