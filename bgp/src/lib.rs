@@ -5,6 +5,7 @@
 //! * [`wire`] turns bytes into messages and back, without state;
 //! * [`peer`] is the machine of one peer with both its connections, time being an argument;
 //! * [`rib`] and [`policy`] decide which path of a prefix is best and who is told;
+//! * [`bfd`] says within less than a second whether packets pass between here and a peer;
 //! * [`net`] holds the sockets: it listens, dials, reads, writes and drives the machines;
 //! * [`speaker`] puts them together behind one [`speaker::Handle`];
 //! * [`grpc`] answers administrators over that handle.
@@ -67,6 +68,7 @@
 //! as an argument and is pulled from, and [`policy::Policy`] is a value. `examples/route_collector.rs` is a whole program:
 //! it listens for whoever is named on its command line and prints what they announce.
 
+pub mod bfd;
 pub mod config;
 pub mod grpc;
 pub mod net;
