@@ -248,6 +248,21 @@ async fn urgent_work_passes_bulk_work() {
 }
 
 #[tokio::test]
+async fn batches_that_change_nothing_and_come_together_are_all_answered() {
+    let host = namespace();
+    let kernel = start(&host);
+    let wanted = || vec![blackhole("10.0.0.0/26")];
+    assert_eq!(kernel.want(wanted()).await.unwrap(), []);
+    // The thread may hear of all of them by one wake-up, and no event of the kernel follows that would be another.
+    for round in 0..200 {
+        let together =
+            async { tokio::join!(kernel.want(wanted()), kernel.want(wanted()), kernel.want(wanted())) };
+        let answers = tokio::time::timeout(PATIENCE, together).await;
+        assert!(answers.is_ok(), "round {round}: a batch was left in the queue");
+    }
+}
+
+#[tokio::test]
 async fn the_underlay_follows_links_and_addresses_without_those_of_pods() {
     let host = namespace();
     wire(&host, "eth0");

@@ -150,7 +150,9 @@ impl Keeper {
             if self.queues.urgent.is_closed() && self.queues.urgent.is_empty() {
                 return Ok(());
             }
-            if !self.tables.is_dirty() {
+            // Two bulk batches may have woken us once: the second is taken when the first is done.
+            let more = self.bulk.is_empty() && !self.queues.bulk.is_empty();
+            if !self.tables.is_dirty() && !more {
                 self.sleep()?;
             }
         }
