@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_api::IpPool;
 use caracal_api::conditions::{self, Verdict};
 use caracal_bgp::speaker::Handle;
 use caracal_linux::features::Features;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::attachments::Journal;
 use crate::cluster::Cluster;
+use crate::controller::pool_status::LOW;
 use crate::desired::peers::Problem;
 use crate::desired::routes::NotInstalled;
 use crate::desired::surroundings::Surroundings;
@@ -70,6 +72,30 @@ pub struct Status {
     pub not_installed: BTreeMap<IpNetwork, NotInstalled>,
     /// How many of the objects that are not in the kernel as wanted have which reason; of many the first hundred count.
     pub refused: BTreeMap<String, usize>,
+    /// Every pool, as the controller last counted it.
+    pub pools: Vec<PoolSummary>,
+}
+
+/// A pool, as far as the controller has counted it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolSummary {
+    /// Its name.
+    pub name: String,
+    /// Blocks claimed inside it, in the whole cluster.
+    pub blocks: i64,
+    /// Addresses of it in use, in the whole cluster.
+    pub used: i64,
+    /// Whether few of its blocks are left (condition `Low`).
+    pub low: bool,
+}
+
+impl PoolSummary {
+    /// What a pool's status says; `None` before the controller has looked at it.
+    fn of(pool: &IpPool) -> Option<Self> {
+        let status = pool.status.as_ref()?;
+        let low = status.conditions.iter().any(|c| c.type_ == LOW && c.status == "True");
+        Some(Self { name: pool.metadata.name.clone()?, blocks: status.blocks?, used: status.used?, low })
+    }
 }
 
 /// A peer, as far as status goes.
@@ -156,6 +182,7 @@ impl StatusSources {
             refused: data_path::refused_by_reason(&refusals.borrow()),
             blocks: self.ipam.own_blocks().borrow().len(),
             not_installed: self.not_installed.all(),
+            pools: self.cluster.ip_pools.borrow().values().filter_map(|pool| PoolSummary::of(pool)).collect(),
             peers,
         };
         let mut conditions = vec![

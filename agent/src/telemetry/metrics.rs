@@ -9,12 +9,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::status::Status;
+use crate::status::{PoolSummary, Status};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PeerLabels {
     peer: String,
     name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PoolLabel {
+    pool: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +45,7 @@ pub fn page(status: &Status) -> Result<String, fmt::Error> {
     };
     gauge(&mut registry, "attachments", "Pods wired on this node", count(status.attachments));
     gauge(&mut registry, "ipam_blocks", "Blocks this node owns", count(status.blocks));
+    pools(&mut registry, &status.pools);
     let up: Family<PeerLabels, Gauge> = Family::default();
     for peer in &status.peers {
         let labels = PeerLabels { peer: peer.address.clone(), name: peer.name.clone() };
@@ -70,6 +76,20 @@ pub fn page(status: &Status) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
+/// The pools of the whole cluster, on every node alike: one node that answers is enough to be warned.
+fn pools(registry: &mut Registry, all: &[PoolSummary]) {
+    let mut family = |name: &str, help: &str, value: fn(&PoolSummary) -> i64| {
+        let family: Family<PoolLabel, Gauge> = Family::default();
+        for pool in all {
+            family.get_or_create(&PoolLabel { pool: pool.name.clone() }).set(value(pool));
+        }
+        registry.register(name, help, family);
+    };
+    family("ip_pool_low", "1 where few blocks of the pool are left", |pool| i64::from(pool.low));
+    family("ip_pool_blocks", "Blocks claimed in the pool, in the whole cluster", |pool| pool.blocks);
+    family("ip_pool_addresses_used", "Addresses of the pool in use, in the whole cluster", |pool| pool.used);
+}
+
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -96,12 +116,16 @@ mod tests {
         };
         let peers = vec![peer("192.0.2.2", true), peer("192.0.2.3", false)];
         let refused = [("RouteContended".to_owned(), 2)].into();
-        let text = page(&Status { attachments: 3, peers, refused, ..Status::default() }).unwrap();
+        let pools = vec![PoolSummary { name: "pods".to_owned(), blocks: 4, used: 240, low: true }];
+        let text = page(&Status { attachments: 3, peers, refused, pools, ..Status::default() }).unwrap();
         for line in [
             "caracal_attachments 3",
             "caracal_kernel_objects_refused{reason=\"RouteContended\"} 2",
             "caracal_bgp_peer_up{peer=\"192.0.2.2\",name=\"n2\"} 1",
             "caracal_bgp_peer_up{peer=\"192.0.2.3\",name=\"n2\"} 0",
+            "caracal_ip_pool_low{pool=\"pods\"} 1",
+            "caracal_ip_pool_blocks{pool=\"pods\"} 4",
+            "caracal_ip_pool_addresses_used{pool=\"pods\"} 240",
             "# EOF",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
