@@ -29,6 +29,7 @@ use tonic::transport::Server;
 
 use crate::attachments::Journal;
 use crate::cluster::Cluster;
+use crate::cni::CniContext;
 use crate::desired::surroundings::Surroundings;
 use crate::ipam::Ipam;
 use crate::status::Reading;
@@ -46,6 +47,8 @@ pub struct AdminContext {
     pub ipam: Ipam,
     /// The attachments.
     pub journal: Journal,
+    /// The pods, to see whether one still uses an address.
+    pub cni: Arc<CniContext>,
     /// What the API server said last.
     pub cluster: Cluster,
     /// How the node fares.

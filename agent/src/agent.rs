@@ -62,9 +62,9 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     let (owners, recovered) = Owners::start(&settings).await?;
     let mut parts = Parts::default();
     let tunnels = owners.tunnel(&settings, &recovered, &mut parts);
-    owners.serve_pods(&settings, recovered, &mut parts).await?;
+    let cni = owners.serve_pods(&settings, recovered, &mut parts).await?;
     let sources = owners.route(&settings, &mut parts).await?;
-    owners.tell(&settings, sources, tunnels, metrics, &mut parts)?;
+    owners.tell(&settings, sources, cni, tunnels, metrics, &mut parts)?;
     info!(node = settings.node_name, "the agent is up");
 
     tokio::select! {
@@ -188,7 +188,7 @@ impl Owners {
         settings: &AgentSettings,
         recovered: Recovered,
         parts: &mut Parts,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Arc<CniContext>> {
         let devices: Vec<_> = self.kernel.underlay().borrow().links.values().map(|link| link.name).collect();
         forwarding::enable(&devices)
             .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
@@ -208,8 +208,8 @@ impl Owners {
         let found = cni::recover(&context).await?;
         info!(living = found.living, freed = found.freed, "attachments of the run before");
         let listener = cni::server::bind(&settings.cni_socket())?;
-        parts.add("cni", ended(cni::server::serve(listener, context)));
-        Ok(())
+        parts.add("cni", ended(cni::server::serve(listener, Arc::clone(&context))));
+        Ok(context)
     }
 
     /// Opens the sessions, and brings what they say into the kernel.
@@ -264,6 +264,7 @@ impl Owners {
         &self,
         settings: &AgentSettings,
         sources: StatusSources,
+        cni: Arc<CniContext>,
         tunnels: watch::Receiver<Arc<TunnelAddresses>>,
         metrics: TcpListener,
         parts: &mut Parts,
@@ -289,6 +290,7 @@ impl Owners {
             speaker: self.speaker.clone(),
             ipam: self.ipam.clone(),
             journal: self.journal.clone(),
+            cni,
             cluster: self.cluster.clone(),
             readings,
             features: Arc::clone(&self.features),

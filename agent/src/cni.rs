@@ -15,6 +15,7 @@ mod gc;
 mod locks;
 mod records;
 mod recover;
+mod release;
 mod request;
 pub mod server;
 mod status;
@@ -36,6 +37,7 @@ use crate::cluster::snapshot::SnapshotReceiver;
 use crate::ipam::Ipam;
 
 pub use recover::{Outcome, recover};
+pub use release::{ReleaseError, release};
 
 use locks::Locks;
 use records::Records;

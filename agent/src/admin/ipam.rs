@@ -1,16 +1,21 @@
 //! `IpamService`: pools as the cluster counts them, blocks as this node's allocator has them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use caracal_api::IpPool;
 use caracal_api::ip_pool::ALLOCATABLE;
 use caracal_ipam::{BlockReport, BlockState, IpamReport};
 use caracal_proto::v1::ipam_service_server::IpamService;
-use caracal_proto::v1::{Allocation, BlockUse, PoolUse, ShowRequest, ShowResponse, Trouble};
+use caracal_proto::v1::{
+    Allocation, BlockUse, PoolUse, PublishRequest, PublishResponse, ReleaseRequest, ReleaseResponse,
+    ShowRequest, ShowResponse, Trouble,
+};
 use ipnetwork::IpNetwork;
 use tonic::{Request, Response, Status};
 
 use super::AdminContext;
+use crate::cni::{ReleaseError, release};
 
 /// The service.
 pub(super) struct IpamUse {
@@ -30,6 +35,28 @@ impl IpamService for IpamUse {
         let report = self.context.ipam.show().await;
         let pools: Vec<_> = self.context.cluster.ip_pools.borrow().values().cloned().collect();
         Ok(Response::new(answer(&self.context.node, pools.iter().map(AsRef::as_ref), report)))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let ReleaseRequest { address, handle } = request.into_inner();
+        let address: IpAddr = address.parse().map_err(|_| {
+            Status::invalid_argument(format!(
+                "releasing '{address}': it is no address; write 10.244.1.7 or fd00::7"
+            ))
+        })?;
+        match release(&self.context.cni, address, &handle).await {
+            Ok(what) => Ok(Response::new(ReleaseResponse { what })),
+            Err(error @ ReleaseError::NotHeld { .. }) => Err(Status::not_found(error.to_string())),
+            Err(error @ ReleaseError::InUse { .. }) => Err(Status::failed_precondition(error.to_string())),
+            Err(error @ (ReleaseError::Kernel(_) | ReleaseError::Undo(_))) => {
+                Err(Status::internal(error.to_string()))
+            }
+        }
+    }
+
+    async fn publish(&self, _: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        self.context.ipam.publish().await;
+        Ok(Response::new(PublishResponse {}))
     }
 }
 

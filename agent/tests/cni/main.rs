@@ -6,6 +6,7 @@ mod rig;
 
 use std::collections::BTreeSet;
 
+use caracal_agent::cni::release;
 use futures::future::join_all;
 use rig::{Node, Pod, addresses, eventually, host_device, in_namespace, ip, lines, run};
 use serde_json::json;
@@ -229,6 +230,34 @@ fn gc_keeps_what_is_listed_and_a_restart_keeps_what_lives() {
         for result in &results[..2] {
             assert_ne!(addresses(result), addresses(&next), "a living pod's address is not given again");
         }
+        agent.stop().await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn an_address_is_released_on_demand_only_when_no_device_has_it_any_more() {
+    in_namespace(|| async {
+        let node = Node::new(&POOLS).await;
+        let agent = node.agent().await;
+        let pod = Pod::new("web-0", "c1");
+        let result = agent.add(&pod).await;
+        let (device, address) = (host_device(&result), addresses(&result)[0].parse().unwrap());
+        let release = |handle: &'static str| release(&agent.context, address, handle);
+
+        let words = release("net.c1.eth0").await.unwrap_err().to_string();
+        assert!(words.contains(&format!("its device {device} is up; delete the pod")), "{words}");
+        let words = release("net.c2.eth0").await.unwrap_err().to_string();
+        assert!(words.contains("net.c2.eth0 does not hold it on n1; net.c1.eth0 does"), "{words}");
+        assert_eq!(agent.attachments().await, 1);
+
+        ip(&format!("link del {device}"));
+        let done = release("net.c1.eth0").await.unwrap();
+        assert_eq!(done, "attachment net.c1.eth0 had no device any more and was undone");
+        assert_eq!(agent.attachments().await, 0, "both families are free");
+        assert_eq!(ip(&format!("route show {address}")), "");
+        let words = release("net.c1.eth0").await.unwrap_err().to_string();
+        assert!(words.contains("nobody does"), "{words}");
         agent.stop().await;
         node.stop().await;
     });

@@ -94,6 +94,7 @@ pub(crate) struct Agent {
     pub(crate) ipam: Ipam,
     pub(crate) journal: Journal,
     pub(crate) recovered: Outcome,
+    pub(crate) context: Arc<CniContext>,
     socket: PathBuf,
     serving: JoinHandle<std::io::Result<()>>,
     _mtu: watch::Sender<u32>,
@@ -166,8 +167,8 @@ impl Node {
         let found = cni::recover(&context).await.unwrap();
         kernel.release_sweep().await.unwrap();
         let socket = folder.join("cni.sock");
-        let serving = tokio::spawn(server::serve(server::bind(&socket).unwrap(), context));
-        Agent { ipam, journal, recovered: found, socket, serving, _mtu: mtu_sender }
+        let serving = tokio::spawn(server::serve(server::bind(&socket).unwrap(), Arc::clone(&context)));
+        Agent { ipam, journal, recovered: found, context, socket, serving, _mtu: mtu_sender }
     }
 
     /// Ends the API server.
@@ -181,7 +182,7 @@ impl Agent {
     pub(crate) async fn stop(self) {
         self.serving.abort();
         assert!(self.serving.await.is_err());
-        drop(self.ipam);
+        drop((self.ipam, self.context));
         self.journal.close().await;
     }
 

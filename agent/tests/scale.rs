@@ -1,0 +1,156 @@
+//! A thousand nodes that claim their first block at the same moment, against one API server.
+//!
+//! The allocators and the requests are the agent's own; watches are left out, since a thousand agents with ten each would
+//! be a test of the lab's API server. What is counted is every request that reaches it. The figures are printed:
+//! `cargo test --workspace --test scale -- --nocapture`.
+
+#![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use caracal_agent::cluster::blocks::Blocks;
+use caracal_api::{BlockOwner, IpPool, IpamBlock, IpamConfigSpec, OwnerKind};
+use caracal_apiserver::{Options, Server};
+use caracal_ipam::{
+    Action, Allocation, AskId, Attributes, Handle, Input, Ipam, JournalTrust, NodeView, Now, Pools, Recovery,
+    Reply, Request, Settings, Want, WantFamilies,
+};
+use futures::future::join_all;
+use futures::stream::{FuturesUnordered, StreamExt};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+/// Nodes that claim at once.
+const NODES: usize = 1000;
+/// For all of them together.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// Names in one page of a list, each of which is a request.
+const PAGE: usize = 500;
+
+fn now() -> Now {
+    Now { monotonic: Instant::now(), wall: SystemTime::now() }
+}
+
+/// An API server with one pool of so many blocks.
+async fn cluster(blocks: u32) -> (Server, Client, Arc<Pools>) {
+    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+    let server = Server::start(Options { crds: vec![crds], ..Options::default() }).await.unwrap();
+    let client = Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
+    let pools: Api<IpPool> = Api::all(client.clone());
+    let cidr = format!("10.0.0.0/{}", 26 - blocks.ilog2());
+    let pool = IpPool::new("pods", serde_json::from_value(json!({"cidr": cidr})).unwrap());
+    let made = pools.create(&PostParams::default(), &pool).await.unwrap();
+    let allocatable = json!({"type": "Allocatable", "status": "True", "reason": "OK", "message": "",
+                             "lastTransitionTime": "2026-01-01T00:00:00Z",
+                             "observedGeneration": made.metadata.generation});
+    let status = Patch::Merge(json!({"status": {"conditions": [allocatable]}}));
+    let judged = pools.patch_status("pods", &PatchParams::default(), &status).await.unwrap();
+    let read = Pools::read(std::iter::once(&judged), IpamConfigSpec::default(), Vec::new());
+    (server, client, Arc::new(read))
+}
+
+/// Has one node ask for its first address; gives that, and the requests it took.
+async fn first_address(client: Client, pools: Arc<Pools>, number: usize) -> (Vec<Allocation>, usize) {
+    let node = format!("node-{number}");
+    let uid = format!("uid-{number}");
+    let owner = BlockOwner {
+        kind: OwnerKind::Node,
+        name: node.clone(),
+        node_uid: uid.clone(),
+        machine_id: format!("machine-{number}"),
+        claim_token: format!("token-{number}"),
+    };
+    let recovery = Recovery {
+        owner,
+        blocks: Vec::new(),
+        held: Vec::new(),
+        trust: JournalTrust::Whole,
+        rebooted: false,
+        unseen_for: Duration::ZERO,
+    };
+    let settings = Settings {
+        claim_ahead: false,
+        patience: PATIENCE,
+        seed: u64::try_from(number).unwrap(),
+        ..Settings::default()
+    };
+    let blocks = Blocks::new(&client, &node, None);
+    let mut machine = Ipam::recover(now(), settings, recovery);
+    let handle = Handle::attachment("caracal", &format!("c{number}"), "eth0");
+    let want = Want {
+        handle,
+        families: WantFamilies::V4,
+        requested: Vec::new(),
+        pools: None,
+        attributes: Attributes::default(),
+    };
+    let (mut out, mut requests, mut flying) = (Vec::new(), 0, FuturesUnordered::new());
+    machine.on(now(), Input::Pools(pools), &mut out);
+    machine.on(now(), Input::Node(Some(NodeView { uid, ..NodeView::default() })), &mut out);
+    machine.on(now(), Input::Allocate(AskId(1), want), &mut out);
+    loop {
+        for action in std::mem::take(&mut out) {
+            match action {
+                Action::Granted(_, allocations) => return (allocations, requests),
+                Action::Refused(_, refusal) => panic!("{node}: {refusal}"),
+                Action::Ask(id, request) => {
+                    let (blocks, lists) = (blocks.clone(), matches!(request, Request::ListNames));
+                    flying.push(async move { (id, lists, blocks.perform(request).await) });
+                }
+            }
+        }
+        let wake = machine.deadline().unwrap_or_else(|| Instant::now() + PATIENCE);
+        tokio::select! {
+            Some((id, lists, result)) = flying.next() => {
+                requests += match &result {
+                    Ok(Reply::Names(names)) if lists => names.len().div_ceil(PAGE).max(1),
+                    Ok(_) | Err(_) => 1,
+                };
+                machine.on(now(), Input::Replied(id, result), &mut out);
+            }
+            () = tokio::time::sleep_until(wake.into()) => machine.on(now(), Input::Tick, &mut out),
+        }
+    }
+}
+
+/// All nodes at once in a pool of so many blocks; the mean number of requests.
+async fn claim_all(blocks: u32) -> f64 {
+    let (server, client, pools) = cluster(blocks).await;
+    let begin = Instant::now();
+    let asks = (0..NODES).map(|number| tokio::spawn(first_address(client.clone(), pools.clone(), number)));
+    let answers = tokio::time::timeout(PATIENCE, join_all(asks)).await.expect("all nodes claim in time");
+    let took = begin.elapsed();
+    let (mut addresses, mut requests, mut most) = (BTreeSet::new(), 0, 0);
+    for answer in answers {
+        let (granted, needed) = answer.unwrap();
+        assert!(addresses.insert(granted[0].address), "{} was given twice", granted[0].address);
+        requests += needed;
+        most = most.max(needed);
+    }
+    let claimed = Api::<IpamBlock>::all(client).list(&ListParams::default()).await.unwrap().items;
+    let owners: BTreeSet<&str> = claimed.iter().map(|block| block.spec.owner.name.as_str()).collect();
+    assert_eq!((claimed.len(), owners.len()), (NODES, NODES), "one block a node, and none is lost");
+    server.stop().await;
+    let mean = requests as f64 / NODES as f64;
+    let fill = NODES as f64 * 100.0 / f64::from(blocks);
+    println!(
+        "{NODES} nodes, {blocks} blocks ({fill:.0} % in the end): {mean:.2} requests a claim, at most {most}, {took:.1?}"
+    );
+    mean
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_nodes_fill_half_a_pool_with_three_requests_each() {
+    let mean = claim_all(2048).await;
+    assert!(mean <= 3.0, "{mean} requests a claim");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_nodes_nearly_fill_a_pool_with_eight_requests_each() {
+    let mean = claim_all(1024).await;
+    assert!(mean <= 8.0, "{mean} requests a claim");
+}
