@@ -1,5 +1,6 @@
 //! The command line: verbs, options and their help.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use caracal_proto::DEFAULT_SOCKET;
@@ -21,8 +22,9 @@ Examples:
   caracalctl get ippools -o yaml         Pools as the agent knows them
   caracalctl bgp routes 10.244.1.0/26    Every path of one prefix, and why the others are not used
   caracalctl ipam show --blocks          Pools, and the blocks of this node
+  caracalctl ipam check                  Addresses that are lost, doubled or unaccounted for in the cluster
 
-Exit codes: 0 done; 1 the agent refused or failed; 2 wrong arguments; 3 the agent cannot be reached."
+Exit codes: 0 done; 1 the agent or the API server refused or failed; 2 wrong arguments; 3 the agent cannot be reached."
 )]
 pub(crate) struct Cli {
     /// Socket of the agent
@@ -201,6 +203,134 @@ Examples:
   caracalctl ipam show --borrowed
   caracalctl ipam show --ip 10.244.1.7")]
     Show(ShowArgs),
+    /// Look for what does not fit together among blocks, pools, nodes and pods
+    #[command(after_help = "\
+Asks the API server with your own rights, and the agent of this machine if one runs here. What a node has given is
+published some seconds later, so what time may explain is looked at twice.
+
+--fix asks again right before each change, and frees nothing that a pod, a device or a Node still has. What the agent
+of another node holds is released there only. The exit code is 1 while problems are left.
+
+Examples:
+  caracalctl ipam check
+  caracalctl ipam check -o wide
+  caracalctl ipam check -o report.json
+  caracalctl ipam check --fix")]
+    Check(CheckArgs),
+    /// Free addresses that nobody uses
+    #[command(after_help = "\
+Only what `ipam check` finds to be leaked now is released, whatever the report says. Of several reports the addresses
+count that are in all of them.
+
+Examples:
+  caracalctl ipam release --ip 10.244.1.7
+  caracalctl ipam check -o report.json
+  caracalctl ipam release --from-report report.json")]
+    Release(ReleaseArgs),
+    /// Show or change how nodes claim and share blocks (IPAMConfig `default`)
+    #[command(after_help = "\
+Examples:
+  caracalctl ipam configure show
+  caracalctl ipam configure --strictaffinity=false
+  caracalctl ipam configure --max-blocks-per-host 8 --ip-cooldown-seconds 60")]
+    Configure(ConfigureArgs),
+    /// Make several pools of one
+    #[command(after_help = "\
+The new pools are named split-POOL-0, split-POOL-1 … and have the settings of the old one, which is deleted. A pool
+with blocks inside is refused.
+
+Examples:
+  caracalctl ipam split 4 --name pods-v4
+  caracalctl ipam split 2 --cidr 10.244.0.0/16")]
+    Split(SplitArgs),
+}
+
+/// How to reach the Kubernetes API.
+#[derive(Debug, Args)]
+pub(crate) struct ClusterArgs {
+    /// Kubeconfig; left out: KUBECONFIG, ~/.kube/config, or a pod's service account
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Do away with what can be done away with
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Write the whole report into this file too (JSON); `-o FILE.json` means the same
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Seconds until the second look; 0: look once
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(crate) again: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// An address; may be given several times
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "from_report")]
+    pub(crate) ip: Vec<std::net::IpAddr>,
+    /// A report of `ipam check`; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_report: Vec<PathBuf>,
+    /// Seconds until the second look; 0: look once
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    pub(crate) again: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigureArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Change nothing
+    #[arg(value_parser = ["show"], conflicts_with_all = ["strictaffinity", "max_blocks_per_host", "auto_allocate_blocks", "ip_cooldown_seconds"])]
+    pub(crate) show: Option<String>,
+    /// Whether only a block's owner gives out its addresses
+    #[arg(long, alias = "strict-affinity", value_name = "BOOL", required_unless_present_any = ["show", "max_blocks_per_host", "auto_allocate_blocks", "ip_cooldown_seconds"])]
+    pub(crate) strictaffinity: Option<bool>,
+    /// Most blocks that a node may own in one family; 0: no limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub(crate) max_blocks_per_host: Option<u32>,
+    /// Whether nodes claim blocks by themselves
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) auto_allocate_blocks: Option<bool>,
+    /// How long a freed address rests, in seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=1200))]
+    pub(crate) ip_cooldown_seconds: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SplitArgs {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How many pools: 2, 4, 8 …
+    pub(crate) number: u32,
+    /// The pool, by its name
+    #[arg(long, value_name = "POOL", required_unless_present = "cidr", conflicts_with = "cidr")]
+    pub(crate) name: Option<String>,
+    /// The pool, by its range
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) cidr: Option<ipnetwork::IpNetwork>,
+}
+
+/// The words of the command line. `ipam check -o FILE.json` writes its report there, as people know it from `calicoctl`.
+pub(crate) fn words(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = given.collect();
+    let is = |word: Option<&OsString>, text: &str| word.is_some_and(|word| word == text);
+    let checks = words.windows(2).any(|two| is(two.first(), "ipam") && is(two.get(1), "check"));
+    let file = |word: &OsString| PathBuf::from(word).extension().is_some_and(|extension| extension == "json");
+    for at in 1..words.len() {
+        let follows = matches!(words.get(at - 1).and_then(|w| w.to_str()), Some("-o" | "--output"));
+        if checks && follows && words.get(at).is_some_and(file) {
+            words[at - 1] = "--report".into();
+        }
+    }
+    words
 }
 
 #[derive(Debug, Args)]

@@ -47,6 +47,31 @@ pub(crate) enum Failure {
     /// The agent answered with an error.
     #[error("{doing}: {}", said(status))]
     Agent { doing: String, status: Box<Status> },
+    /// No way to the API server.
+    #[error(
+        "reading how to reach the API server ({}): {reason}.\n\
+         Name a kubeconfig with --kubeconfig or KUBECONFIG",
+        path.as_ref().map_or_else(|| "no --kubeconfig was given".to_owned(), |path| path.display().to_string())
+    )]
+    Kubeconfig { path: Option<PathBuf>, reason: String },
+    /// The API server refused, or did not answer.
+    #[error("{doing}: {reason}{}", cluster_hint(*code))]
+    Cluster { doing: String, reason: String, code: Option<u16> },
+    /// A report that cannot be read or written.
+    #[error("{doing} the report {}: {reason}", path.display())]
+    Report { doing: &'static str, path: PathBuf, reason: String },
+    /// Problems are left.
+    #[error("{count} problems are left; see the column REMEDY, and `-o wide` for what they mean")]
+    Problems { count: usize },
+    /// Addresses were not released.
+    #[error("{count} addresses were not released; the column OUTCOME says why")]
+    NotReleased { count: usize },
+    /// A pool that does not exist.
+    #[error("splitting pool {wanted}: there is no such pool; the pools are: {known}")]
+    NoSuchPool { wanted: String, known: String },
+    /// A pool that cannot be split.
+    #[error("splitting pool {pool}: {found}")]
+    Split { pool: String, found: String },
     /// A peer that does not exist.
     #[error("there is no BGP peer '{wanted}'; the peers are: {known}")]
     NoSuchPeer { wanted: String, known: String },
@@ -103,6 +128,17 @@ fn said(status: &Status) -> String {
     }
 }
 
+/// What to do about an answer of the API server.
+fn cluster_hint(code: Option<u16>) -> &'static str {
+    match code {
+        Some(401) => ".\nLog in again, or name another kubeconfig with --kubeconfig",
+        Some(403) => ".\nAsk for the right to do so, or name another kubeconfig with --kubeconfig",
+        Some(404) => ".\nAre caracal's CRDs installed (kubectl get crd | grep caracal.dev)?",
+        None => ".\nIs the API server up, and is it the one of the kubeconfig?",
+        Some(_) => "",
+    }
+}
+
 impl Failure {
     /// Makes the error of a request that did `doing`.
     pub(crate) fn agent(doing: impl Into<String>) -> impl FnOnce(Status) -> Self {
@@ -128,6 +164,13 @@ impl Failure {
             Self::Agent { .. }
             | Self::NoSuchPeer { .. }
             | Self::System { .. }
+            | Self::Kubeconfig { .. }
+            | Self::Cluster { .. }
+            | Self::Report { .. }
+            | Self::Problems { .. }
+            | Self::NotReleased { .. }
+            | Self::NoSuchPool { .. }
+            | Self::Split { .. }
             | Self::Document { .. }
             | Self::Write { .. }
             | Self::Print(_)

@@ -1,10 +1,13 @@
-//! `caracalctl`: looks at a node and its network through the agent's administration socket.
+//! `caracalctl`: looks at a node and its network through the agent's administration socket, and at the cluster's addresses
+//! through the Kubernetes API.
 //!
 //! One verb is one file under [`verbs`]; it asks the agent, makes a document of the answer (the stable form that
 //! `-o json` and `-o yaml` print) and a table of the document. The shapes of the documents are described in
 //! `docs/caracalctl.md`.
 
 mod arguments;
+mod audit;
+mod cluster;
 mod connection;
 mod failure;
 mod kinds;
@@ -20,7 +23,7 @@ use clap::Parser;
 use arguments::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments::words(std::env::args_os()));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,

@@ -9,7 +9,12 @@ mod bgp_stop;
 mod completion;
 mod generate_man;
 mod get;
+mod ipam_check;
+mod ipam_configure;
+mod ipam_fix;
+mod ipam_release;
 mod ipam_show;
+mod ipam_split;
 mod node_checksystem;
 mod node_status;
 mod time;
@@ -60,6 +65,18 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ipam(IpamCommand::Show(args)) => {
             print(&ipam_show::ask(connection::open(socket).await?, args).await?, format)
         }
+        Command::Ipam(IpamCommand::Check(args)) => {
+            let report = ipam_check::ask(socket, &args).await?;
+            print(&report, format)?;
+            report.verdict()
+        }
+        Command::Ipam(IpamCommand::Release(args)) => {
+            let released = ipam_release::ask(socket, &args).await?;
+            print(&released, format)?;
+            released.verdict()
+        }
+        Command::Ipam(IpamCommand::Configure(args)) => print(&ipam_configure::ask(&args).await?, format),
+        Command::Ipam(IpamCommand::Split(args)) => print(&ipam_split::ask(&args).await?, format),
         Command::Version(args) => version::run(socket, args.client, format).await,
         Command::Completion { shell } => completion::run(shell),
         Command::GenerateMan { folder } => generate_man::run(&folder),

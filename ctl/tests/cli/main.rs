@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
+mod cluster;
 mod errors;
 mod support;
 mod tables;

@@ -58,6 +58,24 @@ impl Agent {
     }
 }
 
+/// How a text differs from its file in `tests/cli/golden`, in words; nothing if it does not. With `UPDATE_GOLDEN` the file is
+/// written.
+pub(crate) fn difference(name: &str, found: &str) -> Option<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/cli/golden/{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    (found != wanted).then(|| format!("--- {}\n{wanted}+++ found\n{found}", path.display()))
+}
+
+/// A text is as in its file.
+pub(crate) fn compare(name: &str, found: &str) {
+    if let Some(words) = difference(name, found) {
+        panic!("{words}");
+    }
+}
+
 pub(crate) fn failed(socket: &Path, words: &str) -> (i32, String) {
     let output = run(socket, words);
     (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
@@ -160,6 +178,16 @@ impl BgpService for Fixed {
 impl IpamService for Fixed {
     async fn show(&self, _: Request<ShowRequest>) -> Result<Response<ShowResponse>, Status> {
         Ok(Response::new(answers::ipam()))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let what =
+            format!("attachment {} had no device any more and was undone", request.into_inner().handle);
+        Ok(Response::new(ReleaseResponse { what }))
+    }
+
+    async fn publish(&self, _: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
+        Ok(Response::new(PublishResponse {}))
     }
 }
 

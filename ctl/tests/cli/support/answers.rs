@@ -182,6 +182,20 @@ pub(crate) fn ipam() -> ShowResponse {
             block("10-244-0-0-26", "10.244.0.0/26", "pods-v4"),
             block("fd00-244---122", "fd00:244::/122", "pods-v6"),
             block("10-99-0-0-26", "10.99.0.0/26", "gone"),
+            BlockUse {
+                owner: "node-2".into(),
+                state: "Borrowed".into(),
+                used: 1,
+                free: 0,
+                held: 63,
+                allocations: vec![Allocation {
+                    address: "10.244.2.5".into(),
+                    handle: "caracal.c5.eth0".into(),
+                    namespace: "default".into(),
+                    pod: "lodger".into(),
+                }],
+                ..block("10-244-2-0-26", "10.244.2.0/26", "pods-v4")
+            },
         ],
     }
 }
