@@ -99,6 +99,10 @@ pub(crate) struct Block {
     pub(crate) empty_since: Option<Instant>,
     /// The version for which a write was sent that shares the block, while it may still happen.
     pub(crate) sharing_at: Option<String>,
+    /// The object is the journal's, which has what was about to be written: the API server may show less at that version.
+    pub(crate) from_journal: bool,
+    /// Since when the object is missing in which this node borrowed and gave back: its owner may create it anew.
+    pub(crate) awaited_since: Option<Instant>,
 }
 
 impl Block {
@@ -123,6 +127,8 @@ impl Block {
             retry: Retry::default(),
             empty_since: Some(now.monotonic),
             sharing_at: None,
+            from_journal: false,
+            awaited_since: None,
         }
     }
 

@@ -80,6 +80,7 @@ impl Ipam {
                 // Whatever was written for this version before may still happen.
                 block.sharing_at = block.may_be_shared().then(|| block.resource_version().to_owned());
                 block.read_wanted = borrowed;
+                block.from_journal = true;
                 ipam.blocks.insert(block.name.clone(), block);
             }
         }

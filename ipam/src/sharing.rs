@@ -9,7 +9,7 @@
 //! A released address is left as *held* by whoever releases it: the owner lets it rest, and then takes the record away.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, Borrower, IpamBlock};
@@ -20,6 +20,11 @@ use crate::refusal::Dispute;
 use crate::request::Now;
 use crate::verify::is_newer;
 use crate::want::{Attributes, Handle, Purpose};
+
+/// How long a block that was deleted is looked for, in which something was given back.
+const AWAITED: Duration = Duration::from_secs(3600);
+/// How often that is: as after so many failures.
+const AWAITING_PAUSES: u32 = 10;
 
 /// What a record in a block's object is to a node.
 pub(crate) enum Shown {
@@ -103,7 +108,15 @@ impl Block {
 
     /// Whether another node may take addresses here now.
     pub(crate) fn lends(&self) -> bool {
-        self.standing == Standing::Borrowed && self.object.as_ref().is_some_and(|o| o.spec.shared)
+        self.standing == Standing::Borrowed
+            && self.awaited_since.is_none()
+            && self.object.as_ref().is_some_and(|o| o.spec.shared)
+    }
+
+    /// Whether an object tells more than the one known. What the journal kept at its version may never have been written.
+    pub(crate) fn is_news(&self, object: &IpamBlock) -> bool {
+        let same = object.metadata.resource_version.as_deref() == Some(self.resource_version());
+        (self.from_journal && same) || is_newer(object, self.object.as_deref())
     }
 
     /// The object as the API server has it. A write that would share the block and was made for another version can no
@@ -112,6 +125,8 @@ impl Block {
         if self.sharing_at.is_some() && self.sharing_at != object.metadata.resource_version {
             self.sharing_at = None;
         }
+        self.from_journal = false;
+        self.awaited_since = None;
         self.object = Some(object);
     }
 
@@ -228,6 +243,25 @@ impl Ipam {
             if held.is_empty() {
                 self.holders.remove(handle);
             }
+        }
+    }
+
+    /// A block of another node is missing in which nobody here holds an address any more. Its owner creates it anew from what it
+    /// knows, which may show what was given back here without an answer. So it is looked at for a while, unless the API
+    /// server has shown all that was given back.
+    pub(crate) fn await_again(&mut self, now: Now, name: &str) {
+        let pause = self.pause(AWAITING_PAUSES);
+        let owner = self.owner.clone();
+        let Some(block) = self.blocks.get_mut(name) else { return };
+        let since = *block.awaited_since.get_or_insert(now.monotonic);
+        let owes = block.from_journal || block.is_unpublished(&owner, true);
+        if owes && now.monotonic.saturating_duration_since(since) < AWAITED {
+            // So the journal keeps it, and a restart goes on looking.
+            block.standing = Standing::Borrowed;
+            block.read_wanted = true;
+            block.retry.not_before = Some(now.monotonic + pause);
+        } else {
+            self.blocks.remove(name);
         }
     }
 

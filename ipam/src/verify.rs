@@ -77,7 +77,7 @@ impl Ipam {
         if same && whose == Ownership::Ours {
             // One that is being given back is deleted as it was: if somebody borrows from it since, that fails.
             let stays = block.work.is_none() && block.standing != Standing::Returning;
-            if stays && is_newer(&object, block.object.as_deref()) {
+            if stays && block.is_news(&object) {
                 self.refresh(now, &name, object);
             }
         } else if block.standing == Standing::Returning {
@@ -365,7 +365,7 @@ impl Ipam {
         } else if block.object.as_ref().is_some_and(|object| object.spec.owner.name != me) {
             // Another node's, whatever became of the loan: only its owner creates it anew.
             if block.own_used().next().is_none() {
-                self.forget(name);
+                self.await_again(now, name);
             } else {
                 block.standing = Standing::Disputed(Dispute::Foreign("nobody: it was deleted".to_owned()));
             }

@@ -107,7 +107,7 @@ fn parts(pool: &IpPool, number: u32) -> Result<Vec<Part>, Failure> {
 fn subnet(range: IpNetwork, prefix: u8, index: u32) -> Option<IpNetwork> {
     match range {
         IpNetwork::V4(range) => {
-            let step = u32::from(index).checked_shl(u32::from(32 - prefix)).unwrap_or_default();
+            let step = index.checked_shl(u32::from(32 - prefix)).unwrap_or_default();
             let first = u32::from(range.network()) | step;
             IpNetwork::new(std::net::Ipv4Addr::from(first).into(), prefix).ok()
         }

@@ -1,12 +1,13 @@
 //! What must hold after every step, and at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
 
 use super::node::Node;
 use super::store::Store;
+use crate::block::Standing;
 use crate::machine::Ipam;
 use crate::recover::journal_of;
 use crate::want::{Allocation, Handle};
@@ -139,10 +140,29 @@ pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
     Ok(())
 }
 
+/// After everything healed and while pods run on: the objects of blocks show what those who may write them have there.
+pub(super) fn published(nodes: &[Node], store: &Store) -> Result<(), String> {
+    for node in nodes.iter().filter(|n| n.runs) {
+        let agent = node.agent.as_ref().ok_or("an agent is down")?;
+        for block in agent.blocks.values().filter(|block| block.awaited_since.is_none()) {
+            let borrower = match block.standing {
+                Standing::Owned => None,
+                Standing::Borrowed => Some(agent.as_borrower()),
+                Standing::Disputed(_) | Standing::Returning => continue,
+            };
+            let shown = store.blocks.get(&block.name).map(|object| &object.spec.allocations);
+            let is = block.rendered(borrower.as_ref());
+            if shown != Some(&is) {
+                return Err(format!("{} has {is:?} in {}, which shows {shown:?}", node.name, block.name));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// After everything healed, all pods ended and time passed: every block is known to its owner and wholly free, and the
-/// objects say so. Only in a block that was deleted by hand while lent, the record of a borrower whose pod ended in
-/// between may stay: its owner cannot know, and frees it when the borrower's Node goes.
-pub(super) fn at_the_end(nodes: &[Node], store: &Store, tampered: &BTreeSet<String>) -> Result<(), String> {
+/// objects say so.
+pub(super) fn at_the_end(nodes: &[Node], store: &Store) -> Result<(), String> {
     for (name, object) in &store.blocks {
         let owner = &object.spec.owner;
         let Some(node) = nodes.iter().find(|n| n.runs && is_owner(n, object)) else {
@@ -156,22 +176,22 @@ pub(super) fn at_the_end(nodes: &[Node], store: &Store, tampered: &BTreeSet<Stri
             ));
         }
         let block = agent.blocks.get(name).ok_or(format!("{} lost block {name}", node.name))?;
-        let lent = if tampered.contains(name) { block.lent().count() } else { 0 };
-        if !block.is_owned() || block.free() + lent != block.cidr.size() as usize {
+        if !block.is_owned() || block.free() != block.cidr.size() as usize {
             let (standing, free, used) = (&block.standing, block.free(), &block.used);
             return Err(format!(
                 "{} lost addresses of {name}: {standing:?}, {free} free, {used:?}",
                 node.name
             ));
         }
-        if object.spec.allocations.len() != lent {
+        if !object.spec.allocations.is_empty() {
             return Err(format!("{name} still shows {:?}", object.spec.allocations));
         }
     }
     for node in nodes.iter().filter(|n| n.runs) {
         let agent = node.agent.as_ref().ok_or("an agent is down")?;
         let mut empty: BTreeMap<(&str, bool), usize> = BTreeMap::new();
-        for block in agent.blocks.values() {
+        // One that was borrowed from and is looked for stays known for an hour.
+        for block in agent.blocks.values().filter(|block| block.awaited_since.is_none()) {
             if store.blocks.get(&block.name).is_none_or(|object| !is_owner(node, object)) {
                 return Err(format!(
                     "{} believes that it has {}: {:?}",

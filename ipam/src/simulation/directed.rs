@@ -145,6 +145,48 @@ fn allocations_are_published_together_after_the_debounce() {
 }
 
 #[test]
+fn what_no_life_lasted_long_enough_to_publish_is_published_by_the_last_one() {
+    let mut world = world(1);
+    world.get(0, WantFamilies::DUAL).unwrap();
+    // The second life keeps the block anew, with the pod in it; the third one finds that, and no other change.
+    world.crash_and_start(0);
+    world.crash_and_start(0);
+    let published =
+        |world: &World| -> usize { world.store.owned_by("node-0").map(|b| b.spec.allocations.len()).sum() };
+    assert_eq!(published(&world), 0);
+    world.run_for(8 * SECOND);
+    assert_eq!(published(&world), 2);
+}
+
+#[test]
+fn what_was_given_back_while_a_lent_block_was_missing_is_free_when_its_owner_creates_it_anew() {
+    let config =
+        IpamConfigSpec { strict_affinity: false, ip_cooldown_seconds: 1, ..IpamConfigSpec::default() };
+    let mut world = World::quiet(2, pools::pools(&[("v4", "10.0.0.0/29", 29)], config));
+    world.run_for(15 * SECOND);
+    let owner = usize::from(world.store.owned_by("node-1").next().is_some());
+    let borrower = 1 - owner;
+    let own = world.get(owner, WantFamilies::V4).unwrap();
+    let lodger = world.ask(borrower, WantFamilies::V4, Vec::new());
+    let name = world.answer(&lodger).unwrap()[0].block.clone();
+    assert_eq!(own[0].block, name, "there is one block only");
+    world.run_for(10 * SECOND);
+    // The owner does not see that it is gone before the borrower has.
+    world.nodes[owner].cut = true;
+    world.tampered.insert(name.clone());
+    world.store.remove(&name);
+    world.tell_watches();
+    world.pod_ends(borrower, lodger);
+    world.run_for(30 * SECOND);
+    world.crash_and_start(borrower);
+    world.nodes[owner].cut = false;
+    world.greet_all();
+    world.run_for(180 * SECOND);
+    let shown = &world.store.blocks[&name].spec.allocations;
+    assert_eq!(shown.len(), 1, "the owner's pod alone: {shown:?}");
+}
+
+#[test]
 fn a_repeated_ask_of_one_handle_gets_the_same_addresses() {
     let mut world = world(1);
     let handle = Handle("net.c.eth0".into());

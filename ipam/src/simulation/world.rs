@@ -179,17 +179,24 @@ impl World {
         format!("node-uid-{}", self.next_uid)
     }
 
-    /// The whole run: chance, then rest, then the last look.
+    /// The whole run: chance, then rest while pods run on, then rest without pods, then the last look.
     pub(super) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.plan.chaos)?;
         self.heal();
-        // What rests, and what waits for a quarantine, may take its time; what comes to rest sooner ends the run.
-        let last = self.plan.chaos + REST;
+        self.settle(|world| check::published(&world.nodes, &world.store))?;
+        self.end_pods();
+        self.settle(|world| check::at_the_end(&world.nodes, &world.store))
+    }
+
+    /// Lets time pass until something holds. What rests, and what waits for a quarantine, may take its time; what comes
+    /// to rest sooner ends it.
+    fn settle(&mut self, holds: impl Fn(&Self) -> Result<(), String>) -> Result<(), String> {
+        let last = self.clock.millis + REST;
         loop {
             self.run_until(last.min(self.clock.millis + REST / 12))?;
-            let end = check::at_the_end(&self.nodes, &self.store, &self.tampered);
-            if end.is_ok() || self.clock.millis >= last {
-                return end;
+            let outcome = holds(self);
+            if outcome.is_ok() || self.clock.millis >= last {
+                return outcome;
             }
         }
     }

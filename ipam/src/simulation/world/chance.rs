@@ -124,6 +124,12 @@ impl World {
         for n in 0..self.nodes.len() {
             self.start(n);
             self.wake(n);
+        }
+    }
+
+    /// Ends every pod, in any order.
+    pub(super) fn end_pods(&mut self) {
+        for n in 0..self.nodes.len() {
             let pods: Vec<Handle> = self.nodes[n].pods.keys().cloned().collect();
             for handle in pods {
                 let after = self.rng.random_range(1..5_000);
