@@ -70,6 +70,9 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
             30,
             cargo(&["test", "--workspace", "--no-fail-fast", "--test", "lab", "--test", "path"]),
         ));
+        // Not beside the others: its two thousand ADDs and DELs take all the machine has.
+        let addresses = ["test", "--workspace", "--no-fail-fast", "--test", "addresses"];
+        stages.push(tests("addresses under churn", 10, cargo(&addresses)));
         let mut lab = Command::new(place.program("caracal-lab"));
         lab.arg("--once").current_dir(&place.workspace);
         stages.push(Stage { name: "lab", budget: MINUTE * 5, command: lab, kind: Kind::One });

@@ -1,7 +1,7 @@
 //! Two thousand ADDs and DELs at random on four nodes, while everything happens that may.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use caracal_api::{DEFAULT_NAME, IpamConfig, IpamConfigSpec};
@@ -17,8 +17,12 @@ use tokio::sync::watch;
 use crate::books::{self, Books};
 use crate::trouble::{self, Random};
 
-/// ADDs and DELs that succeed, on each of the four nodes.
+/// ADDs and DELs that succeed, on each of the four nodes …
 const EACH: u64 = 500;
+/// … or what a slow machine gets done within this time …
+const LONG_ENOUGH: Duration = Duration::from_secs(75);
+/// … if it is not too little to say anything.
+const LEAST: u64 = 50;
 /// Most pods of a node at a time.
 const MOST: usize = 24;
 /// For everything together.
@@ -57,8 +61,8 @@ struct Churn<'a> {
 
 impl Churn<'_> {
     async fn run(&mut self, mut random: Random) -> anyhow::Result<()> {
-        let mut done = 0;
-        while done < EACH {
+        let (mut done, begin) = (0, Instant::now());
+        while done < EACH && begin.elapsed() < LONG_ENOUGH {
             let few = self.pods.is_empty() || (self.pods.len() < MOST && random.below(2) == 0);
             let good = if few {
                 self.add().await?
@@ -76,6 +80,7 @@ impl Churn<'_> {
                 done += u64::from(self.settle(owed).await?);
             }
         }
+        ensure!(done >= LEAST, "only {done} ADDs and DELs succeeded on {}", self.node.name());
         Ok(())
     }
 
