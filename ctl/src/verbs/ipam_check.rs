@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use caracal_proto::v1::ShowRequest;
@@ -165,8 +165,8 @@ impl Report {
     }
 
     /// A report that was written earlier.
-    pub(crate) fn read(path: &PathBuf) -> Result<Self, Failure> {
-        let failed = |reason: String| Failure::Report { doing: "reading", path: path.clone(), reason };
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let failed = |reason: String| Failure::Report { doing: "reading", path: path.to_owned(), reason };
         let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
         serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))
     }
