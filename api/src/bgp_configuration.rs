@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bgp_peer::Bfd;
+
 /// AS number of the cluster when nothing says otherwise.
 pub const DEFAULT_AS_NUMBER: u32 = 64512;
 /// TCP port of BGP (RFC 4271).
@@ -78,6 +80,9 @@ pub struct BgpConfigurationSpec {
     #[schemars(range(min = 0, max = 65535))]
     #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("holdTime is 0 or at least 3 seconds (RFC 4271 §4.2)"))]
     pub hold_time: Option<u16>,
+    /// The paths to other nodes, and to peers that say nothing else, are watched by BFD (not at all if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
     /// Names for communities, to be used in `prefixAdvertisements`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]

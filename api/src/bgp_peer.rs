@@ -88,6 +88,28 @@ pub struct BgpPeerSpec {
     /// Several paths of one prefix on the session (RFC 7911); the best alone if left out. Both ends must want it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub add_paths: Option<AddPaths>,
+    /// The path to the peer is watched by BFD (RFC 5880): when packets no longer pass, the session ends at once. As the
+    /// BGPConfiguration has it if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
+}
+
+/// BFD for sessions: times in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bfd {
+    /// How often to send (300 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub min_tx: Option<u32>,
+    /// How often the peer may send (300 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 60000))]
+    pub min_rx: Option<u32>,
+    /// How many packets in a row are missed before the path is down (3 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub multiplier: Option<u8>,
 }
 
 /// Several paths of one prefix on a session (RFC 7911).

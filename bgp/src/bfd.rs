@@ -3,7 +3,7 @@
 //!
 //! Pure, like [`crate::peer`]: [`packet`] turns octets into control packets and back, [`session`] is the machine of one
 //! session, [`sessions`] holds all of them, finds out which one a packet is for and says when the next deadline is. Time
-//! is an argument.
+//! is an argument. The thread with the sockets is [`crate::speaker::bfd_thread`].
 //!
 //! Asynchronous mode alone: there is no echo, and demand mode is honoured where the peer asks for it and never asked for.
 //! Authentication is not offered; packets that carry it are dropped and counted (RFC 5880 §6.8.6).

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::policy::Policy;
 
+mod bfd;
 pub mod diff;
 mod family;
 mod multipath;
@@ -21,6 +22,7 @@ mod peer_key;
 mod session;
 mod validate;
 
+pub use bfd::BfdOptions;
 pub use family::{Families, Family};
 pub use multipath::Multipath;
 pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
@@ -111,6 +113,8 @@ pub struct PeerConfig {
     /// What all segments are signed with (TCP-MD5, RFC 2385). To another password a session goes over without a reset;
     /// both ends must do so before the hold time is over.
     pub password: Option<Password>,
+    /// The path to the peer is watched by BFD.
+    pub bfd: Option<BfdOptions>,
     /// What the session may use beyond the base protocol.
     pub session: SessionOptions,
     /// Which paths of a prefix the peer is told in the families of [`SessionOptions::add_path_send`].
@@ -154,6 +158,7 @@ impl PeerConfig {
             ttl_security: None,
             device: None,
             password: None,
+            bfd: None,
             session: SessionOptions::default(),
             paths_sent: PathsSent::default(),
             allow_own_as: 0,

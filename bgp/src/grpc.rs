@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use caracal_proto::prost_types::Timestamp;
 use caracal_proto::v1::bgp_service_server::{BgpService, BgpServiceServer};
@@ -14,10 +15,11 @@ use futures::{Stream, TryStreamExt};
 use ipnetwork::IpNetwork;
 use tonic::{Request, Response, Status};
 
+use crate::bfd::Hops;
 use crate::config::{Families, Family, PeerKey, PeerOrigin};
 use crate::net::FaultRecord;
 use crate::rib::Source;
-use crate::speaker::{ControlError, Handle, PeerStatus, RouteQuery, RouteStatus, Stopped};
+use crate::speaker::{BfdStatus, ControlError, Handle, PeerStatus, RouteQuery, RouteStatus, Stopped};
 use crate::wire::error::Section;
 
 /// How many routes one piece of an answer carries.
@@ -226,9 +228,31 @@ fn peer(status: PeerStatus) -> v1::Peer {
         messages_sent: status.messages_out,
         features: status.features,
         stopped: status.halted,
+        bfd: status.bfd.map(bfd),
         faults: status.faults.into_iter().map(fault).collect(),
         name: status.name,
         last_error: status.last_error,
+    }
+}
+
+fn bfd(status: BfdStatus) -> v1::Bfd {
+    let BfdStatus { session, trouble } = status;
+    let micros = |time: Option<Duration>| time.map_or(0, |time| time.as_micros() as u64);
+    v1::Bfd {
+        state: session.state.to_string(),
+        remote_state: session.remote_state.to_string(),
+        diagnostic: session.diagnostic.to_string(),
+        multihop: session.hops == Hops::Many,
+        discriminator: session.discriminator.get(),
+        remote_discriminator: session.remote_discriminator,
+        transmit_interval_micros: micros(session.transmit_interval),
+        detection_time_micros: micros(session.detection_time),
+        age_millis: session.age.as_millis() as u64,
+        ups: session.ups,
+        downs: session.downs,
+        packets_sent: session.sent,
+        packets_received: session.received,
+        trouble,
     }
 }
 

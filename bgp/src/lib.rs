@@ -79,7 +79,7 @@ pub mod speaker;
 pub mod wire;
 
 pub use config::{
-    Asn, AttributeCodes, Config, Families, Family, HoldTime, LimitAction, LocalNextHops, Multipath,
-    NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
-    SessionOptions,
+    Asn, AttributeCodes, BfdOptions, Config, Families, Family, HoldTime, LimitAction, LocalNextHops,
+    Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits,
+    RouterId, SessionOptions,
 };

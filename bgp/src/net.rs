@@ -5,6 +5,7 @@
 //! ([`listen`]) hand what they accept to the session of the remote address. What a session learns goes to the RIB by
 //! a bounded queue ([`report`]); while that is full the session does not read, and TCP slows the peer down.
 
+pub mod bfd_socket;
 pub mod dial;
 pub mod faults;
 pub mod listen;
@@ -18,6 +19,6 @@ pub mod write;
 pub use faults::{FaultRecord, Faults};
 pub use listen::{Directory, ListenError, Listeners};
 pub use protect::{Keys, ProtectError, Whom};
-pub use report::{Report, ReportEvent, Signal};
+pub use report::{BfdReport, Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};
 pub use statistics::{Counts, Statistics};

@@ -3,8 +3,10 @@
 //! One OS thread owns the RIB ([`rib_thread`]). Everybody else speaks to it through one bounded queue of
 //! [`command::Command`]s: sessions report what peers say and stop reading their sockets while the queue is full, the
 //! handle asks questions, update groups ([`group`]) pull what they have to send. The thread answers and never waits
-//! for anybody. One task ([`peering`]) owns the configuration and the sessions.
+//! for anybody. One task ([`peering`]) owns the configuration and the sessions. The paths to peers are watched by a thread of
+//! their own ([`bfd_thread`]).
 
+pub mod bfd_thread;
 pub mod command;
 mod encode;
 mod error;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+pub use bfd_thread::BfdStatus;
 pub use error::{ConfigureError, ControlError, StartError, Stopped};
 pub use event::SpeakerEvent;
 pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};

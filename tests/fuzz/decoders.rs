@@ -6,7 +6,11 @@
 
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 
+use std::net::IpAddr;
+use std::time::Instant;
+
 use bytes::{Bytes, BytesMut};
+use caracal_bgp::bfd::{Arrival, Hops, Packet, Sessions, Timers};
 use caracal_bgp::wire::Context;
 use caracal_bgp::wire::attribute::NextHop;
 use caracal_bgp::wire::code_points::message as kind;
@@ -21,7 +25,7 @@ use caracal_bgp::{Asn, AttributeCodes, Families};
 pub(crate) type Target = fn(&[u8]);
 
 /// The name and the function of every target.
-pub(crate) const TARGETS: [(&str, Target); 8] = [
+pub(crate) const TARGETS: [(&str, Target); 9] = [
     ("stream", stream),
     ("message", message),
     ("open", open),
@@ -30,7 +34,28 @@ pub(crate) const TARGETS: [(&str, Target); 8] = [
     ("route_refresh", route_refresh),
     ("update", update),
     ("attribute", attribute),
+    ("bfd", bfd),
 ];
+
+/// A BFD packet, and a session that it comes to: what is accepted is written and read again, whatever it says.
+pub(crate) fn bfd(bytes: &[u8]) {
+    let from = IpAddr::from([192, 0, 2, 1]);
+    let (mut sessions, now, mut out) = (Sessions::new(1), Instant::now(), Vec::new());
+    sessions.open(now, from.into(), Hops::One, Timers::DEFAULT, &mut out);
+    if let Ok(packet) = Packet::decode(bytes) {
+        assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
+    }
+    let arrival = Arrival { from, hops: Hops::One, ttl: Some(255) };
+    for _ in 0..3 {
+        if let Err(error) = sessions.received(now, arrival, bytes, &mut out) {
+            assert!(!error.to_string().is_empty() && !error.code().is_empty());
+        }
+        if let Some(next) = sessions.deadline() {
+            sessions.tick(next.max(now), &mut out);
+        }
+    }
+    assert!(out.len() < 32, "an answer for each packet, and no flood");
+}
 
 /// The terms that an octet stands for.
 pub(crate) fn terms(octet: u8) -> Context {

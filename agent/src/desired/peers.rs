@@ -11,15 +11,16 @@ use std::time::Duration;
 use caracal_api::bgp_configuration::DEFAULT_PORT;
 use caracal_api::bgp_peer::{self, MaxPrefixes, SourceAddress, parse_peer_ip};
 use caracal_api::{BgpFilter, BgpPeer, BgpPeerSpec, NetworkNode, Selector};
+use caracal_bgp::bfd::Timers as BfdTimers;
 use caracal_bgp::{
-    Asn, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PathsSent, PeerConfig, PeerKey,
-    PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
+    Asn, BfdOptions, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PathsSent,
+    PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
 };
 use kube::ResourceExt;
 
 use super::filters::{self, FilterRules};
 use super::policies::{Other, Policies};
-use super::speaker::{SpeakerSettings, hold_time, router_id};
+use super::speaker::{SpeakerSettings, bfd_timers, hold_time, router_id};
 use crate::cluster::Snapshot;
 use crate::node::NodeFacts;
 
@@ -180,10 +181,17 @@ fn base(
         families: families(inputs.facts),
         local_next_hops: next_hops(inputs.facts),
         multihop: (local_as != remote_as).then_some(EXTERNAL_TTL),
+        bfd: inputs.settings.bfd.map(|timers| bfd(inputs.facts, remote.ip(), local_as == remote_as, timers)),
         import: inputs.policies.import(other, &[]),
         export: inputs.policies.export(&[]),
         ..PeerConfig::new(remote, local_as, remote_as)
     }
+}
+
+/// Between ASes on one subnet BFD goes over one hop, as routers expect it; all else may be anywhere.
+fn bfd(facts: &NodeFacts, remote: IpAddr, internal: bool, timers: BfdTimers) -> BfdOptions {
+    let near = facts.addresses.iter().any(|address| address.network.contains(remote));
+    BfdOptions { timers, multihop: Some(internal || !near) }
 }
 
 /// Families this node can forward: those it has an address in.
@@ -271,6 +279,9 @@ fn overlaid(
         bgp_peer::NextHopMode::SelfAlways => NextHopMode::SelfAlways,
         bgp_peer::NextHopMode::Keep => NextHopMode::Keep,
     };
+    let timers = spec.bfd.as_ref().map(bfd_timers).or(inputs.settings.bfd);
+    let internal = config.is_internal();
+    config.bfd = timers.map(|timers| bfd(inputs.facts, config.remote.ip(), internal, timers));
     config.allow_own_as = spec.num_allowed_local_as_numbers.unwrap_or_default();
     config.session.limits = spec.max_prefixes.as_ref().map(limits).unwrap_or_default();
     if let Some(paths) = &spec.add_paths {

@@ -1,9 +1,13 @@
 //! What the `BGPConfiguration`s say for one node: `default`, overlaid by `node.<name>`.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU8;
+use std::time::Duration;
 
 use caracal_api::bgp_configuration::{DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT};
+use caracal_api::bgp_peer::Bfd;
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME};
+use caracal_bgp::bfd::Timers as BfdTimers;
 use caracal_bgp::policy::AnyCommunity;
 use caracal_bgp::{Asn, HoldTime, RouterId};
 use ipnetwork::IpNetwork;
@@ -24,6 +28,8 @@ pub struct SpeakerSettings {
     pub mesh: bool,
     /// Hold time offered to peers that do not say otherwise.
     pub hold_time: HoldTime,
+    /// How paths to nodes, and to peers that do not say otherwise, are watched by BFD; `None`: not at all.
+    pub bfd: Option<BfdTimers>,
     /// Communities that routes are announced with.
     pub advertisements: Vec<Advertisement>,
     /// What of `prefixAdvertisements` could not be read, and why.
@@ -52,6 +58,7 @@ pub fn settings(node_name: &str, configurations: &Snapshot<BgpConfiguration>) ->
         listen_port: first(specs, |s| s.listen_port).unwrap_or(DEFAULT_PORT),
         mesh: first(specs, |s| s.node_to_node_mesh_enabled).unwrap_or(true),
         hold_time: hold_time(first(specs, |s| s.hold_time)),
+        bfd: first(specs, |s| s.bfd.as_ref().map(bfd_timers)),
     }
 }
 
@@ -81,6 +88,17 @@ fn advertisements(
         }
     }
     (read, unreadable)
+}
+
+/// The times of BFD; the usual ones where none are given.
+pub fn bfd_timers(spec: &Bfd) -> BfdTimers {
+    let usual = BfdTimers::DEFAULT;
+    let millis = |given: Option<u32>, usual| given.map_or(usual, |time| Duration::from_millis(time.into()));
+    BfdTimers {
+        min_tx: millis(spec.min_tx, usual.min_tx),
+        min_rx: millis(spec.min_rx, usual.min_rx),
+        multiplier: spec.multiplier.and_then(NonZeroU8::new).unwrap_or(usual.multiplier),
+    }
 }
 
 /// A hold time from seconds; the default where none is given or it is not a legal one.

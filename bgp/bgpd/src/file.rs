@@ -12,7 +12,7 @@ use std::path::Path;
 
 pub(crate) use error::nearest;
 pub use error::{FileError, Mistake};
-pub(crate) use tables::{File, MaxPrefixes, Originate, Peer, Policy, Rule, Speaker};
+pub(crate) use tables::{Bfd, File, MaxPrefixes, Originate, Peer, Policy, Rule, Speaker};
 pub(crate) use value::{AsNumber, LimitKind, Text};
 
 /// The text of a file with what it says.

@@ -122,6 +122,7 @@ fn peer_of(error: &ConfigError) -> Option<PeerKey> {
         | ConfigError::RestartTime { peer, .. }
         | ConfigError::TtlTwice { peer }
         | ConfigError::Device { peer, .. }
+        | ConfigError::BfdInterval { peer, .. }
         | ConfigError::ZeroTtl { peer } => Some(*peer),
     }
 }

@@ -86,6 +86,14 @@ pub enum ConfigError {
         /// The name.
         device: String,
     },
+    /// Faster is a load, and slower is no detection.
+    #[error("configuring peer {peer}: a BFD interval of {found:?}: use 10 ms to 60 s")]
+    BfdInterval {
+        /// The peer.
+        peer: PeerKey,
+        /// What was asked for.
+        found: Duration,
+    },
     /// A TTL of zero never leaves the host.
     #[error("configuring peer {peer}: a TTL of 0 never leaves the host: use 1 to 255")]
     ZeroTtl {
@@ -149,6 +157,9 @@ impl PeerConfig {
         };
         if let Some(device) = self.device.as_deref().filter(|name| !sound(name)) {
             return Err(ConfigError::Device { peer, device: device.to_owned() });
+        }
+        if let Some(found) = self.bfd.and_then(|bfd| bfd.illegal()) {
+            return Err(ConfigError::BfdInterval { peer, found });
         }
         if self.multihop == Some(0) {
             return Err(ConfigError::ZeroTtl { peer });

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::bfd::PathState;
 use crate::config::{Family, PeerKey};
 use crate::peer::{Keep, Negotiated};
 use crate::wire::update::Update;
@@ -46,6 +47,15 @@ pub enum ReportEvent {
     Down(Keep),
     /// What was kept of the last session goes.
     Forget,
+}
+
+/// What BFD tells a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BfdReport {
+    /// How the path is.
+    pub path: PathState,
+    /// How many times it went down.
+    pub downs: u64,
 }
 
 /// What the RIB tells a session.

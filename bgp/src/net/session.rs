@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::report::{Report, Signal};
+use super::report::{BfdReport, Report, Signal};
 use super::statistics::Statistics;
 use crate::config::{PeerConfig, PeerKey, RouterId};
 use crate::peer::{Actions, Event, Negotiated, Peer, Reason, SessionState, Stop};
@@ -69,6 +69,7 @@ enum Order {
     Halt(Option<Arc<str>>),
     Start,
     Refresh(oneshot::Sender<Result<(), RefreshError>>),
+    Bfd(Option<watch::Receiver<BfdReport>>),
     Stop(Stop),
 }
 
@@ -115,6 +116,8 @@ where
         active: None,
         passive: None,
         signals: None,
+        bfd: None,
+        path_downs: None,
         outbox: VecDeque::new(),
         to_rib,
         status: report,
@@ -146,6 +149,11 @@ impl SessionHandle {
     /// down until [`SessionHandle::start`].
     pub async fn halt(&self, words: Option<Arc<str>>) {
         self.order(Order::Halt(words)).await;
+    }
+
+    /// From now on BFD says so of the path, or with `None` nobody does.
+    pub async fn follow_bfd(&self, reports: Option<watch::Receiver<BfdReport>>) {
+        self.order(Order::Bfd(reports)).await;
     }
 
     /// Lets a session come up again that was halted by an operator or by a limit.
@@ -202,6 +210,10 @@ struct Session<C> {
     passive: Option<Connection>,
     /// What the RIB has to say, while the session stands.
     signals: Option<mpsc::Receiver<Signal>>,
+    /// What BFD says, while it watches the path.
+    bfd: Option<watch::Receiver<BfdReport>>,
+    /// How many times it has said that the path is down; `None`: it has said nothing yet.
+    path_downs: Option<u64>,
     /// Reports waiting for room in the RIB's queue.
     outbox: VecDeque<Report>,
     to_rib: mpsc::Sender<C>,

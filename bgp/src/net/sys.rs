@@ -1,9 +1,10 @@
-//! Socket options that no crate offers: keys for TCP-MD5 (RFC 2385) and the least TTL of what is taken (RFC 5082).
+//! What no crate offers: keys for TCP-MD5 (RFC 2385), the least TTL of what is taken (RFC 5082), and a thread's place in
+//! the queue for a processor.
 //!
-//! This is the only unsafe code of the speaker: `setsockopt` is told the address and the size of a value that outlives
-//! the call.
+//! This is the only unsafe code of the speaker: system calls are told the addresses and the sizes of values that outlive
+//! them.
 
-#![allow(unsafe_code, reason = "setsockopt is a C call")]
+#![allow(unsafe_code, reason = "these are C calls")]
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -84,6 +85,41 @@ fn address(peer: IpAddr) -> [u8; 128] {
         }
     }
     storage
+}
+
+/// Which place a thread has in the queue for a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precedence {
+    /// Before every thread that is not of real time (SCHED_FIFO).
+    RealTime,
+    /// Before most (a negative nice value).
+    Favoured,
+    /// Like any other: the rest is not allowed.
+    Ordinary,
+}
+
+/// The least of the priorities of real time: before all ordinary threads, and behind whatever else is of real time.
+const REAL_TIME_PRIORITY: c_int = 1;
+const NICE: c_int = -15;
+
+/// Gives the calling thread the best place it is allowed.
+pub fn take_precedence() -> Precedence {
+    // The C library of some systems refuses the first of these without asking the kernel: it is asked directly.
+    // SAFETY: the kernel reads one int at the address, which is that of a live one; 0 is the calling thread.
+    let real_time = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
+            std::ptr::from_ref(&REAL_TIME_PRIORITY),
+        )
+    };
+    if real_time == 0 {
+        return Precedence::RealTime;
+    }
+    // SAFETY: numbers only; 0 is the calling thread.
+    let nice = unsafe { libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, NICE) };
+    if nice == 0 { Precedence::Favoured } else { Precedence::Ordinary }
 }
 
 fn set<T>(socket: BorrowedFd<'_>, level: c_int, option: c_int, value: &T) -> io::Result<()> {

@@ -69,6 +69,8 @@ pub enum Reason {
     DialTimedOut,
     /// Nothing was heard for the hold time.
     HoldTimer,
+    /// BFD says that packets no longer pass.
+    PathDown,
     /// The peer did not read for the send hold time (RFC 9687).
     SendHoldTimer,
     /// The peer said so.
@@ -107,6 +109,7 @@ impl Reason {
             Reason::Lost(_) => "ConnectionLost",
             Reason::DialTimedOut => "DialTimedOut",
             Reason::HoldTimer => "HoldTimerExpired",
+            Reason::PathDown => "PathDown",
             Reason::SendHoldTimer => "SendHoldTimerExpired",
             Reason::Received(_) => "NotificationReceived",
             Reason::Malformed(_) => "MessageMalformed",
@@ -130,6 +133,7 @@ impl fmt::Display for Reason {
                 f.write_str("nobody answered in time: check that the peer runs and the path to it")
             }
             Reason::HoldTimer => f.write_str("nothing was heard from the peer for the hold time"),
+            Reason::PathDown => f.write_str("BFD says that packets no longer pass between here and the peer"),
             Reason::SendHoldTimer => f.write_str("the peer read nothing for the send hold time"),
             Reason::Received(notification) => write!(f, "the peer ended the session: {notification}"),
             Reason::Malformed(error) => write!(f, "the peer sent a faulty message: {error}"),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::bfd::PathState;
 use crate::config::{Family, PeerConfig, RouterId};
 use crate::wire;
 use crate::wire::message::Message;
@@ -98,6 +99,8 @@ pub enum Event {
     Writable(Side),
     /// The RIB counted more prefixes of this family than the peer may announce.
     TooManyPrefixes(Family, u32),
+    /// BFD says this of the path now (RFC 5882 §4.3).
+    Bfd(PathState),
     /// The deadline has come.
     Tick,
 }

@@ -9,9 +9,11 @@ use super::event::{Event, Loss, Side, Stop};
 use super::negotiation::{Negotiated, Offer};
 use super::restart;
 use super::state::{Connection, Dialer, Running, SessionState, Stage, State};
+use crate::bfd::PathState;
 use crate::config::{PeerConfig, RouterId};
 use crate::wire::notification::{Cause, Cease, Notification};
 
+mod bfd;
 mod deadlines;
 mod limit;
 mod messages;
@@ -41,6 +43,8 @@ pub struct Peer {
     lived: bool,
     /// When what was kept of the last session goes.
     stale: Option<Instant>,
+    /// What BFD says.
+    path: PathState,
     last_error: Option<Reason>,
 }
 
@@ -55,6 +59,7 @@ impl Peer {
             next_offer: Offer::Full,
             lived: false,
             stale: None,
+            path: PathState::Unknown,
             last_error: None,
         }
     }
@@ -75,6 +80,7 @@ impl Peer {
             Event::Unwritable(side, since) => self.write_blocked(side, Some(since)),
             Event::Writable(side) => self.write_blocked(side, None),
             Event::TooManyPrefixes(family, found) => self.too_many_prefixes(now, family, found, out),
+            Event::Bfd(path) => self.bfd(now, path, out),
             Event::Tick => self.tick(now, out),
         }
         self.steer_dialer(now, out);
@@ -190,6 +196,7 @@ impl Peer {
             && let Dialer::Dialing { .. } = running.dialer
         {
             running.dialer = Dialer::Held;
+            self.not_reached(loss, out);
             self.last_error = Some(Reason::Lost(loss));
             return;
         }

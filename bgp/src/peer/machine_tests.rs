@@ -17,6 +17,7 @@ use crate::wire::notification::{Cause, Cease, Notification, OpenError};
 use crate::wire::open::Open;
 
 mod beyond;
+mod bfd;
 mod properties;
 mod restart;
 

@@ -72,12 +72,18 @@ pub(super) fn keep(now: Instant, terms: &Negotiated, reason: &Reason) -> Keep {
     let Some(retention) = &terms.retention else { return Keep::Nothing };
     let kept = match reason {
         Reason::Lost(_) | Reason::Restarted => true,
-        Reason::Received(words) => retention.notification && words.cause != Cause::Cease(Cease::HardReset),
+        // A peer that says that the path is down means the routes, too (RFC 9384).
+        Reason::Received(words) => {
+            let dead = [Cause::Cease(Cease::HardReset), Cause::Cease(Cease::BfdDown)];
+            retention.notification && !dead.contains(&words.cause)
+        }
         // RFC 8538 §3: who says NOTIFICATION keeps the routes as well.
         Reason::HoldTimer | Reason::SendHoldTimer | Reason::Malformed(_) | Reason::Unexpected(_) => {
             retention.notification
         }
-        Reason::DialTimedOut
+        // RFC 5882 §4.3.2: no restart, for the connection stood.
+        Reason::PathDown
+        | Reason::DialTimedOut
         | Reason::Collision
         | Reason::Replaced
         | Reason::NobodyDials
@@ -95,7 +101,7 @@ pub(super) fn keep(now: Instant, terms: &Negotiated, reason: &Reason) -> Keep {
 /// Whether the peer must be told in so many words that its routes are not kept (RFC 8538 §3.1).
 pub(super) fn needs_hard_reset(terms: &Negotiated, reason: &Reason) -> bool {
     let decided = match reason {
-        Reason::TooManyPrefixes { .. } | Reason::Stopped | Reason::Reconfigured(_) => true,
+        Reason::PathDown | Reason::TooManyPrefixes { .. } | Reason::Stopped | Reason::Reconfigured(_) => true,
         Reason::Lost(_)
         | Reason::DialTimedOut
         | Reason::HoldTimer

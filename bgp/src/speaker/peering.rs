@@ -13,6 +13,7 @@ use futures::future::join_all;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::bfd_thread::{Bfd, Follow};
 use super::command::Command;
 use super::error::{ConfigureError, ControlError, StartError, Stopped};
 use super::event::{SpeakerEvent, announce_sessions};
@@ -116,6 +117,7 @@ pub(super) fn start(
         listeners: BTreeMap::new(),
         sessions: BTreeMap::new(),
         deaf: BTreeMap::new(),
+        bfd: Bfd::default(),
         config: Arc::clone(&config),
     };
     peering.listeners = peering.listen(&config)?;
@@ -135,17 +137,23 @@ struct Peering {
     sessions: BTreeMap<PeerKey, SessionHandle>,
     /// Peers that are not let in, because their password could not be asked for, and why.
     deaf: BTreeMap<PeerKey, String>,
+    bfd: Bfd,
 }
 
 impl Peering {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        self.watch_paths().await;
         while let Some(order) = orders.recv().await {
             match order {
                 Order::Configure { config, reply } => {
                     let steps = self.configure(*config).await;
+                    self.watch_paths().await;
                     answer(reply, steps);
                 }
-                Order::Peers { counts, reply } => answer(reply, self.peers(&counts)),
+                Order::Peers { counts, reply } => {
+                    let peers = self.peers(&counts).await;
+                    answer(reply, peers);
+                }
                 Order::Reset { key, words, reply } => {
                     let session = self.session(key);
                     if let Ok(session) = &session {
@@ -185,6 +193,17 @@ impl Peering {
         self.listeners.clear();
         join_all(std::mem::take(&mut self.sessions).into_values().map(|session| session.stop(how.clone())))
             .await;
+        self.bfd.stop(how != Stop::Silent).await;
+    }
+
+    /// Has BFD watch the paths that are to be watched, and sessions follow it.
+    async fn watch_paths(&mut self) {
+        for (key, session) in &self.sessions {
+            match self.bfd.configure(&self.config, *key, self.config.peers.get(key)).await {
+                Follow::Same => (),
+                Follow::Now(reports) => session.follow_bfd(reports).await,
+            }
+        }
     }
 
     /// Listens on the addresses that are not listened on yet.
@@ -255,6 +274,9 @@ impl Peering {
         for key in gone {
             self.directory.remove(key.address());
             self.deaf.remove(&key);
+            if let Follow::Now(Some(_)) = self.bfd.configure(config, key, None).await {
+                tracing::debug!(peer = %key, "the path to a peer that is gone is still watched");
+            }
             farewells
                 .extend(self.sessions.remove(&key).map(|one| one.stop(Stop::Cease(Cease::Deconfigured))));
         }
@@ -278,11 +300,13 @@ impl Peering {
         })
     }
 
-    fn peers(&self, counts: &BTreeMap<PeerKey, PeerCounts>) -> Vec<PeerStatus> {
+    async fn peers(&mut self, counts: &BTreeMap<PeerKey, PeerCounts>) -> Vec<PeerStatus> {
+        let mut paths = self.bfd.status().await;
         let status = |(key, session): (&PeerKey, &SessionHandle)| {
             let config = self.config.peers.get(key)?;
             let counts = counts.get(key).copied().unwrap_or_default();
             let mut status = PeerStatus::new(*key, config, session, counts);
+            status.bfd = paths.remove(key);
             let established = session.status().state == SessionState::Established;
             if let Some(why) = self.deaf.get(key).filter(|_| !established) {
                 status.last_error = Some(why.clone());

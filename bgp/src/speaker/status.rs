@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
 
+use super::bfd_thread::BfdStatus;
 use crate::config::{Asn, Families, Family, HoldTime, PeerConfig, PeerKey, PeerOrigin, RouterId};
 use crate::net::{FaultRecord, SessionHandle};
 use crate::peer::{Negotiated, SessionState};
@@ -67,6 +68,8 @@ pub struct PeerStatus {
     pub last_error: Option<String>,
     /// How often the session has come up or gone down.
     pub transitions: u64,
+    /// What BFD says of the path; `None`: it is not watched.
+    pub bfd: Option<BfdStatus>,
     /// Messages read.
     pub messages_in: u64,
     /// Messages written.
@@ -101,6 +104,7 @@ impl PeerStatus {
             faults: messages.faults.records(),
             last_error: status.last_error.as_ref().map(ToString::to_string),
             transitions: status.transitions,
+            bfd: None,
             messages_in: messages.received.read().total(),
             messages_out: messages.sent.read().total(),
         }

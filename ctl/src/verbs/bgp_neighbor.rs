@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tonic::transport::Channel;
 
-use super::bgp_peers::{self, Peer};
+use super::bgp_peers::{self, Bfd, Peer};
 use crate::failure::Failure;
 use crate::output::{Answer, Section};
 use crate::table::Table;
@@ -46,6 +46,10 @@ impl Answer for Neighbor {
         fact("Accepted", peer.accepted.text());
         fact("Advertised", peer.advertised.text());
         fact("Messages", format!("{} in, {} out", peer.messages_received, peer.messages_sent));
+        let bfd = |text: fn(&Bfd) -> String| peer.bfd.as_ref().map(text).unwrap_or_default();
+        fact("BFD", bfd(Bfd::text));
+        fact("BFD times", bfd(Bfd::times));
+        fact("BFD packets", bfd(Bfd::packets));
         fact("Transitions", peer.transitions.to_string());
         fact("Last error", peer.last_error.clone().unwrap_or_default());
         let mut sections = vec![Section::Table(facts)];

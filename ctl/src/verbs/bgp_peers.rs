@@ -44,6 +44,79 @@ pub(crate) struct Peer {
     pub(crate) features: Vec<String>,
     pub(crate) stopped: bool,
     pub(crate) faults: Vec<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bfd: Option<Bfd>,
+}
+
+/// How BFD sees the path to the peer.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Bfd {
+    state: String,
+    remote_state: String,
+    diagnostic: String,
+    multihop: bool,
+    discriminator: u32,
+    remote_discriminator: u32,
+    transmit_interval_micros: u64,
+    detection_time_micros: u64,
+    age_millis: u64,
+    ups: u64,
+    downs: u64,
+    packets_sent: u64,
+    packets_received: u64,
+    trouble: Option<String>,
+}
+
+impl Bfd {
+    /// The state, and what there is to know of it.
+    pub(crate) fn text(&self) -> String {
+        let hops = if self.multihop { "multihop" } else { "single hop" };
+        let state = match &self.trouble {
+            Some(trouble) => format!("{}: {trouble}", self.state),
+            None if self.state == "Up" => self.state.clone(),
+            None => format!("{} ({}), {} at the peer", self.state, self.diagnostic, self.remote_state),
+        };
+        format!("{state}, {hops}, for {}s; down {} times", self.age_millis / 1000, self.downs)
+    }
+
+    /// The times in force.
+    pub(crate) fn times(&self) -> String {
+        let millis = |micros: u64| format!("{}ms", micros / 1000);
+        match (self.transmit_interval_micros, self.detection_time_micros) {
+            (_, 0) => "nothing is heard".to_owned(),
+            (0, detection) => format!("nothing is sent, silence of {} is noticed", millis(detection)),
+            (interval, detection) => {
+                format!("a packet each {}, silence of {} is noticed", millis(interval), millis(detection))
+            }
+        }
+    }
+
+    /// Packets in and out.
+    pub(crate) fn packets(&self) -> String {
+        format!("{} in, {} out", self.packets_received, self.packets_sent)
+    }
+}
+
+impl From<v1::Bfd> for Bfd {
+    fn from(bfd: v1::Bfd) -> Self {
+        Self {
+            state: bfd.state,
+            remote_state: bfd.remote_state,
+            diagnostic: bfd.diagnostic,
+            multihop: bfd.multihop,
+            discriminator: bfd.discriminator,
+            remote_discriminator: bfd.remote_discriminator,
+            transmit_interval_micros: bfd.transmit_interval_micros,
+            detection_time_micros: bfd.detection_time_micros,
+            age_millis: bfd.age_millis,
+            ups: bfd.ups,
+            downs: bfd.downs,
+            packets_sent: bfd.packets_sent,
+            packets_received: bfd.packets_received,
+            trouble: bfd.trouble,
+        }
+    }
 }
 
 /// One kind of fault in what the peer sent.
@@ -162,6 +235,7 @@ impl From<v1::Peer> for Peer {
             features: peer.features,
             stopped: peer.stopped,
             faults: peer.faults.into_iter().map(Fault::from).collect(),
+            bfd: peer.bfd.map(Bfd::from),
         }
     }
 }

@@ -81,6 +81,7 @@ pub(crate) struct Peer {
     pub(crate) device: Option<String>,
     pub(crate) password: Option<Text<Password>>,
     pub(crate) graceful_restart: Option<Seconds>,
+    pub(crate) bfd: Option<Bfd>,
     pub(crate) families: Option<Vec<Text<Family>>>,
     #[serde(default)]
     pub(crate) reflector_client: bool,
@@ -110,6 +111,16 @@ pub(crate) struct Peer {
     pub(crate) next_hop_v6: Option<Text<Ipv6Addr>>,
     pub(crate) import: Option<Spanned<String>>,
     pub(crate) export: Option<Spanned<String>>,
+}
+
+/// `bfd` of a peer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Bfd {
+    pub(crate) min_tx: Option<u32>,
+    pub(crate) min_rx: Option<u32>,
+    pub(crate) multiplier: Option<NonZeroU8>,
+    pub(crate) multihop: Option<bool>,
 }
 
 /// `max-prefixes` of a peer.

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use caracal_bgp::bfd::Timers;
 use caracal_bgp::config::{
-    AttributeCodes, LimitAction, PathsSent, PrefixLimit, PrefixLimits, RestartOptions,
+    AttributeCodes, BfdOptions, LimitAction, PathsSent, PrefixLimit, PrefixLimits, RestartOptions,
 };
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
 use caracal_bgp::{Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, SessionOptions};
@@ -58,6 +60,7 @@ pub(super) fn peer(
         ttl_security: table.ttl_security,
         device: table.device.as_deref().map(Arc::from),
         password: table.password.as_ref().map(|password| password.0.clone()),
+        bfd: table.bfd.as_ref().map(bfd),
         session: session(table)?,
         paths_sent: table.paths_sent.map_or(PathsSent::All, PathsSent::First),
         allow_own_as: table.allow_own_as,
@@ -67,6 +70,20 @@ pub(super) fn peer(
         export,
         ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
     })
+}
+
+/// Times in the file are in milliseconds.
+fn bfd(table: &file::Bfd) -> BfdOptions {
+    let millis = |given: Option<u32>, usual| given.map_or(usual, |time| Duration::from_millis(time.into()));
+    let usual = Timers::DEFAULT;
+    BfdOptions {
+        timers: Timers {
+            min_tx: millis(table.min_tx, usual.min_tx),
+            min_rx: millis(table.min_rx, usual.min_rx),
+            multiplier: table.multiplier.unwrap_or(usual.multiplier),
+        },
+        multihop: table.multihop,
+    }
 }
 
 fn families(list: &[Text<Family>]) -> Families {

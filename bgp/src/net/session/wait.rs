@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::{Connection, Order, Session};
+use crate::bfd::PathState;
 use crate::net::dial::DialError;
-use crate::net::report::{Report, Signal};
+use crate::net::report::{BfdReport, Report, Signal};
 use crate::net::write::Progress;
 use crate::peer::{Event, Loss, Side, Stop};
 use crate::wire::notification::Cease;
@@ -31,6 +32,8 @@ pub(super) enum Happening {
     Read(Side, io::Result<usize>),
     Progress(Side, Progress),
     Signalled(Signal),
+    /// BFD has something to say.
+    Bfd(BfdReport),
     /// There is room in the RIB's queue.
     Room,
     Deadline,
@@ -50,6 +53,7 @@ impl<C: From<Report>> Session<C> {
             result = dialled(&mut self.dialing) => Happening::Dialled(result),
             (read, progress) = next(&mut self.active, backlog) => happening(Side::Active, read, progress),
             (read, progress) = next(&mut self.passive, backlog) => happening(Side::Passive, read, progress),
+            report = bfd(&mut self.bfd) => Happening::Bfd(report),
             signal = signalled(&mut self.signals) => Happening::Signalled(signal),
             room = self.to_rib.reserve(), if backlog => {
                 if room.is_ok() { Happening::Room } else { Happening::Abandoned }
@@ -84,6 +88,7 @@ impl<C: From<Report>> Session<C> {
             Happening::Signalled(Signal::TooManyPrefixes { family, found }) => {
                 self.on(Event::TooManyPrefixes(family, found));
             }
+            Happening::Bfd(report) => self.path(report),
             Happening::Room => {
                 self.send_reports();
                 self.excuse();
@@ -121,12 +126,29 @@ impl<C: From<Report>> Session<C> {
                     tracing::debug!(peer = %self.key, "nobody waits for the refresh any more");
                 }
             }
+            Order::Bfd(reports) => {
+                self.path_downs = None;
+                self.bfd = reports;
+                if self.bfd.is_none() {
+                    self.on(Event::Bfd(PathState::Unknown));
+                }
+            }
             Order::Stop(stop) => {
                 self.on(Event::Stop(stop));
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// A path that went down and is up again was down all the same.
+    fn path(&mut self, report: BfdReport) {
+        let seen = self.path_downs.replace(report.downs);
+        if seen.is_some_and(|seen| report.downs > seen) {
+            self.on(Event::Bfd(PathState::Up));
+            self.on(Event::Bfd(PathState::Down));
+        }
+        self.on(Event::Bfd(report.path));
     }
 
     /// The peer is not to blame for bytes that we did not read.
@@ -180,6 +202,17 @@ async fn signalled(signals: &mut Option<mpsc::Receiver<Signal>>) -> Signal {
         }
         // The RIB has nothing more to say.
         *signals = None;
+    }
+    pending().await
+}
+
+async fn bfd(reports: &mut Option<watch::Receiver<BfdReport>>) -> BfdReport {
+    if let Some(open) = reports {
+        if open.changed().await.is_ok() {
+            return *open.borrow_and_update();
+        }
+        // Its thread is gone, and says nothing more.
+        *reports = None;
     }
     pending().await
 }

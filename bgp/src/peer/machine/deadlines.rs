@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{LEAST_DIAL_TIME, Peer};
 use crate::peer::action::{Action, Actions, Farewell, Reason};
-use crate::peer::event::Side;
+use crate::peer::event::{Loss, Side};
 use crate::peer::state::{Dialer, Stage, State};
 use crate::wire::message::Message;
 use crate::wire::notification::Cause;
@@ -88,6 +88,7 @@ impl Peer {
                 running.dialer = Dialer::Held;
                 self.last_error = Some(Reason::DialTimedOut);
                 out.push(Action::Close(Side::Active, Farewell::Silent));
+                self.not_reached(Loss::Failed(std::io::ErrorKind::TimedOut), out);
             }
             Dialer::Listening { complain: Some(complain) } if complain <= now => {
                 running.dialer = Dialer::Listening { complain: None };

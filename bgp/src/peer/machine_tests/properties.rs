@@ -1,6 +1,7 @@
 //! Whatever happens, some things hold.
 
 use super::*;
+use crate::bfd::PathState;
 
 #[derive(Clone, Debug)]
 enum Stir {
@@ -19,6 +20,7 @@ enum Stir {
     Start,
     Stop,
     Configure(u16),
+    Bfd(PathState),
     Wait(u64),
     Tick,
 }
@@ -42,6 +44,7 @@ fn stir() -> impl Strategy<Value = Stir> {
         1 => Just(Stir::Stop),
         1 => (3..9_u16).prop_map(Stir::Configure),
         2 => (0..400_u64).prop_map(Stir::Wait),
+        1 => prop_oneof![Just(PathState::Up), Just(PathState::Down), Just(PathState::AdminDown)].prop_map(Stir::Bfd),
         6 => Just(Stir::Tick),
     ]
 }
@@ -107,6 +110,7 @@ proptest! {
                 Stir::Backlogged(side) => bench.on(Event::Backlogged(side)),
                 Stir::Blocked(side) => bench.on(Event::Unwritable(side, now)),
                 Stir::Writable(side) => bench.on(Event::Writable(side)),
+                Stir::Bfd(path) => bench.on(Event::Bfd(path)),
                 Stir::Start => bench.on(Event::Start),
                 Stir::Stop => bench.on(Event::Stop(Stop::Silent)),
                 Stir::Configure(hold) => {

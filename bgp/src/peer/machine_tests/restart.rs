@@ -5,7 +5,7 @@ use super::*;
 const STALE_TIME: Duration = Duration::from_secs(30);
 
 /// A machine with a session over which both can restart; the peer's word on NOTIFICATIONs.
-fn graceful(notification: bool) -> Bench {
+pub(super) fn graceful(notification: bool) -> Bench {
     let mut bench = Bench::with("10.0.0.1", |config| {
         config.session.graceful_restart = Some(RestartOptions {
             stale_time: STALE_TIME * 10,
@@ -17,7 +17,7 @@ fn graceful(notification: bool) -> Bench {
     bench
 }
 
-fn come_up(bench: &mut Bench, notification: bool) {
+pub(super) fn come_up(bench: &mut Bench, notification: bool) {
     loop {
         if bench.tick().contains(&Action::Dial) {
             break;
@@ -35,7 +35,7 @@ fn come_up(bench: &mut Bench, notification: bool) {
     assert!(matches!(up, [Action::Up(Side::Active, _)]), "{up:?}");
 }
 
-fn kept(actions: &[Action]) -> Option<Instant> {
+pub(super) fn kept(actions: &[Action]) -> Option<Instant> {
     actions.iter().find_map(|action| {
         let Action::Down(_, Keep::Stale { until, families }) = action else { return None };
         assert_eq!(*families, Families::dual());

@@ -1,0 +1,193 @@
+//! Paths that are watched by BFD, in network namespaces of their own: the sockets, the thread, and what sessions make of it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, also in its helpers")]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU8;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use caracal_bgp::bfd::{Hops, State, Timers};
+use caracal_bgp::config::RestartOptions;
+use caracal_bgp::speaker::{Handle, Origination, PeerStatus, RouteQuery};
+use caracal_bgp::{Asn, BfdOptions, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
+use nix::sched::{CloneFlags, unshare};
+
+/// Nothing here may take longer; hold times and restart times are longer than this.
+const LIMIT: Duration = Duration::from_secs(60);
+const PORT: u16 = 1179;
+/// Patient, for the machine may be busy.
+const TIMERS: Timers = Timers {
+    min_tx: Duration::from_millis(200),
+    min_rx: Duration::from_millis(200),
+    multiplier: NonZeroU8::new(10).unwrap(),
+};
+
+fn ip(words: &str) {
+    let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {words}");
+}
+
+/// Runs a story in a network namespace of its own, to which the threads that it starts belong, too.
+fn apart<F: Future<Output = ()>>(story: impl FnOnce() -> F + Send + 'static) {
+    let thread = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        ip("link set lo up");
+        ip("address add fd00::1/128 dev lo nodad");
+        ip("address add fd00::2/128 dev lo nodad");
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(story());
+    });
+    if let Err(failure) = thread.join() {
+        std::panic::resume_unwind(failure);
+    }
+}
+
+struct Speaker {
+    handle: Handle,
+    config: Config,
+    peer: PeerKey,
+}
+
+impl Speaker {
+    fn start([here, there]: [IpAddr; 2], [local, remote]: [u32; 2], bfd: BfdOptions) -> Speaker {
+        let mut peer = PeerConfig {
+            local_address: Some(here),
+            local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, local as u8)), v6: None },
+            connect_retry: Duration::from_millis(300),
+            bfd: Some(bfd),
+            ..PeerConfig::new(SocketAddr::new(there, PORT), Asn(local), Asn(remote))
+        };
+        peer.session.graceful_restart = Some(RestartOptions::default());
+        let key = PeerKey::from(there);
+        let last = match here {
+            IpAddr::V4(here) => here.octets()[3],
+            IpAddr::V6(here) => here.octets()[15],
+        };
+        let id = RouterId::try_from(Ipv4Addr::new(10, 0, 0, last)).unwrap();
+        let config = Config {
+            listen: vec![SocketAddr::new(here, PORT)],
+            peers: [(key, peer)].into(),
+            ..Config::new(Asn(local), id)
+        };
+        Speaker { handle: Handle::start(config.clone()).unwrap(), config, peer: key }
+    }
+
+    async fn until(&self, what: &str, fits: impl Fn(&PeerStatus) -> bool) -> PeerStatus {
+        let start = Instant::now();
+        loop {
+            let peer = self.handle.peers().await.unwrap().remove(0);
+            if fits(&peer) {
+                return peer;
+            }
+            assert!(start.elapsed() < LIMIT, "not {what}: {peer:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn watched(&self) -> PeerStatus {
+        let up = |peer: &PeerStatus| {
+            peer.is_established()
+                && peer.bfd.as_ref().is_some_and(|bfd| {
+                    bfd.session.state == State::Up
+                        && bfd.session.transmit_interval == Some(TIMERS.min_tx)
+                        && bfd.session.detection_time == Some(TIMERS.min_rx * 10)
+                })
+        };
+        self.until("up and watched with the times that both polled for", up).await
+    }
+
+    async fn has_routes(&self, wanted: bool) {
+        let start = Instant::now();
+        loop {
+            let query = RouteQuery { peer: Some(self.peer), ..RouteQuery::default() };
+            let routes = self.handle.routes(query).await.unwrap();
+            if routes.is_empty() != wanted {
+                return;
+            }
+            assert!(start.elapsed() < LIMIT, "{wanted}: {routes:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn both(ends: [IpAddr; 2], [one, two]: [u32; 2]) -> [Speaker; 2] {
+    let [left, right] = ends;
+    let bfd = BfdOptions { timers: TIMERS, ..BfdOptions::default() };
+    [Speaker::start([left, right], [one, two], bfd), Speaker::start([right, left], [two, one], bfd)]
+}
+
+fn v4() -> [IpAddr; 2] {
+    [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from)
+}
+
+#[test]
+fn a_path_that_fails_ends_the_session_at_once_in_spite_of_graceful_restart_and_it_comes_back() {
+    apart(|| async {
+        let [left, right] = both(v4(), [65001, 65002]);
+        let prefix = "198.51.100.0/24".parse().unwrap();
+        right.handle.originate(vec![Origination::Announce { prefix, communities: vec![] }]).await.unwrap();
+        let peer = left.watched().await;
+        right.watched().await;
+        assert_eq!(peer.bfd.unwrap().session.hops, Hops::One);
+        left.has_routes(true).await;
+
+        ip("link set lo down");
+        let down = left.until("down", |peer| !peer.is_established()).await;
+        assert_eq!(down.bfd.as_ref().map(|bfd| bfd.session.downs), Some(1), "{down:?}");
+        left.has_routes(false).await;
+
+        ip("link set lo up");
+        left.watched().await;
+        left.has_routes(true).await;
+    });
+}
+
+#[test]
+fn an_end_that_is_turned_off_costs_no_session_and_neither_do_other_times() {
+    apart(|| async {
+        let [mut left, right] = both(v4(), [65001, 65001]);
+        let peer = left.watched().await;
+        assert_eq!(peer.bfd.unwrap().session.hops, Hops::Many, "an internal peer may be anywhere");
+        right.watched().await;
+
+        let slower = Timers { min_tx: Duration::from_millis(700), ..TIMERS };
+        for bfd in [Some(BfdOptions { timers: slower, ..BfdOptions::default() }), None] {
+            left.config.peers.get_mut(&left.peer).unwrap().bfd = bfd;
+            left.handle.configure(left.config.clone()).await.unwrap();
+            let wanted = bfd.map(|bfd| bfd.timers.min_tx * 10);
+            let told = |peer: &PeerStatus| {
+                let session = &peer.bfd.as_ref().unwrap().session;
+                session.detection_time == wanted && (wanted.is_some() || session.state == State::Down)
+            };
+            let peer = right.until("told of it", told).await;
+            assert_eq!((peer.is_established(), peer.transitions), (true, 1), "{peer:?}");
+        }
+        assert!(left.until("unwatched", |peer| peer.bfd.is_none()).await.is_established());
+    });
+}
+
+#[test]
+fn ipv6_is_watched_too() {
+    apart(|| async {
+        let ends = ["fd00::1", "fd00::2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let [left, right] = both(ends, [65001, 65002]);
+        left.watched().await;
+        right.watched().await;
+    });
+}
+
+#[test]
+fn a_speaker_that_is_stopped_is_no_failure_of_the_path() {
+    apart(|| async {
+        let [left, right] = both(v4(), [65001, 65002]);
+        left.watched().await;
+        right.watched().await;
+        right.handle.stop(caracal_bgp::speaker::Farewell::Silent).await;
+        // The connection is gone first: a restart, during which BFD falls silent.
+        let silent = |peer: &PeerStatus| peer.bfd.as_ref().is_some_and(|bfd| bfd.session.downs == 1);
+        let peer = left.until("silent", silent).await;
+        assert_eq!(peer.transitions, 2);
+        let error = peer.last_error.unwrap_or_default();
+        assert!(!error.contains("BFD"), "{error}");
+    });
+}
