@@ -4,18 +4,20 @@
 //! answered, and routes stand from the first moment because those of the run before are adopted.
 //!
 //! The agent is crash-only. SIGTERM, SIGKILL and a panic all mean a restart: sockets close without a Cease and the
-//! kernel keeps its routes, so that nobody notices. A task that ends ends the process.
+//! kernel keeps its routes, so that nobody notices. A task that ends ends the process. SIGQUIT alone is an end for good: the
+//! node leaves the network, and every peer is told to forget its routes.
 
 use std::fs;
 use std::future::Future;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use caracal_bgp::Config;
-use caracal_bgp::speaker::Handle;
+use caracal_bgp::speaker::{Beginning, Farewell, Handle};
+use caracal_bgp::wire::notification::Cease;
 use caracal_linux::features::{self, Features};
 use caracal_linux::kernel::{self, Kernel};
 use caracal_linux::nft::Nftables;
@@ -29,9 +31,10 @@ use crate::admin::{self, AdminContext};
 use crate::attachments::{Journal, Recovered};
 use crate::cluster::events::Events;
 use crate::cluster::services::{self, ServiceAddressesReceiver};
-use crate::cluster::{Cluster, publish};
+use crate::cluster::{Cluster, publish, secrets};
 use crate::cni::{self, CniContext};
 use crate::desired::handover::Ends;
+use crate::desired::restart::Comeback;
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
 use crate::desired::surroundings::Surroundings;
 use crate::desired::tunnels::TunnelAddresses;
@@ -48,6 +51,8 @@ use crate::status::{self, Reading, StatusSources};
 use crate::telemetry::{self, health, http};
 use crate::{derived, ipam};
 
+/// The longest that the choice among routes waits for the peers after a restart (RFC 4724 §4.1). Own routes never wait.
+const SELECTION_DEFERRAL: Duration = Duration::from_secs(10);
 /// Ends of RIBs that may wait to be counted.
 const ENDS: usize = 256;
 
@@ -68,11 +73,18 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
     info!(node = settings.node_name, "the agent is up");
 
     tokio::select! {
-        told = telemetry::told_to_stop() => told.context("listening to signals")?,
+        told = telemetry::told_to_stop() => {
+            told.context("listening to signals")?;
+            info!("told to stop: leaving routes as they are, closing sessions without a word");
+        }
+        told = telemetry::told_to_leave() => {
+            told.context("listening to signals")?;
+            info!("told to leave: ending every session with Cease, so that peers forget this node's routes");
+            owners.speaker.stop(Farewell::Cease(Cease::Shutdown)).await;
+        }
         name = parts.first_to_end() => bail!("part '{name}' has ended: ending the agent, to be started anew"),
         () = owners.kernel.stopped() => bail!("the kernel's writer has ended: ending the agent, to be started anew"),
     }
-    info!("told to stop: leaving routes as they are, closing sessions without a word");
     owners.journal.close().await;
     Ok(())
 }
@@ -94,6 +106,8 @@ struct Owners {
     features: Arc<Features>,
     nftables: Option<Nftables>,
     ipam: Ipam,
+    /// What the run before left in the kernel.
+    comeback: Comeback,
     speaker: Handle,
 }
 
@@ -119,7 +133,13 @@ impl Owners {
         let configurations = cluster.bgp_configurations.clone();
         let services = services::follow(client.clone(), configurations, facts.clone());
         let speaker_settings = derived::speaker_settings(node, &cluster);
-        let speaker = Handle::start(empty_config(node, &speaker_settings.borrow()))
+        let comeback = comeback(&kernel, &recovered).await?;
+        let beginning = Beginning {
+            // Where nothing was left there is nothing that an early choice could disturb.
+            deferral: (!comeback.forwarding.is_empty()).then_some(SELECTION_DEFERRAL),
+            announces_later: true,
+        };
+        let speaker = Handle::begin(empty_config(node, &speaker_settings.borrow()), beginning)
             .context("starting the BGP speaker")?;
         let ipam = Ipam::start(ipam::Start {
             node: node.clone(),
@@ -144,6 +164,7 @@ impl Owners {
             features,
             nftables,
             ipam,
+            comeback,
             speaker,
         };
         Ok((owners, recovered))
@@ -226,6 +247,14 @@ impl Owners {
             settings: self.speaker_settings.clone(),
             blocks: self.ipam.own_blocks(),
             services: self.services.clone(),
+            secrets: secrets::follow(secrets::Sources {
+                client: self.client.clone(),
+                namespace: settings.namespace.clone(),
+                folder: settings.snapshots(),
+                peers: self.cluster.bgp_peers.clone(),
+                configurations: self.cluster.bgp_configurations.clone(),
+            }),
+            comeback: self.comeback,
             problems,
         };
         parts.add("peering", peering.run());
@@ -340,6 +369,15 @@ async fn ended<E: Into<anyhow::Error>>(part: impl Future<Output = Result<(), E>>
     if let Err(error) = part.await {
         error!("{:#}", error.into());
     }
+}
+
+/// What the run before left: read before anything is written.
+async fn comeback(kernel: &Kernel, recovered: &Recovered) -> anyhow::Result<Comeback> {
+    let adopted = kernel.routes().await.context("reading the routes of the run before")?;
+    let adopted = adopted.into_iter().map(|(key, _)| key.destination);
+    let comeback = Comeback::of(!recovered.blocks.is_empty(), recovered.rebooted, adopted);
+    info!(restarted = comeback.restarted, forwarding = ?comeback.forwarding, "what the run before left");
+    Ok(comeback)
 }
 
 /// The configuration before the node's addresses are known: no listener, no peer.

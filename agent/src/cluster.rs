@@ -8,6 +8,7 @@ pub mod events;
 pub mod last_good;
 pub mod lease;
 pub mod publish;
+pub mod secrets;
 pub mod services;
 pub mod snapshot;
 pub mod watch;

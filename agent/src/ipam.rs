@@ -64,7 +64,10 @@ impl Ipam {
         let node: Arc<str> = start.node.as_str().into();
         let (commands, queue) = mpsc::channel(QUEUE);
         let (told, blocks) = watch::channel(Arc::default());
-        tokio::spawn(task::Task::new(start, settings, told).run(queue));
+        let task = task::Task::new(start, settings, told);
+        // What the journal knows is known from the first moment.
+        task.tell();
+        tokio::spawn(task.run(queue));
         Self { node, commands, blocks }
     }
 

@@ -9,13 +9,16 @@ use caracal_bgp::Config;
 use caracal_bgp::speaker::{Handle, Origination, Stopped};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::cluster::Cluster;
+use crate::cluster::secrets::SecretsReceiver;
 use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::announcements::announcements;
 use crate::desired::peers::{Inputs, Problem, config};
 use crate::desired::policies::{Ground, Policies};
+use crate::desired::restart::Comeback;
 use crate::desired::speaker::SpeakerSettings;
 use crate::ipam::OwnBlocks;
 use crate::node::FactsReceiver;
@@ -34,12 +37,19 @@ pub struct Peering {
     pub blocks: OwnBlocks,
     /// Service addresses to announce.
     pub services: ServiceAddressesReceiver,
+    /// Where passwords are.
+    pub secrets: SecretsReceiver,
+    /// What the run before left.
+    pub comeback: Comeback,
     /// Where problems are told.
     pub problems: watch::Sender<Arc<Vec<Problem>>>,
 }
 
 /// Time until a refused configuration is offered again: an address may not be there yet, or a port busy for a moment.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// For so long at most the first End-of-RIB waits for what is to be announced: peers keep routes for 120 s by default.
+const COMPLETE_BY: Duration = Duration::from_secs(100);
 
 /// What the speaker made of a configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,18 +63,29 @@ impl Peering {
     pub async fn run(mut self) {
         let mut configured: Option<Config> = None;
         let mut announced = BTreeSet::new();
+        let latest = Instant::now() + COMPLETE_BY;
+        let mut complete = false;
         loop {
             let refused = self.configure(&mut configured).await == Offer::Refused;
             if self.announce(&mut announced).await.is_err() {
                 return;
             }
+            if !complete && (self.knows_all() || Instant::now() >= latest) {
+                if self.speaker.announced().await.is_err() {
+                    return;
+                }
+                complete = true;
+            }
             let cluster = &mut self.cluster;
             let changed = tokio::select! {
                 () = tokio::time::sleep(RETRY), if refused => Ok(()),
+                () = tokio::time::sleep_until(latest), if !complete => Ok(()),
+                changed = cluster.own_blocks.changed(), if !complete => changed,
                 changed = cluster.ip_pools.changed() => changed,
                 changed = cluster.bgp_peers.changed() => changed,
                 changed = cluster.bgp_filters.changed() => changed,
                 changed = cluster.network_nodes.changed() => changed,
+                changed = self.secrets.changed() => changed,
                 changed = self.facts.changed() => changed,
                 changed = self.settings.changed() => changed,
                 changed = self.blocks.changed() => changed,
@@ -74,6 +95,13 @@ impl Peering {
                 return;
             }
         }
+    }
+
+    /// Whether all is there that this node announces after a start. Peers forget at the End-of-RIB what they were told before
+    /// a restart, so that it must not be said earlier.
+    fn knows_all(&self) -> bool {
+        let blocks = !self.blocks.borrow().is_empty() || self.cluster.own_blocks.borrow().synced;
+        blocks && self.services.borrow().complete
     }
 
     /// Marks what it reads as seen; what is read again later in a round is not, so that a change in between makes
@@ -118,6 +146,8 @@ impl Peering {
             nodes: &self.cluster.network_nodes.borrow_and_update().clone(),
             peers: &self.cluster.bgp_peers.borrow_and_update().clone(),
             filters: &self.cluster.bgp_filters.borrow_and_update().clone(),
+            secrets: &self.secrets.borrow_and_update().clone(),
+            comeback: self.comeback,
             policies: &policies,
         });
         self.problems.send_if_modified(|told| {

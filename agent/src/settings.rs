@@ -40,6 +40,9 @@ pub struct AgentSettings {
     /// Folder for the journal and the last good state; kept over reboots.
     #[arg(long, env = "CARACAL_STATE_DIR", default_value = "/var/lib/caracal")]
     pub state_dir: PathBuf,
+    /// Namespace of the agents, where the Secrets are that resources name.
+    #[arg(long, env = "CARACAL_NAMESPACE", default_value = "caracal-system")]
+    pub namespace: String,
     /// Address on which metrics and health are served by HTTP.
     #[arg(long, env = "CARACAL_METRICS_LISTEN", default_value = "127.0.0.1:9091")]
     pub metrics_listen: SocketAddr,

@@ -45,3 +45,12 @@ pub async fn told_to_stop() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Returns when the agent is told that its node leaves the network for good (SIGQUIT).
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub async fn told_to_leave() -> io::Result<()> {
+    signal(SignalKind::quit())?.recv().await;
+    Ok(())
+}

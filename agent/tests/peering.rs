@@ -12,12 +12,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use caracal_agent::cluster::{Cluster, services};
+use caracal_agent::cluster::{Cluster, secrets, services};
 use caracal_agent::desired::peers::Problem;
+use caracal_agent::desired::restart::Comeback;
 use caracal_agent::desired::speaker::settings;
 use caracal_agent::node::{NodeAddress, NodeAddresses, NodeFacts};
 use caracal_agent::peering::Peering;
 use caracal_apiserver::{Options, Server};
+use caracal_bgp::config::Password;
 use caracal_bgp::speaker::{Feed, Handle, Origination, RouteQuery, RouteStatus};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
@@ -25,6 +27,8 @@ use caracal_ipam::{BlockState, Presence};
 use caracal_linux::kernel::{Kernel, Settings};
 use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -113,19 +117,23 @@ impl Watched {
 
 /// A router of AS 65001 that expects the node.
 async fn router(next_hop: Option<Ipv4Addr>) -> Watched {
+    Watched::new(Handle::start(router_config(next_hop, None)).unwrap()).await
+}
+
+fn router_config(next_hop: Option<Ipv4Addr>, password: Option<&str>) -> Config {
     let node = PeerConfig {
         local_address: Some(ROUTER.into()),
         connect_retry: Duration::from_secs(1),
         local_next_hops: LocalNextHops { v4: next_hop, v6: None },
+        password: password.map(|text| Password::try_from(text).unwrap()),
         multihop: Some(255),
         ..PeerConfig::new(SocketAddr::from((NODE, 179)), Asn(65001), Asn(64512))
     };
-    let config = Config {
+    Config {
         listen: vec![SocketAddr::from((ROUTER, 179))],
         peers: [(PeerKey::from(IpAddr::from(NODE)), node)].into(),
         ..Config::new(Asn(65001), RouterId::try_from(ROUTER).unwrap())
-    };
-    Watched::new(Handle::start(config).unwrap()).await
+    }
 }
 
 fn facts() -> NodeFacts {
@@ -202,6 +210,13 @@ impl Node {
         let cluster = Cluster::start(&api.client, "n1", folder.path());
         let services =
             services::follow(api.client.clone(), cluster.bgp_configurations.clone(), facts.clone());
+        let secrets = secrets::follow(secrets::Sources {
+            client: api.client.clone(),
+            namespace: "caracal-system".to_owned(),
+            folder: folder.path().to_owned(),
+            peers: cluster.bgp_peers.clone(),
+            configurations: cluster.bgp_configurations.clone(),
+        });
         let peering = Peering {
             speaker: speaker.clone(),
             cluster,
@@ -209,6 +224,8 @@ impl Node {
             settings,
             blocks: own_blocks,
             services,
+            secrets,
+            comeback: Comeback::FIRST,
             problems: problems_told,
         };
         tokio::spawn(peering.run());
@@ -334,5 +351,56 @@ fn a_route_is_used_when_the_host_can_reach_its_next_hop() {
         // By whatever there is, a default route too.
         ip("route add default via 192.0.2.9 dev lo");
         node.watched.until_used("198.51.100.0/24").await;
+    });
+}
+
+/// Makes the Secret of the sessions, or gives it another password.
+async fn secret(api: &Api1, password: &str) {
+    let secrets: Api<Secret> = Api::namespaced(api.client.clone(), "caracal-system");
+    let data = [("router".to_owned(), ByteString(password.as_bytes().to_vec()))].into();
+    let mut object = Secret { data: Some(data), ..Secret::default() };
+    object.metadata.name = Some("bgp".to_owned());
+    let params = PatchParams::apply("test").force();
+    secrets.patch("bgp", &params, &Patch::Apply(object)).await.unwrap();
+}
+
+#[test]
+fn a_password_comes_from_its_secret_is_changed_on_the_running_session_and_closes_it_when_it_is_gone() {
+    in_namespace(async || {
+        let api = Api1::start().await;
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(api.client.clone());
+        let namespace = serde_json::from_value(json!({"metadata": {"name": "caracal-system"}})).unwrap();
+        namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+        api.create("IPPool", "p", json!({"cidr": "10.244.0.0/16"})).await;
+        let password = json!({"secretKeyRef": {"name": "bgp", "key": "router"}});
+        let spec = json!({"peerIP": ROUTER.to_string(), "asNumber": 65001, "password": password});
+        api.create("BGPPeer", "router", spec).await;
+        let config = |password| router_config(None, Some(password));
+        let mut router = Watched::new(Handle::start(config("first")).unwrap()).await;
+        let mut node = Node::start(&api).await;
+
+        // Without the Secret there is no session, and the words say what to do.
+        let says = |words: &'static str| {
+            move |problems: &Arc<Vec<Problem>>| problems.iter().any(|one| one.to_string().contains(words))
+        };
+        let missing = "Secret caracal-system/bgp, which does not exist: create it";
+        tokio::time::timeout(PATIENCE, node.problems.wait_for(says(missing))).await.unwrap().unwrap();
+        assert!(node.watched.speaker.peers().await.unwrap().is_empty());
+
+        secret(&api, "first").await;
+        router.until_used(BLOCK).await;
+        let transitions = node.transitions().await;
+
+        // Another one, at both ends: the session stands, and goes on telling.
+        secret(&api, "second").await;
+        router.speaker.configure(config("second")).await.unwrap();
+        router.originate("198.51.100.0/24", vec![]).await;
+        node.watched.until_used("198.51.100.0/24").await;
+        assert_eq!(node.transitions().await, transitions);
+
+        let secrets: Api<Secret> = Api::namespaced(api.client.clone(), "caracal-system");
+        secrets.delete("bgp", &DeleteParams::default()).await.unwrap();
+        router.until_unused(BLOCK).await;
+        tokio::time::timeout(PATIENCE, node.problems.wait_for(says(missing))).await.unwrap().unwrap();
     });
 }

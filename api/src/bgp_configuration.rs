@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp_peer::Bfd;
+use crate::restart_time::PATTERN;
+use crate::secret_key_ref::BgpPassword;
 
 /// AS number of the cluster when nothing says otherwise.
 pub const DEFAULT_AS_NUMBER: u32 = 64512;
@@ -80,6 +82,14 @@ pub struct BgpConfigurationSpec {
     #[schemars(range(min = 0, max = 65535))]
     #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("holdTime is 0 or at least 3 seconds (RFC 4271 §4.2)"))]
     pub hold_time: Option<u16>,
+    /// How long the other nodes keep a node's routes while its agent restarts (`120s` if left out): whole seconds, minutes
+    /// or hours, up to 4095s; 0s: they drop them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), regex(pattern = PATTERN))]
+    pub node_mesh_max_restart_time: Option<String>,
+    /// The password of the sessions between nodes (TCP-MD5, RFC 2385); they are not opened while it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_mesh_password: Option<BgpPassword>,
     /// The paths to other nodes, and to peers that say nothing else, are watched by BFD (not at all if left out).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,

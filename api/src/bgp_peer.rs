@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bgp_configuration::DEFAULT_PORT;
+use crate::restart_time::PATTERN;
+use crate::secret_key_ref::BgpPassword;
 
 /// A BGP session that some or all nodes hold, beside or instead of the mesh.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -70,6 +72,14 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub connect_retry: Option<u16>,
+    /// How long the peer keeps the node's routes while its agent restarts (`120s` if left out): whole seconds, minutes or
+    /// hours, up to 4095s; 0s: it drops them at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), regex(pattern = PATTERN))]
+    pub max_restart_time: Option<String>,
+    /// The password of the session (TCP-MD5, RFC 2385); the session is not opened while it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<BgpPassword>,
     /// Whether the session's source is the node's address (default) or what the kernel chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<SourceAddress>,

@@ -21,6 +21,8 @@ pub mod ipam_block;
 pub mod ipam_config;
 pub mod network_node;
 pub mod network_node_status;
+pub mod restart_time;
+pub mod secret_key_ref;
 pub mod selector;
 
 pub use bgp_configuration::{BgpConfiguration, BgpConfigurationSpec};

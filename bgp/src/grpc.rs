@@ -292,6 +292,7 @@ fn route(status: RouteStatus) -> v1::Route {
         standing: status.standing.to_owned(),
         why_not: status.why_not,
         age: caracal_proto::prost_types::Duration::try_from(status.age).ok(),
+        stale: status.stale,
     }
 }
 

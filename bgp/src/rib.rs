@@ -25,6 +25,7 @@ pub mod attributes;
 mod bitmap;
 pub mod consumers;
 pub mod decision;
+mod deferral;
 pub mod destination;
 pub mod egress;
 pub mod explain;
@@ -133,6 +134,7 @@ pub struct Rib<A: Af> {
     wide: usize,
     jobs: VecDeque<work::Job>,
     swept: Vec<PeerSlot>,
+    selection: deferral::Selection,
 }
 
 impl<A: Af> Rib<A> {
@@ -158,6 +160,7 @@ impl<A: Af> Rib<A> {
             wide: 0,
             jobs: VecDeque::new(),
             swept: Vec::new(),
+            selection: deferral::Selection::Open,
         }
     }
 

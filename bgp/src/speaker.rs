@@ -38,6 +38,7 @@ pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};
 pub use listing::RouteListing;
 pub use origination::Origination;
 pub use peering::Farewell;
+pub use rib_thread::Beginning;
 pub use status::{FamilyCounts, PeerCounts, PeerStatus, RouteQuery, RouteStatus};
 
 use crate::config::diff::Step;
@@ -62,6 +63,11 @@ pub struct Handle {
 impl Handle {
     /// Starts a speaker on the present tokio runtime: binds the listeners, starts the RIB's thread, opens the peers.
     pub fn start(config: Config) -> Result<Handle, StartError> {
+        Handle::begin(config, Beginning::default())
+    }
+
+    /// Starts a speaker that may have run before.
+    pub fn begin(config: Config, beginning: Beginning) -> Result<Handle, StartError> {
         config.validate()?;
         let config = Arc::new(config);
         let (rib, commands) = mpsc::channel(QUEUE);
@@ -69,12 +75,12 @@ impl Handle {
         let runtime = tokio::runtime::Handle::current();
         let tables = rib_thread::Start {
             config: Arc::clone(&config),
-            commands,
+            beginning,
             own: rib.downgrade(),
             events: events.clone(),
             runtime,
         };
-        rib_thread::spawn(tables)?;
+        rib_thread::spawn(tables, commands)?;
         let orders = peering::start(config, rib.clone(), events.clone())?;
         Ok(Handle { rib, orders, events })
     }
@@ -89,6 +95,12 @@ impl Handle {
     /// Announces and withdraws own routes, in this order. Returns when the RIB has taken them.
     pub async fn originate(&self, changes: Vec<Origination>) -> Result<(), Stopped> {
         self.ask(|reply| Command::Originate { changes, reply }).await
+    }
+
+    /// Everything that is to be announced after the start has been originated: peers may be told End-of-RIB. Only speakers
+    /// that announce later ([`Beginning::announces_later`]) have to say so.
+    pub async fn announced(&self) -> Result<(), Stopped> {
+        self.ask(|reply| Command::Announced { reply }).await
     }
 
     /// A new follower of the best paths. It starts with everything there is.

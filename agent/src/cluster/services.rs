@@ -27,6 +27,8 @@ pub struct ServiceAddresses {
     pub ranges: BTreeSet<IpNetwork>,
     /// What is announced: ranges, and single addresses.
     pub announced: BTreeSet<IpNetwork>,
+    /// All that this follows from is known: nothing is missing that will be there in a moment.
+    pub complete: bool,
 }
 
 /// How they are handed out.
@@ -64,11 +66,15 @@ impl Keeper {
     async fn run(mut self) {
         let mut watches: Option<Watches> = None;
         loop {
-            let ranges = ServiceRanges::of(&self.configurations.borrow_and_update());
+            let (ranges, read) = {
+                let configurations = self.configurations.borrow_and_update();
+                let read = configurations.synced || !configurations.items.is_empty();
+                (ServiceRanges::of(&configurations), read)
+            };
             if ranges.is_empty() {
                 watches = None;
                 self.held = HeldBack::default();
-                self.tell(ServiceAddresses::default());
+                self.tell(ServiceAddresses { complete: read, ..ServiceAddresses::default() });
                 if self.configurations.changed().await.is_err() {
                     return;
                 }
@@ -85,7 +91,7 @@ impl Keeper {
                 (BTreeSet::new(), None)
             };
             let announced = routes.whole.into_iter().chain(single).collect();
-            self.tell(ServiceAddresses { ranges: ranges.all(), announced });
+            self.tell(ServiceAddresses { ranges: ranges.all(), announced, complete: known });
             let ripe = tokio::time::sleep_until(next.unwrap_or_else(Instant::now).into());
             let changed = tokio::select! {
                 () = ripe, if next.is_some() => Ok(()),

@@ -3,23 +3,28 @@
 //! The mesh holds one session per pair of nodes, over IPv4 where both have it, carrying both families: the next hop of
 //! each family is the node's address in that family. Reflectors (nodes with a cluster id) are not part of the mesh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::time::Duration;
 
 use caracal_api::bgp_configuration::DEFAULT_PORT;
 use caracal_api::bgp_peer::{self, MaxPrefixes, SourceAddress, parse_peer_ip};
+use caracal_api::restart_time::{DEFAULT_RESTART_TIME, parse_restart_time};
+use caracal_api::secret_key_ref::BgpPassword;
 use caracal_api::{BgpFilter, BgpPeer, BgpPeerSpec, NetworkNode, Selector};
 use caracal_bgp::bfd::Timers as BfdTimers;
+use caracal_bgp::config::Password;
 use caracal_bgp::{
     Asn, BfdOptions, Config, Families, Family, LimitAction, LocalNextHops, NextHopMode, PathsSent,
-    PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId,
+    PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits, RouterId, SessionOptions,
 };
 use kube::ResourceExt;
 
 use super::filters::{self, FilterRules};
+use super::passwords::Secrets;
 use super::policies::{Other, Policies};
+use super::restart::Comeback;
 use super::speaker::{SpeakerSettings, bfd_timers, hold_time, router_id};
 use crate::cluster::Snapshot;
 use crate::node::NodeFacts;
@@ -41,6 +46,10 @@ pub struct Inputs<'a> {
     pub peers: &'a Snapshot<BgpPeer>,
     /// What peers name to say what passes.
     pub filters: &'a Snapshot<BgpFilter>,
+    /// Where passwords are.
+    pub secrets: &'a Secrets,
+    /// What the run before left.
+    pub comeback: Comeback,
     /// What is accepted and announced.
     pub policies: &'a Policies,
 }
@@ -70,6 +79,14 @@ pub enum Problem {
         /// What is wrong.
         why: String,
     },
+    /// The password of the mesh cannot be had.
+    #[error(
+        "sessions with other nodes of the mesh are closed (nodeMeshPassword of the BGPConfiguration): {why}"
+    )]
+    MeshPassword {
+        /// What is wrong.
+        why: String,
+    },
     /// A prefix advertisement cannot be read.
     #[error("a prefixAdvertisement of the BGPConfiguration is left out: {why}")]
     Advertisement {
@@ -96,6 +113,8 @@ pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
     let unreadable = inputs.settings.unreadable.iter().cloned();
     let mut problems: Vec<Problem> = unreadable.map(|why| Problem::Advertisement { why }).collect();
     let mut peers = BTreeMap::new();
+    // Sessions that have a password which cannot be had: no other definition opens them without.
+    let mut closed = BTreeSet::new();
     for peer in inputs.peers.values() {
         let (filters, wrong) = filters::rules(&peer.spec.filters, inputs.filters);
         match configured(inputs, peer, &filters) {
@@ -104,21 +123,38 @@ pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
                     let filter = |why| Problem::Filter { peer: peer.name_any(), why };
                     problems.extend(wrong.into_iter().map(filter));
                 }
+                let password = password(inputs, peer.spec.password.as_ref());
+                if let Err(why) = &password
+                    && !found.is_empty()
+                {
+                    problems.push(Problem::Malformed { peer: peer.name_any(), why: why.clone() });
+                }
                 for config in found {
-                    add(&mut peers, config, &mut problems);
+                    match &password {
+                        Ok(password) => {
+                            let config = PeerConfig { password: password.clone(), ..config };
+                            add(&mut peers, config, &mut problems);
+                        }
+                        Err(_) => drop(closed.insert(PeerKey::Address(config.remote.ip()))),
+                    }
                 }
             }
             Err(why) => problems.push(Problem::Malformed { peer: peer.name_any(), why }),
         }
     }
     if inputs.settings.mesh && inputs.facts.cluster_id.is_none() {
-        for node in inputs.nodes.values() {
-            if let Some(config) = meshed(inputs, node) {
-                // A configured session with the same node replaces that of the mesh.
-                peers.entry(PeerKey::Address(config.remote.ip())).or_insert(config);
+        match inputs.settings.mesh_password.as_ref().map(|place| inputs.secrets.password(place)).transpose() {
+            Ok(password) => {
+                for config in inputs.nodes.values().filter_map(|node| meshed(inputs, node)) {
+                    // A configured session with the same node replaces that of the mesh.
+                    let config = PeerConfig { password: password.clone(), ..config };
+                    peers.entry(PeerKey::Address(config.remote.ip())).or_insert(config);
+                }
             }
+            Err(why) => problems.push(Problem::MeshPassword { why }),
         }
     }
+    peers.retain(|key, _| !closed.contains(key));
     let listen =
         inputs.facts.addresses.iter().map(|a| SocketAddr::new(a.network.ip(), inputs.settings.listen_port));
     let config = Config {
@@ -128,6 +164,11 @@ pub fn config(inputs: &Inputs<'_>) -> (Option<Config>, Vec<Problem>) {
         ..Config::new(inputs.settings.local_as, router_id)
     };
     (Some(config), problems)
+}
+
+/// The password of a definition; `None` where it has none.
+fn password(inputs: &Inputs<'_>, wanted: Option<&BgpPassword>) -> Result<Option<Password>, String> {
+    wanted.map(|password| inputs.secrets.password(&password.secret_key_ref)).transpose()
 }
 
 fn add(peers: &mut BTreeMap<PeerKey, PeerConfig>, config: PeerConfig, problems: &mut Vec<Problem>) {
@@ -172,6 +213,10 @@ fn base(
         PeerOrigin::Mesh => Other::Node,
         PeerOrigin::Configured => Other::Outsider,
     };
+    let restart_time = match origin {
+        PeerOrigin::Mesh => inputs.settings.mesh_restart_time,
+        PeerOrigin::Configured => DEFAULT_RESTART_TIME,
+    };
     let local_as = inputs.settings.local_as;
     PeerConfig {
         name,
@@ -184,6 +229,10 @@ fn base(
         bfd: inputs.settings.bfd.map(|timers| bfd(inputs.facts, remote.ip(), local_as == remote_as, timers)),
         import: inputs.policies.import(other, &[]),
         export: inputs.policies.export(&[]),
+        session: SessionOptions {
+            graceful_restart: inputs.comeback.options(restart_time),
+            ..SessionOptions::default()
+        },
         ..PeerConfig::new(remote, local_as, remote_as)
     }
 }
@@ -270,6 +319,9 @@ fn overlaid(
     }
     if let Some(seconds) = spec.connect_retry {
         config.connect_retry = Duration::from_secs(seconds.into());
+    }
+    if let Some(time) = spec.max_restart_time.as_deref().and_then(|text| parse_restart_time(text).ok()) {
+        config.session.graceful_restart = inputs.comeback.options(time);
     }
     if spec.source_address == Some(SourceAddress::None) {
         config.local_address = None;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use caracal_api::bgp_configuration::{DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT};
 use caracal_api::bgp_peer::Bfd;
+use caracal_api::restart_time::{DEFAULT_RESTART_TIME, parse_restart_time};
+use caracal_api::secret_key_ref::SecretKeyRef;
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME};
 use caracal_bgp::bfd::Timers as BfdTimers;
 use caracal_bgp::policy::AnyCommunity;
@@ -28,6 +30,10 @@ pub struct SpeakerSettings {
     pub mesh: bool,
     /// Hold time offered to peers that do not say otherwise.
     pub hold_time: HoldTime,
+    /// Where the password of the mesh is, if it has one.
+    pub mesh_password: Option<SecretKeyRef>,
+    /// How long the nodes of the mesh keep each other's routes over a restart; zero: not at all.
+    pub mesh_restart_time: Duration,
     /// How paths to nodes, and to peers that do not say otherwise, are watched by BFD; `None`: not at all.
     pub bfd: Option<BfdTimers>,
     /// Communities that routes are announced with.
@@ -58,6 +64,11 @@ pub fn settings(node_name: &str, configurations: &Snapshot<BgpConfiguration>) ->
         listen_port: first(specs, |s| s.listen_port).unwrap_or(DEFAULT_PORT),
         mesh: first(specs, |s| s.node_to_node_mesh_enabled).unwrap_or(true),
         hold_time: hold_time(first(specs, |s| s.hold_time)),
+        mesh_password: first(specs, |s| s.node_mesh_password.clone()).map(|password| password.secret_key_ref),
+        mesh_restart_time: first(specs, |s| {
+            parse_restart_time(s.node_mesh_max_restart_time.as_deref()?).ok()
+        })
+        .unwrap_or(DEFAULT_RESTART_TIME),
         bfd: first(specs, |s| s.bfd.as_ref().map(bfd_timers)),
     }
 }

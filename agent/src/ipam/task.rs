@@ -268,7 +268,7 @@ impl Task {
     }
 
     /// Tells the blocks to those who announce and route them, if they changed.
-    fn tell(&self) {
+    pub(super) fn tell(&self) {
         let blocks: Vec<Presence> = self.machine.presences().collect();
         self.told.send_if_modified(|known| {
             let changed = **known != blocks;

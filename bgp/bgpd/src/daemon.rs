@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::fib::Fib;
 use crate::reload::{self, Reload};
+use crate::restart::Comeback;
 use crate::settings::Settings;
 use crate::{next_hops, socket};
 
@@ -36,9 +37,14 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let kernel = kernel(&settings)?;
     let (nothing, no_underlay) = watch::channel(Arc::new(Underlay::default()));
     let underlay = kernel.as_ref().map_or(no_underlay, Kernel::underlay);
-    let config = next_hops::filled(&settings.config, &underlay.borrow().clone());
-    let speaker = Handle::start(config.clone())?;
+    let comeback = match kernel.as_ref().filter(|_| settings.fib.is_some()) {
+        Some(kernel) => Comeback::look(kernel).await.context("looking for routes of an earlier run")?,
+        None => Comeback::NOTHING,
+    };
+    let config = comeback.told(next_hops::filled(&settings.config, &underlay.borrow().clone()));
+    let speaker = Handle::begin(config.clone(), comeback.beginning())?;
     reload::originate(&speaker, &settings.originate).await?;
+    speaker.announced().await?;
     let answering = match &settings.socket {
         Some(socket) => Some(socket::serve(root_socket::bind(socket)?, speaker.clone())),
         None => None,
@@ -53,7 +59,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let reload = Reload::new(path, speaker.clone(), underlay, settings, config);
+    let reload = Reload::new(path, speaker.clone(), underlay, settings, config, comeback);
     info!(r#as = %reload.local_as(), peers = reload.peers(), "caracal-bgpd is up");
 
     let (told, writing) = match fib {

@@ -19,6 +19,7 @@ use tracing::{error, info};
 
 use crate::file::FileError;
 use crate::next_hops;
+use crate::restart::Comeback;
 use crate::settings::Settings;
 
 /// Why a new file is not in force.
@@ -47,6 +48,7 @@ pub struct Reload {
     settings: Settings,
     /// What the speaker has: the settings with this machine's addresses.
     config: Config,
+    comeback: Comeback,
 }
 
 impl Reload {
@@ -57,8 +59,9 @@ impl Reload {
         underlay: watch::Receiver<Arc<Underlay>>,
         settings: Settings,
         config: Config,
+        comeback: Comeback,
     ) -> Self {
-        Reload { path, speaker, underlay, settings, config }
+        Reload { path, speaker, underlay, settings, config, comeback }
     }
 
     /// The own AS in force.
@@ -112,6 +115,7 @@ impl Reload {
 
     async fn configure(&mut self, wanted: &Config) -> Result<(), ConfigureError> {
         let config = next_hops::filled(wanted, &self.underlay.borrow_and_update().clone());
+        let config = self.comeback.told(config);
         if config == self.config {
             return Ok(());
         }

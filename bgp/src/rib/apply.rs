@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::consumers::Seen;
+use super::deferral::Selection;
 use super::destination::{DestId, Path, ShownPaths, Stamp};
 use super::import::{Arrival, Imported, Memo};
 use super::multipath::Context;
@@ -202,6 +203,7 @@ impl<A: Af> Rib<A> {
             next_hops: &self.next_hops,
             peers: &self.peers,
             multipath: self.identity.multipath,
+            deferred: self.selection == Selection::Deferred,
         }
     }
 
@@ -213,6 +215,7 @@ impl<A: Af> Rib<A> {
             next_hops: &self.next_hops,
             peers: &self.peers,
             multipath: self.identity.multipath,
+            deferred: self.selection == Selection::Deferred,
         };
         let Some(destination) = self.table.get_mut(id) else { return };
         context.choose(destination);

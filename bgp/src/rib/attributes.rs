@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use slab::Slab;
 
-use crate::wire::attribute::AttributeSet;
+use crate::wire::attribute::{AttributeSet, Community};
 
 /// A set of attributes by its place in the interner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +39,8 @@ pub struct Facts {
     pub originator: Option<u32>,
     /// Length of CLUSTER_LIST.
     pub cluster_list_length: u32,
+    /// It carries LLGR_STALE: somewhere it is kept for a speaker that has been away for long (RFC 9494 §4.3).
+    pub long_lived_stale: bool,
 }
 
 impl Facts {
@@ -51,6 +53,7 @@ impl Facts {
             med: set.med.unwrap_or(0),
             originator: set.originator_id.map(Ipv4Addr::to_bits),
             cluster_list_length: set.cluster_list.len() as u32,
+            long_lived_stale: set.communities.contains(&Community::LLGR_STALE),
         }
     }
 }

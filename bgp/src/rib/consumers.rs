@@ -56,7 +56,7 @@ pub(super) enum View {
 #[derive(Debug)]
 pub(super) struct Ended {
     slot: PeerSlot,
-    after: u64,
+    pub(super) after: u64,
 }
 
 /// One consumer.
@@ -135,7 +135,7 @@ impl<A: Af> Rib<A> {
     pub fn has_news(&self, who: Consumer) -> bool {
         self.consumers.get(who.index()).is_some_and(|state| {
             let told = match &state.view {
-                View::Best { ended, .. } => !ended.is_empty(),
+                View::Best { ended, .. } => !ended.is_empty() && self.has_selected(),
                 View::Group(_) => false,
             };
             told || state.cursor.is_some() || !state.dirty.is_empty()
@@ -185,6 +185,9 @@ impl<A: Af> Rib<A> {
 
     /// Reports the peers whose first table has now been pulled.
     fn finish_tables(&mut self, who: Consumer, out: &mut BestBatch<A::Prefix>) {
+        if !self.has_selected() {
+            return;
+        }
         let Some(State { dirty, cursor: None, view: View::Best { ended, .. } }) =
             self.consumers.get_mut(who.index())
         else {

@@ -22,6 +22,8 @@ pub const DEFAULT_LOCAL_PREF: u32 = 100;
 pub struct Rank<'a> {
     /// Kept for the return of a peer that is away (RFC 4724 §4.2).
     pub stale: bool,
+    /// Kept somewhere for a speaker that has been away for long: the least preferred of all (RFC 9494 §4.3).
+    pub long_lived_stale: bool,
     /// Originated by this speaker.
     pub local: bool,
     /// LOCAL_PREF, or the default.
@@ -59,14 +61,21 @@ const AFTER_MED: [WhyNot; 6] = [
 ];
 
 /// The steps before MED.
-const BEFORE_MED: [WhyNot; 5] =
-    [WhyNot::Stale, WhyNot::LocalOrigination, WhyNot::LocalPref, WhyNot::AsPathLength, WhyNot::Origin];
+const BEFORE_MED: [WhyNot; 6] = [
+    WhyNot::LongLivedStale,
+    WhyNot::Stale,
+    WhyNot::LocalOrigination,
+    WhyNot::LocalPref,
+    WhyNot::AsPathLength,
+    WhyNot::Origin,
+];
 
 impl Rank<'_> {
     /// How two paths compare at one step: `Less` is better. MED compares as a number here; that it counts only within
     /// one neighbour AS is the business of the elimination.
     fn at(&self, step: WhyNot, other: &Self) -> Ordering {
         match step {
+            WhyNot::LongLivedStale => self.long_lived_stale.cmp(&other.long_lived_stale),
             WhyNot::Stale => self.stale.cmp(&other.stale),
             WhyNot::LocalOrigination => Reverse(self.local).cmp(&Reverse(other.local)),
             WhyNot::LocalPref => Reverse(self.local_pref).cmp(&Reverse(other.local_pref)),

@@ -31,6 +31,14 @@ pub enum PathStanding {
 }
 
 impl PathStanding {
+    /// Whether packets go by the path.
+    pub fn is_used(self) -> bool {
+        match self {
+            PathStanding::Best | PathStanding::Multipath(_) => true,
+            PathStanding::NotBest(_) | PathStanding::Rejected(_) => false,
+        }
+    }
+
     /// The standing as a CamelCase code.
     pub fn code(self) -> &'static str {
         match self {
@@ -59,6 +67,8 @@ pub struct ExplainedPath {
     pub path_id: u32,
     /// How long it has been as it is.
     pub age: Duration,
+    /// It is kept for the return of its peer, which is away.
+    pub stale: bool,
     /// Where it stands.
     pub standing: PathStanding,
     /// The rule of the import policy that refused it, where one did.
@@ -126,6 +136,9 @@ impl<A: Af> Rib<A> {
             (Some(Some(why)), _) if used => PathStanding::Multipath(why),
             (Some(Some(why)), _) => PathStanding::NotBest(why),
             (None, Standing::Rejected(why)) => PathStanding::Rejected(why),
+            (None, Standing::Eligible) if context.waits(path) => {
+                PathStanding::Rejected(WhyRejected::SelectionDeferred)
+            }
             (None, Standing::Eligible) => match context.next_hops.reach(path.used_hop) {
                 Reach::Unreachable => PathStanding::Rejected(WhyRejected::NextHopUnreachable),
                 Reach::At(_) => PathStanding::Rejected(WhyRejected::SessionEnded),
@@ -140,7 +153,8 @@ impl<A: Af> Rib<A> {
         path: &Path,
         standing: PathStanding,
     ) -> Option<ExplainedPath> {
-        let facts = &self.peers.get(path.peer)?.facts;
+        let peer = self.peers.get(path.peer)?;
+        let facts = &peer.facts;
         let received = self.attributes.get(path.received)?;
         let refused = standing == PathStanding::Rejected(WhyRejected::ImportPolicy);
         let rule: Option<&Rule> = refused.then_some(()).and_then(|()| {
@@ -162,6 +176,7 @@ impl<A: Af> Rib<A> {
             used: Arc::clone(self.attributes.get(path.used)?),
             path_id: path.path_id,
             age: now.saturating_duration_since(since),
+            stale: peer.live && peer.stale,
             standing,
             rule: rule.map(|rule| rule.name.clone()),
         })

@@ -10,7 +10,7 @@ use super::attributes::{Attributes, Facts};
 use super::decision::{DEFAULT_LOCAL_PREF, Rank, Verdicts, eliminate};
 use super::destination::{Destination, Path};
 use super::next_hops::{NextHops, Reach};
-use super::peers::{Peers, Source};
+use super::peers::{PeerSlot, Peers, Source};
 use super::reason::WhyNot;
 use crate::config::Multipath;
 
@@ -21,16 +21,27 @@ pub(super) struct Context<'a> {
     pub(super) next_hops: &'a NextHops,
     pub(super) peers: &'a Peers,
     pub(super) multipath: Multipath,
+    /// Only what this speaker originates is chosen.
+    pub(super) deferred: bool,
 }
 
 impl<'a> Context<'a> {
+    /// Whether the path is not to be chosen yet.
+    pub(super) fn waits(&self, path: &Path) -> bool {
+        self.deferred && path.peer != PeerSlot::LOCAL
+    }
+
     /// The rank of a path, or `None` when it takes no part in the decision.
     pub(super) fn rank(&self, path: &Path) -> Option<Rank<'a>> {
+        if self.waits(path) {
+            return None;
+        }
         let Reach::At(metric) = self.next_hops.reach(path.used_hop) else { return None };
         let peer = self.peers.get(path.peer).filter(|peer| peer.live && path.standing.is_eligible())?;
         let facts: &Facts = self.attributes.facts(path.used)?;
         Some(Rank {
             stale: peer.stale,
+            long_lived_stale: facts.long_lived_stale,
             local: peer.facts.source == Source::Local,
             local_pref: facts.local_pref.unwrap_or(DEFAULT_LOCAL_PREF),
             as_path_length: facts.as_path_length,

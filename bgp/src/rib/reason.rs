@@ -41,6 +41,8 @@ pub enum WhyRejected {
     NextHopUnreachable,
     /// The session it came by is over, and its sweep has not come to this path yet.
     SessionEnded,
+    /// This speaker has restarted and waits for its peers to say all they have (RFC 4724 §4.1).
+    SelectionDeferred,
 }
 
 impl WhyRejected {
@@ -55,6 +57,7 @@ impl WhyRejected {
             WhyRejected::NoPolicy => "NoPolicy",
             WhyRejected::NextHopUnreachable => "NextHopUnreachable",
             WhyRejected::SessionEnded => "SessionEnded",
+            WhyRejected::SelectionDeferred => "SelectionDeferred",
         }
     }
 }
@@ -74,6 +77,9 @@ impl fmt::Display for WhyRejected {
             }
             WhyRejected::NextHopUnreachable => "its next hop cannot be reached",
             WhyRejected::SessionEnded => "the session it came by is over",
+            WhyRejected::SelectionDeferred => {
+                "this speaker has restarted and waits until its peers have said all they have"
+            }
         })
     }
 }
@@ -81,6 +87,8 @@ impl fmt::Display for WhyRejected {
 /// At which step of the decision an eligible path lost. The order of the variants is the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum WhyNot {
+    /// It carries LLGR_STALE, and another path does not (RFC 9494 §4.3).
+    LongLivedStale,
     /// Its peer is away, and another path is fresh (RFC 4724 §4.2).
     Stale,
     /// A path originated here exists.
@@ -111,6 +119,7 @@ impl WhyNot {
     /// The step as a CamelCase code.
     pub fn code(self) -> &'static str {
         match self {
+            WhyNot::LongLivedStale => "LongLivedStale",
             WhyNot::Stale => "Stale",
             WhyNot::LocalOrigination => "LocalOrigination",
             WhyNot::LocalPref => "LocalPref",
@@ -130,6 +139,9 @@ impl WhyNot {
 impl fmt::Display for WhyNot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            WhyNot::LongLivedStale => {
+                "it is kept for a speaker that has been away for long, and another path is not"
+            }
             WhyNot::Stale => "its peer is away, and another path is fresh",
             WhyNot::LocalOrigination => "a path originated by this speaker exists",
             WhyNot::LocalPref => "another path has a higher LOCAL_PREF",

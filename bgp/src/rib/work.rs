@@ -23,6 +23,8 @@ pub(super) enum Job {
     Unrepeated { slot: PeerSlot, left: usize },
     /// Decide again what has a path by one of these next hops, which are in their order. The job holds them.
     Reach { hops: Vec<NextHopId>, cursor: u32 },
+    /// Decide what came while the choice was put off.
+    Select { cursor: u32 },
     /// Let go of what a consumer held that is gone.
     Retire { state: Box<State>, cursor: u32 },
 }
@@ -37,6 +39,7 @@ impl<A: Af> Rib<A> {
             Job::Decide { slot, left } => self.decide_again(slot, left, budget),
             Job::Unrepeated { slot, left } => self.take_unrepeated(slot, left, budget),
             Job::Reach { hops, cursor } => self.reach(hops, cursor, budget),
+            Job::Select { cursor } => self.select_slice(cursor, budget),
             Job::Retire { state, cursor } => self.retire(state, cursor, budget),
         };
         // To the back: a long job does not hold up the others.

@@ -36,6 +36,13 @@ pub enum Command {
         /// Told when they are in the table.
         reply: oneshot::Sender<()>,
     },
+    /// Own routes are complete: End-of-RIB may be said.
+    Announced {
+        /// Told when it is noted.
+        reply: oneshot::Sender<()>,
+    },
+    /// A speaker that has restarted has waited for its peers long enough.
+    DeferralOver,
     /// A new follower of best paths.
     OpenFeed {
         /// Its number.

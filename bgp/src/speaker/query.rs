@@ -51,6 +51,7 @@ fn status<P: Prefix>(prefix: P, peer: Option<PeerKey>, path: ExplainedPath) -> R
         standing: path.standing.code(),
         why_not,
         age: path.age,
+        stale: path.stale,
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::command::Command;
 use super::error::StartError;
-use super::event::{SpeakerEvent, tell};
+use super::event::SpeakerEvent;
 use super::feed::{BestChange, BestPath, BestPaths, FeedBatch, FeedId};
 use super::limits::Limits;
 use super::origination::{self, Origination};
@@ -30,6 +30,11 @@ use crate::rib::{Af, BestBatch, Change, DestId, PeerSlot, Progress, Rib, V4, V6}
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
 use crate::wire::update::Update;
 
+mod restarts;
+
+pub use restarts::Beginning;
+use restarts::Begun;
+
 /// How many destinations a slice of long work is about.
 const SLICE: usize = 1024;
 /// How many commands are taken before followers are served again.
@@ -40,8 +45,8 @@ const BURST: usize = 256;
 pub struct Start {
     /// The configuration in force.
     pub config: Arc<Config>,
-    /// The queue.
-    pub commands: mpsc::Receiver<Command>,
+    /// Whether it is a beginning after a restart.
+    pub beginning: Beginning,
     /// The other end of the queue, for the update groups. Weak: they do not keep the speaker alive.
     pub own: mpsc::WeakSender<Command>,
     /// Who listens.
@@ -51,9 +56,9 @@ pub struct Start {
 }
 
 /// Starts the thread. It ends with [`Command::Stop`] or when the last sender is gone.
-pub fn spawn(start: Start) -> Result<(), StartError> {
-    let commands = start.commands;
-    let mut thread = RibThread::new(start.config, start.own, start.events, start.runtime);
+pub fn spawn(start: Start, commands: mpsc::Receiver<Command>) -> Result<(), StartError> {
+    let mut thread = RibThread::new(start);
+    thread.begin();
     std::thread::Builder::new()
         .name("bgp-rib".into())
         .spawn(move || thread.run(commands))
@@ -67,6 +72,8 @@ struct Session {
     slot: PeerSlot,
     negotiated: Arc<Negotiated>,
     limits: Limits,
+    /// The families of which the peer has said all it has.
+    ended: Families,
 }
 
 /// What is kept of a session that is over.
@@ -95,7 +102,10 @@ struct RibThread {
     last_slot: u16,
     feeds: BTreeMap<FeedId, Option<Parked>>,
     next_feed: u64,
+    begun: Begun,
+    own: mpsc::WeakSender<Command>,
     events: broadcast::Sender<SpeakerEvent>,
+    runtime: tokio::runtime::Handle,
 }
 
 /// A slot in use.
@@ -107,17 +117,13 @@ struct Seat {
 }
 
 impl RibThread {
-    fn new(
-        config: Arc<Config>,
-        own: mpsc::WeakSender<Command>,
-        events: broadcast::Sender<SpeakerEvent>,
-        runtime: tokio::runtime::Handle,
-    ) -> Self {
+    fn new(start: Start) -> Self {
+        let Start { config, beginning, own, events, runtime } = start;
         let now = Instant::now();
         let identity = identity(&config, []);
         RibThread {
             v4: Tables::new(now, identity.clone(), config.local_as, own.clone(), runtime.clone()),
-            v6: Tables::new(now, identity, config.local_as, own, runtime),
+            v6: Tables::new(now, identity, config.local_as, own.clone(), runtime.clone()),
             config,
             sessions: BTreeMap::new(),
             stale: BTreeMap::new(),
@@ -126,7 +132,10 @@ impl RibThread {
             last_slot: PeerSlot::LOCAL.0,
             feeds: BTreeMap::new(),
             next_feed: 0,
+            begun: beginning.into(),
+            own,
             events,
+            runtime,
         }
     }
 
@@ -167,7 +176,8 @@ impl RibThread {
                 }
             }
         }
-        let served = [self.v4.serve(), self.v6.serve()];
+        let (v4, v6) = self.may_end();
+        let served = [self.v4.serve(v4), self.v6.serve(v6)];
         self.serve_feeds();
         worked.contains(&Progress::More) || served.contains(&Progress::More)
     }
@@ -218,6 +228,11 @@ impl RibThread {
                 let all = self.sessions.iter().map(|(key, session)| (*key, counts(session.slot))).collect();
                 answer(reply, all);
             }
+            Command::Announced { reply } => {
+                self.announced();
+                answer(reply, ());
+            }
+            Command::DeferralOver => self.deferral_over(),
             Command::Ipv4(request) => self.v4.request(request),
             Command::Ipv6(request) => self.v6.request(request),
             // Handled where the queue is read.
@@ -305,51 +320,16 @@ impl RibThread {
         let now = Instant::now();
         self.keys.insert(slot, Seat { key, sweeps: 2 });
         let limits = Limits::new(signals);
-        self.sessions.insert(key, Session { slot, negotiated: Arc::clone(&negotiated), limits });
+        self.sessions.insert(
+            key,
+            Session { slot, negotiated: Arc::clone(&negotiated), limits, ended: Families::NONE },
+        );
         self.know_own_addresses(now);
         let facts = facts(&self.config, key, &peer, &negotiated);
         let told = |family| profile(&self.config, &peer, &negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
-    }
-
-    fn down(&mut self, key: PeerKey, keep: Keep) {
-        self.forget(key, Families::dual());
-        let Some(Session { slot, .. }) = self.sessions.remove(&key) else { return };
-        let kept = match keep {
-            Keep::Nothing => Families::NONE,
-            Keep::Stale { families, .. } => families,
-        };
-        let now = Instant::now();
-        for family in Family::ALL {
-            match (family, kept.contains(family)) {
-                (Family::Ipv4Unicast, false) => self.v4.down(now, slot),
-                (Family::Ipv4Unicast, true) => self.v4.keep(now, slot),
-                (Family::Ipv6Unicast, false) => self.v6.down(now, slot),
-                (Family::Ipv6Unicast, true) => self.v6.keep(now, slot),
-            }
-        }
-        if !kept.is_empty() {
-            self.stale.insert(key, Stale { slot, families: kept });
-        }
-    }
-
-    /// What was kept of a peer's last session in these families goes.
-    fn forget(&mut self, key: PeerKey, families: Families) {
-        let Some(stale) = self.stale.get_mut(&key) else { return };
-        let going = stale.families.intersection(families);
-        stale.families = stale.families.difference(going);
-        let (slot, now) = (stale.slot, Instant::now());
-        // The slot may be another's once both families are swept.
-        if stale.families.is_empty() {
-            self.stale.remove(&key);
-        }
-        for family in going.iter() {
-            match family {
-                Family::Ipv4Unicast => self.v4.down(now, slot),
-                Family::Ipv6Unicast => self.v6.down(now, slot),
-            }
-        }
+        self.look_at_beginning();
     }
 
     fn update(&mut self, key: PeerKey, update: &Update) {
@@ -377,12 +357,6 @@ impl RibThread {
             };
             session.limits.check(family, peer.session.limits.of(family), found);
         }
-    }
-
-    /// The peer has announced all it has: what is still stale it has no more.
-    fn end_of_rib(&mut self, key: PeerKey, family: Family) {
-        self.forget(key, [family].into_iter().collect());
-        tell(&self.events, SpeakerEvent::EndOfRib { key, family });
     }
 
     /// A slot nobody has; slot 0 is this speaker.
@@ -423,6 +397,7 @@ impl RibThread {
         // A limit may be another one.
         let keys: Vec<PeerKey> = self.sessions.keys().copied().collect();
         keys.into_iter().for_each(|key| self.count(key));
+        self.look_at_beginning();
     }
 
     fn know_own_addresses(&mut self, now: Instant) {

@@ -175,4 +175,6 @@ pub struct RouteStatus {
     pub why_not: Option<String>,
     /// How long it has been as it is.
     pub age: Duration,
+    /// Its peer is away, and it is kept for the peer's return (RFC 4724 §4.2).
+    pub stale: bool,
 }

@@ -26,6 +26,8 @@ struct Link<P> {
     replies: mpsc::Sender<Reply<P>>,
     /// The ticket and the budget of a pull that waits for something to answer.
     wanted: Option<(u64, usize)>,
+    /// It knows that its first table is complete.
+    fed: bool,
     /// Who came and went since the last answer.
     membership: Vec<Membership<P>>,
 }
@@ -198,7 +200,7 @@ impl<A: Lane> Tables<A> {
         let (replies, receiver) = mpsc::channel(REPLIES + 1);
         self.runtime.spawn(group::run::<A>(group, profile.clone(), self.own.clone(), receiver));
         self.groups.insert(profile.clone(), group);
-        let link = Link { profile, replies, wanted: None, membership: Vec::new() };
+        let link = Link { profile, replies, wanted: None, fed: false, membership: Vec::new() };
         self.links.insert(group, link);
     }
 
@@ -248,12 +250,14 @@ impl<A: Lane> Tables<A> {
         }
     }
 
-    /// Answers the groups whose pull has something to be answered with; true when one may have more at once.
-    pub(super) fn serve(&mut self) -> Progress {
+    /// Answers the groups whose pull has something to be answered with; `complete`: when a group has pulled all there is,
+    /// its first table is complete.
+    pub(super) fn serve(&mut self, complete: bool) -> Progress {
         let mut progress = Progress::Idle;
         for (&group, link) in &mut self.links {
             let Some((ticket, budget)) = link.wanted else { continue };
-            if link.membership.is_empty() && (budget == 0 || !self.rib.has_news(group)) {
+            let news = self.rib.has_news(group) || (complete && !link.fed);
+            if link.membership.is_empty() && (budget == 0 || !news) {
                 continue;
             }
             let mut batch = GroupBatch::default();
@@ -262,7 +266,8 @@ impl<A: Lane> Tables<A> {
                 budget => self.rib.pull_group(group, budget, &mut batch),
             };
             let membership = std::mem::take(&mut link.membership);
-            let drained = state == MoreOrLess::Drained;
+            let drained = complete && state == MoreOrLess::Drained;
+            link.fed |= drained;
             if membership.is_empty() && batch.bundles.is_empty() && !drained {
                 // All of it was told before, and there is more to look at: the same pull again.
                 progress = Progress::More;

@@ -15,12 +15,14 @@ use super::rib_thread::{self, Start};
 use super::*;
 use crate::config::{Asn, Families, HoldTime, LocalNextHops, PeerConfig, PeerOrigin, RouterId};
 use crate::net::{Report, ReportEvent};
-use crate::peer::{Keep, Negotiated, Retention};
+use crate::peer::{Keep, Negotiated};
 use crate::policy::{Policy, PrefixMatch, Rule, Verdict};
 use crate::wire::attribute::{AttributeSet, Community, NextHop};
 use crate::wire::nlri::{Ipv4Prefix, Prefix};
 use crate::wire::route_refresh::{Kind, RouteRefresh};
 use crate::wire::{code_points, header, update};
+
+mod restarts;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -74,15 +76,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Bench::begin(Beginning::default())
+    }
+
+    fn begin(beginning: Beginning) -> Self {
         let (rib, commands) = mpsc::channel(QUEUE);
         let start = Start {
             config: Arc::new(config()),
-            commands,
+            beginning,
             own: rib.downgrade(),
             events: broadcast::channel(EVENTS).0,
             runtime: tokio::runtime::Handle::current(),
         };
-        rib_thread::spawn(start).unwrap();
+        rib_thread::spawn(start, commands).unwrap();
         Bench { rib }
     }
 
@@ -363,86 +369,6 @@ async fn the_thread_ends_with_the_last_sender() {
     ear.until(|ear| ear.end_of_rib == 1).await;
     drop(bench);
     within(async { while ear.hear().await {} }).await;
-}
-
-/// Peer `n` comes back; the terms say in which families it went on forwarding.
-async fn back(bench: &Bench, n: u8, forwarding: Families) -> mpsc::Receiver<Bytes> {
-    let families: Families = [crate::config::Family::Ipv4Unicast].into_iter().collect();
-    let retention = Retention { families, forwarding, time: Duration::from_secs(120), notification: false };
-    let negotiated = Negotiated { retention: Some(retention), ..(*negotiated(n)).clone() };
-    let (writer, bytes) = mpsc::channel(4);
-    let (signals, _) = mpsc::channel(1);
-    bench.report(n, ReportEvent::Up { negotiated: Arc::new(negotiated), writer, signals }).await;
-    bytes
-}
-
-/// Peer `n` announces 10.0.`third`.0/24, or says that this was all.
-async fn tell(bench: &Bench, n: u8, third: Option<u8>) {
-    let context = negotiated(n).context();
-    let mut out = bytes::BytesMut::new();
-    match third {
-        Some(third) => {
-            let set = AttributeSet { local_pref: Some(100), ..AttributeSet::default() };
-            let prefix = Ipv4Prefix::new(Ipv4Addr::new(10, 0, third, 0), 24).unwrap();
-            update::announce(&set, &NextHop::from(key(n).address()), &[prefix.into()], &context, &mut out)
-                .unwrap();
-        }
-        None => out.extend_from_slice(&[0; header::LENGTH + 4]),
-    }
-    let body = out.split_off(header::LENGTH).freeze();
-    let update = update::decode(&body, &context).unwrap();
-    bench.report(n, ReportEvent::Update(Box::new(update))).await;
-}
-
-/// Follows the best paths until the prefixes are these; returns those that were gone at any time.
-async fn follow(feed: &mut Feed, has: &mut BTreeSet<IpNetwork>, wanted: &[&str]) -> BTreeSet<IpNetwork> {
-    let wanted: BTreeSet<IpNetwork> = wanted.iter().map(|text| network(text)).collect();
-    let mut gone = BTreeSet::new();
-    within(async {
-        while *has != wanted {
-            for change in feed.pull(64).await.unwrap().changes {
-                if change.best.is_some() {
-                    has.insert(change.prefix);
-                } else {
-                    has.remove(&change.prefix);
-                    gone.insert(change.prefix);
-                }
-            }
-        }
-    })
-    .await;
-    gone
-}
-
-#[tokio::test]
-async fn routes_of_a_peer_that_is_away_stay_and_what_it_does_not_announce_again_goes() {
-    let v4: Families = [crate::config::Family::Ipv4Unicast].into_iter().collect();
-    let stale = || ReportEvent::Down(Keep::Stale { until: std::time::Instant::now(), families: v4 });
-    let (one, two) = ("10.0.1.0/24", "10.0.2.0/24");
-    let bench = Bench::new();
-    let id = bench.ask(|reply| Command::OpenFeed { reply }).await;
-    let (mut feed, mut has) = (Feed::new(id, bench.rib.clone()), BTreeSet::new());
-    let _away = back(&bench, 1, v4).await;
-    tell(&bench, 1, Some(1)).await;
-    tell(&bench, 1, Some(2)).await;
-    follow(&mut feed, &mut has, &[one, two]).await;
-    // At its End-of-RIB: what it announced again was never gone.
-    bench.report(1, stale()).await;
-    let _back = back(&bench, 1, v4).await;
-    tell(&bench, 1, Some(1)).await;
-    tell(&bench, 1, None).await;
-    assert_eq!(follow(&mut feed, &mut has, &[one]).await, BTreeSet::from([network(two)]));
-    // When its time is over.
-    bench.report(1, stale()).await;
-    bench.report(1, ReportEvent::Forget).await;
-    follow(&mut feed, &mut has, &[]).await;
-    // When it says that it did not go on forwarding.
-    let _again = back(&bench, 1, v4).await;
-    tell(&bench, 1, Some(1)).await;
-    follow(&mut feed, &mut has, &[one]).await;
-    bench.report(1, stale()).await;
-    let _cold = back(&bench, 1, Families::NONE).await;
-    follow(&mut feed, &mut has, &[]).await;
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ struct Route {
     standing: String,
     why_not: Option<String>,
     age_seconds: i64,
+    stale: bool,
 }
 
 /// Asks for them, piece by piece.
@@ -74,7 +75,17 @@ impl From<v1::Route> for Route {
             standing: route.standing,
             why_not: route.why_not,
             age_seconds: route.age.map_or(0, |age| age.seconds),
+            stale: route.stale,
         }
+    }
+}
+
+/// Why it is not used; of one that is used for want of a fresh one, that.
+fn reason(route: &Route) -> &str {
+    match &route.why_not {
+        Some(why) => why,
+        None if route.stale => "its peer is away: kept for its return",
+        None => "",
     }
 }
 
@@ -98,7 +109,7 @@ impl Answer for Routes {
                 route.peer.as_deref().unwrap_or("(local)").into(),
                 (&route.as_path).into(),
                 number(route.local_pref).into(),
-                route.why_not.as_deref().unwrap_or_default().into(),
+                reason(route).into(),
             ];
             if wide {
                 cells.extend([

@@ -54,7 +54,7 @@ pub(crate) async fn a_killed_agent_costs_its_node_no_packet_and_no_route(
     let mut here = lab.pods().iter().filter(|pod| pod.node() == "n1");
     let (Some(one), Some(other)) = (here.next(), here.next()) else { bail!("two pods on n1 expected") };
     let before = own_routes(node).await?;
-    // Between pods of this node: what other nodes do while the session is away is graceful restart's matter.
+    // Between pods of this node; what other nodes see of it is counted by the suite `path`.
     let flows = [
         Flow::start(one.netns(), other.address(false)?, Duration::from_millis(5))?,
         Flow::start(one.netns(), other.address(true)?, Duration::from_millis(5))?,

@@ -32,7 +32,7 @@ pub(crate) async fn without_api_server_pods_come_and_go_and_agents_restart(
             anyhow::bail!("after a restart without the API server: {lack}");
         }
     }
-    // The other node forgot this one with its session, and learns it again, all without the API server.
+    // Sessions come back, and what the other node kept meanwhile stands, all without the API server.
     lab.sessions_established(SOON).await.context("sessions without the API server")?;
     let other = lab.node(far.node())?;
     wait::until(SOON, "the other node has learned the blocks again", || async {

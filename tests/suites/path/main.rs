@@ -4,6 +4,7 @@ mod address;
 mod encapsulation;
 mod flow;
 mod repair;
+mod restart;
 mod services;
 
 use std::process::ExitCode;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
         Case {
             name: "a_pod_reaches_itself_through_a_service",
             run: |inside| Box::pin(services::a_pod_reaches_itself_through_a_service(inside)),
+        },
+        Case {
+            name: "a_restarted_agent_costs_no_packet_and_no_route_anywhere",
+            run: |inside| Box::pin(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere(inside)),
         },
     ])
 }

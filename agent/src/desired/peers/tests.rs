@@ -49,6 +49,8 @@ struct World {
     peers: Snapshot<BgpPeer>,
     filters: Snapshot<BgpFilter>,
     configurations: Snapshot<BgpConfiguration>,
+    secrets: Secrets,
+    comeback: Comeback,
 }
 
 impl World {
@@ -59,6 +61,8 @@ impl World {
             peers: peers.into_iter().collect(),
             filters: Snapshot::default(),
             configurations: Snapshot::default(),
+            secrets: Secrets::default(),
+            comeback: Comeback::FIRST,
         }
     }
 
@@ -76,6 +80,8 @@ impl World {
             nodes: &self.nodes,
             peers: &self.peers,
             filters: &self.filters,
+            secrets: &self.secrets,
+            comeback: self.comeback,
             policies: &policies,
         })
     }
@@ -208,4 +214,65 @@ fn filters_and_limits_of_a_peer_are_its_own_and_a_missing_filter_is_told() {
     let of = |address: &str| &peers[&PeerKey::Address(address.parse().unwrap())];
     assert_eq!(of("192.0.2.1").import, of("192.0.2.2").import, "the filter says nothing of imports");
     assert_ne!(of("192.0.2.1").export, of("192.0.2.2").export);
+}
+
+#[test]
+fn peers_keep_routes_over_a_restart_for_as_long_as_they_are_asked_to() {
+    let router = |name: &str, last: u8, time: Option<&str>| {
+        peer(name, json!({"peerIP": format!("172.30.0.{last}"), "asNumber": 64601, "maxRestartTime": time}))
+    };
+    let mut world = World::of(vec![
+        router("usual", 1, None),
+        router("long", 2, Some("10m")),
+        router("none", 3, Some("0s")),
+        router("odd", 4, Some("soon")),
+    ]);
+    let v4: Families = [Family::Ipv4Unicast].into_iter().collect();
+    world.comeback = Comeback { restarted: true, forwarding: v4 };
+    let spec = BgpConfigurationSpec { node_mesh_max_restart_time: Some("30s".into()), ..Default::default() };
+    world.configurations = [BgpConfiguration::new("default", spec)].into_iter().collect();
+    let config = world.config().0.unwrap();
+    let time = |address: &str| {
+        let restart = config.peers[&PeerKey::Address(address.parse().unwrap())].session.graceful_restart?;
+        assert_eq!((restart.restarted, restart.forwarding), (true, v4));
+        Some(restart.time.as_secs())
+    };
+    assert_eq!(time("172.30.0.12"), Some(30), "another node");
+    let of_routers = [1, 2, 3, 4].map(|last| time(&format!("172.30.0.{last}")));
+    assert_eq!(of_routers, [Some(120), Some(600), None, Some(120)]);
+}
+
+#[test]
+fn a_session_without_its_password_is_not_opened_by_any_definition() {
+    let with_password = |name: &str, key: &str| {
+        let password = json!({"secretKeyRef": {"name": "bgp", "key": key}});
+        peer(name, json!({"peerIP": "172.30.0.12", "asNumber": 64512, "password": password}))
+    };
+    let open = |name: &str| peer(name, json!({"peerIP": "172.30.0.12", "asNumber": 64512}));
+    let n2 = PeerKey::Address("172.30.0.12".parse().unwrap());
+    let mut world = World::of(vec![with_password("a", "n2"), open("b")]);
+    let (config, problems) = world.config();
+    assert!(!config.unwrap().peers.contains_key(&n2), "neither by the other definition nor by the mesh");
+    assert!(problems[0].to_string().contains("has not been read yet"), "{problems:?}");
+
+    let values = [("n2".to_owned(), b"one".to_vec()), ("mesh".to_owned(), b"all".to_vec())].into();
+    world.secrets.read = [("bgp".to_owned(), Some(values))].into();
+    let mesh = serde_json::from_value(json!({"secretKeyRef": {"name": "bgp", "key": "mesh"}})).unwrap();
+    let spec = BgpConfigurationSpec { node_mesh_password: Some(mesh), ..Default::default() };
+    world.configurations = [BgpConfiguration::new("default", spec)].into_iter().collect();
+    let (config, _) = world.config();
+    let of = |config: &Config, address: &str| {
+        let peer = &config.peers[&PeerKey::Address(address.parse().unwrap())];
+        peer.password.as_ref().map(|password| password.octets().to_vec())
+    };
+    let config = config.unwrap();
+    assert_eq!(of(&config, "172.30.0.12"), Some(b"one".to_vec()));
+    assert_eq!(of(&config, "fd00:30::13"), Some(b"all".to_vec()));
+
+    // The Secret goes: all of them close, with words.
+    world.secrets.read = [("bgp".to_owned(), None)].into();
+    let (config, problems) = world.config();
+    assert!(config.unwrap().peers.is_empty());
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said.iter().filter(|words| words.contains("does not exist")).count(), 2, "{said:#?}");
 }

@@ -58,6 +58,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 fn rank(med: u32, router_id: u32, metric: u32, key: &PeerKey) -> Rank<'_> {
     Rank {
         stale: false,
+        long_lived_stale: false,
         local: false,
         local_pref: 100,
         as_path_length: 1,

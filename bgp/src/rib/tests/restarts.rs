@@ -1,6 +1,7 @@
 //! Paths of peers that are away (RFC 4724 §4.2).
 
 use super::*;
+use crate::wire::attribute::Community;
 
 const P: &str = "10.1.0.0/24";
 const Q: &str = "10.2.0.0/24";
@@ -20,4 +21,91 @@ fn a_stale_path_loses_to_any_fresh_one_and_serves_while_it_is_alone() {
     world.apply(Change::Down(PeerSlot(1)));
     world.settle();
     assert_eq!((world.best(P), world.best(Q)), (Some(2), None));
+}
+
+/// What a follower of best paths is told: prefixes with the peer of their first path, and whose tables are complete.
+fn pull_best(world: &mut World, feed: Consumer) -> (Vec<(String, Option<u16>)>, Vec<u16>) {
+    let (mut changes, mut ended) = (Vec::new(), Vec::new());
+    loop {
+        let mut batch = BestBatch::default();
+        let state = world.rib.pull_best(feed, 2, &mut batch);
+        let told =
+            batch.changes.iter().map(|(prefix, paths)| (prefix.to_string(), paths.first().map(|p| p.peer.0)));
+        changes.extend(told);
+        ended.extend(batch.end_of_rib.iter().map(|slot| slot.0));
+        if state == MoreOrLess::Drained {
+            // What changes beside a first walk is told twice.
+            changes.dedup();
+            return (changes, ended);
+        }
+    }
+}
+
+#[test]
+fn after_a_restart_only_own_routes_are_chosen_until_all_is_heard() {
+    let mut world = World::new();
+    world.rib.defer_selection();
+    let feed = world.rib.open_best();
+    let group = world.rib.open_group(profile(Some(Asn(9))));
+    world.rib.join(group, PeerSlot(9));
+    let mut listener = Listener::new(9);
+    world.up(1, Source::Ebgp);
+    world.up(2, Source::Ebgp);
+    world.originate(Q);
+    world.announce(1, P, &path(&[1, 2, 3]));
+    world.apply(Change::EndOfRib(PeerSlot(1)));
+    world.settle();
+    listener.hear(&world.pull(group));
+    assert_eq!(listener.knows(), [Q], "what is its own goes out at once");
+    assert_eq!(pull_best(&mut world, feed), (vec![(Q.to_owned(), Some(0))], vec![]));
+    assert!(!world.rib.has_news(feed), "an end that may not be told is no news");
+    let waits = PathStanding::Rejected(WhyRejected::SelectionDeferred);
+    assert_eq!(world.standing(1, P), Some(waits));
+
+    // The better path comes last: the one before it is never told of.
+    world.announce(2, P, &path(&[2]));
+    world.rib.select();
+    assert!(!world.rib.has_selected());
+    world.settle();
+    assert!(world.rib.has_selected());
+    assert_eq!(pull_best(&mut world, feed), (vec![(P.to_owned(), Some(2))], vec![1]));
+    listener.hear(&world.pull(group));
+    assert_eq!(listener.knows(), [P, Q]);
+    world.rib.select();
+    assert!(world.rib.has_selected(), "that is done once");
+}
+
+#[test]
+fn several_that_are_away_together_are_kept_together_and_each_gives_way_to_the_first_that_is_back() {
+    let mut world = World::with_external(3);
+    for n in 1..=3 {
+        world.announce(n, P, &path(&[n.into()]));
+    }
+    for n in 1..=3 {
+        world.apply(Change::Stale(PeerSlot(n)));
+    }
+    world.settle();
+    assert_eq!(world.explain(P).paths.iter().filter(|path| path.standing.is_used()).count(), 3);
+    // The second is back, with a longer path than any.
+    world.up(4, Source::Ebgp);
+    world.announce(4, P, &path(&[2, 2, 2, 2]));
+    assert_eq!(world.best(P), Some(4));
+    assert!((1..=3).all(|n| world.standing(n, P) == Some(PathStanding::NotBest(WhyNot::Stale))));
+    // It goes for good: what is left of the others serves again.
+    world.down(4);
+    world.settle();
+    assert_eq!(world.best(P), Some(1));
+}
+
+#[test]
+fn a_path_that_somebody_has_kept_for_long_is_the_least_preferred_of_all() {
+    let mut world = World::with_external(3);
+    let kept = AttributeSet { communities: vec![Community::LLGR_STALE], local_pref: Some(900), ..path(&[1]) };
+    world.announce(1, P, &kept);
+    assert_eq!(world.best(P), Some(1), "it is better than none");
+    world.announce(2, P, &path(&[2, 3, 4, 5]));
+    world.apply(Change::Stale(PeerSlot(2)));
+    world.settle();
+    assert_eq!(world.best(P), Some(2), "also one whose peer has just gone is better");
+    assert_eq!(world.standing(1, P), Some(PathStanding::NotBest(WhyNot::LongLivedStale)));
 }

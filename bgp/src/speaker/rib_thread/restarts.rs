@@ -1,0 +1,175 @@
+//! Restarts, of peers and of this speaker (RFC 4724 §4).
+//!
+//! A peer that went away gracefully leaves its paths behind, in the slot of the session that is over: they are stale, and
+//! go when the peer has announced all it has, or when the session's machine says so.
+//!
+//! A speaker that has restarted itself chooses among what it hears when every peer has said all it had, for each family
+//! by itself, and after a given time at the latest. It does not wait for peers that have restarted, too, since those wait
+//! as well. What it originates goes out at once. Its own End-of-RIBs come when all that is done, and when it has been told
+//! that what it originates is complete: at an End-of-RIB peers forget what they were told before the restart.
+
+use std::time::{Duration, Instant};
+
+use super::{RibThread, Session, Stale};
+use crate::config::{Families, Family, PeerKey};
+use crate::peer::Keep;
+use crate::speaker::command::Command;
+use crate::speaker::event::{SpeakerEvent, tell};
+
+/// How a speaker begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// It has run before: the choice among its peers' routes is put off until they have said all they have, from the time
+    /// on at which it has peers, and no longer than this (RFC 4724 §4.1).
+    pub deferral: Option<Duration>,
+    /// No End-of-RIB is said until [`crate::speaker::Handle::announced`]: what it originates takes time to be known.
+    pub announces_later: bool,
+}
+
+/// How far the beginning has come.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The families in which the choice is still put off.
+    deferred: Families,
+    longest: Duration,
+    /// The time runs.
+    timed: bool,
+    /// What is originated is complete.
+    announced: bool,
+}
+
+impl From<Beginning> for Begun {
+    fn from(beginning: Beginning) -> Self {
+        let families = if beginning.deferral.is_some() { Families::dual() } else { Families::NONE };
+        Begun {
+            deferred: families,
+            longest: beginning.deferral.unwrap_or_default(),
+            timed: false,
+            announced: !beginning.announces_later,
+        }
+    }
+}
+
+impl Session {
+    /// Whether the peer has still to say what it has in a family.
+    fn is_awaited(&self, family: Family) -> bool {
+        // Who knows nothing of restarts need not end its table with a word.
+        let speaks = self.negotiated.graceful_restart.as_ref().is_some_and(|restart| !restart.restarted);
+        speaks && self.negotiated.families.contains(family) && !self.ended.contains(family)
+    }
+}
+
+impl RibThread {
+    /// What is put off at the start.
+    pub(super) fn begin(&mut self) {
+        for family in self.begun.deferred.iter() {
+            match family {
+                Family::Ipv4Unicast => self.v4.rib.defer_selection(),
+                Family::Ipv6Unicast => self.v6.rib.defer_selection(),
+            }
+        }
+        self.look_at_beginning();
+    }
+
+    /// Own routes are complete.
+    pub(super) fn announced(&mut self) {
+        self.begun.announced = true;
+    }
+
+    /// Whether End-of-RIB may be said once all is told: of IPv4, of IPv6.
+    pub(super) fn may_end(&self) -> (bool, bool) {
+        let announced = self.begun.announced;
+        (announced && self.v4.rib.has_selected(), announced && self.v6.rib.has_selected())
+    }
+
+    /// Ends the deferral of the families in which nobody is waited for any more.
+    pub(super) fn look_at_beginning(&mut self) {
+        if self.begun.deferred.is_empty() || self.config.peers.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut self.begun.timed, true) {
+            let (own, longest) = (self.own.clone(), self.begun.longest);
+            self.runtime.spawn(async move {
+                tokio::time::sleep(longest).await;
+                if let Some(own) = own.upgrade()
+                    && own.send(Command::DeferralOver).await.is_err()
+                {
+                    tracing::trace!("the speaker ended before its beginning was over");
+                }
+            });
+        }
+        for family in self.begun.deferred.iter() {
+            let mut peers = self.config.peers.iter().filter(|(_, peer)| peer.families.contains(family));
+            let awaited = |key| self.sessions.get(key).is_none_or(|session| session.is_awaited(family));
+            if !peers.any(|(key, _)| awaited(key)) {
+                self.choose(family);
+            }
+        }
+    }
+
+    /// The time is over.
+    pub(super) fn deferral_over(&mut self) {
+        for family in self.begun.deferred.iter() {
+            tracing::info!(%family, "not every peer has come back and said all it has: choosing among what there is");
+            self.choose(family);
+        }
+    }
+
+    fn choose(&mut self, family: Family) {
+        self.begun.deferred = self.begun.deferred.difference([family].into_iter().collect());
+        match family {
+            Family::Ipv4Unicast => self.v4.rib.select(),
+            Family::Ipv6Unicast => self.v6.rib.select(),
+        }
+    }
+
+    /// The session of a peer is over.
+    pub(super) fn down(&mut self, key: PeerKey, keep: Keep) {
+        self.forget(key, Families::dual());
+        let Some(Session { slot, .. }) = self.sessions.remove(&key) else { return };
+        let kept = match keep {
+            Keep::Nothing => Families::NONE,
+            Keep::Stale { families, .. } => families,
+        };
+        let now = Instant::now();
+        for family in Family::ALL {
+            match (family, kept.contains(family)) {
+                (Family::Ipv4Unicast, false) => self.v4.down(now, slot),
+                (Family::Ipv4Unicast, true) => self.v4.keep(now, slot),
+                (Family::Ipv6Unicast, false) => self.v6.down(now, slot),
+                (Family::Ipv6Unicast, true) => self.v6.keep(now, slot),
+            }
+        }
+        if !kept.is_empty() {
+            self.stale.insert(key, Stale { slot, families: kept });
+        }
+    }
+
+    /// What was kept of a peer's last session in these families goes.
+    pub(super) fn forget(&mut self, key: PeerKey, families: Families) {
+        let Some(stale) = self.stale.get_mut(&key) else { return };
+        let going = stale.families.intersection(families);
+        stale.families = stale.families.difference(going);
+        let (slot, now) = (stale.slot, Instant::now());
+        // The slot may be another's once both families are swept.
+        if stale.families.is_empty() {
+            self.stale.remove(&key);
+        }
+        for family in going.iter() {
+            match family {
+                Family::Ipv4Unicast => self.v4.down(now, slot),
+                Family::Ipv6Unicast => self.v6.down(now, slot),
+            }
+        }
+    }
+
+    /// The peer has announced all it has: what is still stale it has no more.
+    pub(super) fn end_of_rib(&mut self, key: PeerKey, family: Family) {
+        self.forget(key, [family].into_iter().collect());
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.ended.insert(family);
+        }
+        self.look_at_beginning();
+        tell(&self.events, SpeakerEvent::EndOfRib { key, family });
+    }
+}
