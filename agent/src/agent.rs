@@ -20,6 +20,7 @@ use caracal_bgp::speaker::{Beginning, Farewell, Handle};
 use caracal_bgp::wire::notification::Cease;
 use caracal_linux::features::{self, Features};
 use caracal_linux::kernel::{self, Kernel};
+use caracal_linux::netlink::peers::PeerEvents;
 use caracal_linux::nft::Nftables;
 use kube::{Api, Client};
 use tokio::net::TcpListener;
@@ -32,7 +33,7 @@ use crate::attachments::{Journal, Recovered};
 use crate::cluster::events::Events;
 use crate::cluster::services::{self, ServiceAddressesReceiver};
 use crate::cluster::{Cluster, publish, secrets};
-use crate::cni::{self, CniContext};
+use crate::cni::{self, CniContext, conflist};
 use crate::desired::handover::Ends;
 use crate::desired::restart::Comeback;
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
@@ -44,7 +45,7 @@ use crate::kernel::tunnels::{self, TunnelSources};
 use crate::kernel::{blackholes, filter, sweep};
 use crate::node::network_node::{self, NetworkNodeSources};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
-use crate::node::{FactsReceiver, forwarding};
+use crate::node::{FactsReceiver, forwarding, pod_cidrs};
 use crate::peering::Peering;
 use crate::settings::AgentSettings;
 use crate::status::{self, Reading, StatusSources};
@@ -226,8 +227,16 @@ impl Owners {
             kernel: self.kernel.clone(),
         };
         let context = Arc::new(CniContext::new(owners, recovered.attachments)?);
+        // Listening begins before what is there is looked at: what changes in between is heard.
+        let events = PeerEvents::open();
         let found = cni::recover(&context).await?;
         info!(living = found.living, freed = found.freed, "attachments of the run before");
+        match events {
+            Ok(events) => parts.add("pods' addresses", ended(cni::follow(events, Arc::clone(&context)))),
+            Err(error) => warn!(%error, "pods' Ethernet addresses are not followed when they change"),
+        }
+        parts.add("leftovers", cni::keep_leftovers(settings.run_dir.clone(), Arc::clone(&context)));
+        parts.add("pod ranges", pod_cidrs::keep(settings.run_dir.clone(), self.cluster.node.clone()));
         let listener = cni::server::bind(&settings.cni_socket())?;
         parts.add("cni", ended(cni::server::serve(listener, Arc::clone(&context))));
         Ok(context)
@@ -311,7 +320,9 @@ impl Owners {
         parts.add("status", status::keep(sources.clone(), reading));
         let statuses = Api::all(self.client.clone());
         parts.add("publishing", publish::keep(statuses, node.clone(), readings.clone()));
-        parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone()));
+        let (serves, serving) = watch::channel(false);
+        parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone(), serves));
+        parts.add("conflist", conflist::keep(settings.conflist(), serving));
         parts.add("metrics", ended(http::serve(metrics, sources)));
         let context = AdminContext {
             node,

@@ -4,14 +4,21 @@
 //! always taken in the same order: addresses from the allocator, the record into the journal, the devices made, the host's
 //! routes acknowledged by the kernel, and only then the answer. DEL goes the same way back. Nothing here asks the API server.
 //!
+//! Addresses may come from another IPAM plugin, which our plugin has asked before; then they are the record's alone.
+//!
 //! An agent that is killed at any point leaves at most a record without a finished device, and [`recover`] undoes that at the
 //! next start. A device of ours is finished when it is up, which is the last thing done to it.
 
 mod add;
 mod addresses;
+mod bandwidth;
 mod check;
+pub mod conflist;
 mod del;
+mod follow;
+mod foreign;
 mod gc;
+mod leftovers;
 mod locks;
 mod records;
 mod recover;
@@ -29,13 +36,15 @@ use caracal_linux::kernel::Kernel;
 use caracal_linux::netlink;
 use caracal_linux::object::link::{BadIfName, IfName};
 use k8s_openapi::api::core::v1::Namespace;
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
 use crate::attachments::{Attachment, AttachmentKey, Journal};
 use crate::cluster::events::Events;
 use crate::cluster::snapshot::SnapshotReceiver;
 use crate::ipam::Ipam;
 
+pub use follow::follow;
+pub use leftovers::keep as keep_leftovers;
 pub use recover::{Outcome, recover};
 pub use release::{ReleaseError, release};
 
@@ -77,6 +86,8 @@ pub struct CniContext {
     records: Records,
     wiring: Wiring,
     locks: Locks,
+    /// Held by each ADD, and by GC alone: an ADD whose plugin was killed is over for the runtime, but not here yet.
+    gate: Arc<RwLock<()>>,
 }
 
 impl CniContext {
@@ -96,6 +107,7 @@ impl CniContext {
             records: Records::new(owners.journal, attachments),
             wiring: Wiring::open()?,
             locks: Locks::default(),
+            gate: Arc::default(),
         })
     }
 }

@@ -4,6 +4,7 @@ pub mod address;
 pub mod detection;
 pub mod forwarding;
 pub mod network_node;
+pub mod pod_cidrs;
 pub mod tunnel_addresses;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use clap::{Args, Parser};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
+use crate::cni::conflist;
 use crate::node::detection::{Detection, Method};
 
 /// How to reach the Kubernetes API.
@@ -70,6 +71,17 @@ pub struct AgentSettings {
         default_value = "kubernetes-internal-ip"
     )]
     pub ip6_autodetection_method: Method,
+    /// Folder of the host's network configurations, where the one of caracal appears once the agent serves
+    /// (/etc/cni/net.d); left out: none is written.
+    #[arg(long, env = "CARACAL_CNI_CONF_DIR")]
+    pub cni_conf_dir: Option<PathBuf>,
+    /// Folder of the host's plugins: `portmap` is chained if it is there.
+    #[arg(long, env = "CARACAL_CNI_BIN_DIR", default_value = "/opt/cni/bin")]
+    pub cni_bin_dir: PathBuf,
+    /// Whether the network configurations of other plugins are set aside (NAME.caracal_bak); false for meta plugins such as
+    /// Multus.
+    #[arg(long, env = "CARACAL_CNI_EXCLUSIVE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub cni_exclusive: bool,
     /// Write logs as JSON lines.
     #[arg(long, env = "CARACAL_LOG_JSON")]
     pub log_json: bool,
@@ -84,6 +96,16 @@ impl AgentSettings {
     /// The socket the CNI plugin talks to.
     pub fn cni_socket(&self) -> PathBuf {
         self.run_dir.join("cni.sock")
+    }
+
+    /// Where the network configuration for runtimes goes, and from what it is made.
+    pub fn conflist(&self) -> conflist::Place {
+        conflist::Place {
+            configurations: self.cni_conf_dir.clone(),
+            plugins: self.cni_bin_dir.clone(),
+            socket: self.cni_socket(),
+            exclusive: self.cni_exclusive,
+        }
     }
 
     /// The socket `caracalctl` talks to.

@@ -139,6 +139,7 @@ impl Agent {
             attributes,
             phase: Phase::Ready,
             mtu: 1450,
+            mac: None,
         };
         self.journal.put(attachment).await.unwrap();
         granted

@@ -27,8 +27,14 @@ pub struct NetworkConfig {
     pub socket: PathBuf,
     /// The MTU of pods' interfaces in bytes, if it is set by hand.
     pub mtu: Option<u32>,
+    /// What the plugin was started as.
+    pub role: Role,
     /// How addresses are given.
     pub ipam: IpamConfig,
+    /// The other IPAM plugin that gives the addresses, if it is not caracal that does.
+    pub delegate: Option<String>,
+    /// Whether the pod's annotations about bandwidth are to be carried out, although no runtime passes them on as a capability.
+    pub bandwidth: bool,
     /// What the runtime adds for this call.
     pub runtime: RuntimeConfig,
     /// Addresses wanted by `args.cni.ips`.
@@ -41,11 +47,23 @@ pub struct NetworkConfig {
     pub valid_attachments: Vec<ValidAttachment>,
 }
 
+/// What the plugin was started as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To make the interface of a container.
+    Main,
+    /// To give addresses for an interface that another plugin makes: `ipam.type` is caracal, `type` is not.
+    Ipam,
+}
+
+/// The names under which the plugin is installed, or built.
+const NAMES: [&str; 2] = ["caracal", "caracal-cni"];
+
 /// The part `ipam` of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct IpamConfig {
-    /// Only `caracal`, or absent.
+    /// Who gives addresses: caracal, if it is absent.
     #[serde(rename = "type")]
     pub kind: Option<String>,
     /// Whether pods get IPv4 addresses; by default if there is an IPv4 pool.
@@ -66,9 +84,25 @@ pub struct RuntimeConfig {
     pub ips: Vec<String>,
     /// The hardware address wanted.
     pub mac: Option<String>,
+    /// How much may pass.
+    pub bandwidth: Option<Bandwidth>,
     /// The pod's annotations, as containerd passes them.
     #[serde(rename = "io.kubernetes.cri.pod-annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// How much may pass: rates in bits a second, bursts in bits. Zero is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Bandwidth {
+    /// Towards the pod.
+    pub ingress_rate: u64,
+    /// Towards the pod, at once.
+    pub ingress_burst: u64,
+    /// From the pod.
+    pub egress_rate: u64,
+    /// From the pod, at once.
+    pub egress_burst: u64,
 }
 
 /// One attachment that the runtime still knows.
@@ -87,6 +121,10 @@ pub struct ValidAttachment {
 struct Raw {
     #[serde(default)]
     name: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    bandwidth: bool,
     socket: Option<PathBuf>,
     mtu: Option<u32>,
     #[serde(default)]
@@ -148,13 +186,12 @@ impl NetworkConfig {
                 raw.name
             )));
         }
-        if let Some(kind) = raw.ipam.kind.as_deref().filter(|kind| *kind != "caracal") {
-            let msg = format!(
-                "ipam.type is `{kind}` in the network {}: only `caracal`, or leaving it out, is supported",
-                raw.name
-            );
-            return Err(Error::new(Code::UnsupportedField, msg));
-        }
+        let own = |name: &String| NAMES.contains(&name.as_str());
+        let (role, delegate) = match (&raw.kind, &raw.ipam.kind) {
+            (Some(main), Some(ipam)) if own(ipam) && !own(main) => (Role::Ipam, None),
+            (_, Some(ipam)) if !own(ipam) => (Role::Main, Some(plugin_name(ipam)?)),
+            (_, Some(_) | None) => (Role::Main, None),
+        };
         let previous = match raw.prev_result {
             None | Some(Value::Null) => None,
             Some(value) => Some(Success::parse(value)?),
@@ -164,7 +201,10 @@ impl NetworkConfig {
             name: raw.name,
             socket: raw.socket.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
             mtu: raw.mtu.filter(|mtu| *mtu != 0),
+            role,
             ipam: raw.ipam,
+            delegate,
+            bandwidth: raw.bandwidth,
             runtime: raw.runtime_config.unwrap_or_default(),
             args_ips: raw.args.unwrap_or_default().cni.ips,
             dns: raw.dns.filter(|dns| dns.as_object().is_some_and(|dns| !dns.is_empty())),
@@ -175,8 +215,21 @@ impl NetworkConfig {
 
     /// The file whose age tells whether the agent is well: it lies beside the socket.
     pub fn heartbeat(&self) -> PathBuf {
-        self.socket.parent().unwrap_or(Path::new("/")).join("heartbeat")
+        self.folder().join("heartbeat")
     }
+
+    /// The folder of the agent's socket.
+    pub fn folder(&self) -> &Path {
+        self.socket.parent().unwrap_or(Path::new("/"))
+    }
+}
+
+/// The name of a plugin, as a file in one of the folders of plugins.
+fn plugin_name(name: &str) -> Result<String, Error> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(invalid(format!("ipam.type is `{name}`, which names no plugin")));
+    }
+    Ok(name.to_owned())
 }
 
 fn invalid(why: String) -> Error {
@@ -228,6 +281,23 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_addresses_to_whom_follows_from_both_types() {
+        let table = [
+            (json!({"type": "caracal"}), Role::Main, None),
+            (json!({"type": "renamed"}), Role::Main, None),
+            (json!({"type": "caracal", "ipam": {"type": "caracal"}}), Role::Main, None),
+            (json!({"type": "ptp", "ipam": {"type": "caracal"}}), Role::Ipam, None),
+            (json!({"type": "caracal", "ipam": {"type": "host-local"}}), Role::Main, Some("host-local")),
+        ];
+        for (mut value, role, delegate) in table {
+            value["cniVersion"] = "1.0.0".into();
+            value["name"] = "n".into();
+            let config = parse(value.clone()).unwrap();
+            assert_eq!((config.role, config.delegate.as_deref()), (role, delegate), "{value}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_told_by_code() {
         let table = [
             (json!({"cniVersion": "1.0.0"}), Code::InvalidConfiguration),
@@ -237,8 +307,8 @@ mod tests {
             (json!({"name": "a"}), Code::IncompatibleVersion),
             (json!({"cniVersion": "0.2.0", "name": "a"}), Code::IncompatibleVersion),
             (
-                json!({"cniVersion": "1.0.0", "name": "a", "ipam": {"type": "host-local"}}),
-                Code::UnsupportedField,
+                json!({"cniVersion": "1.0.0", "name": "a", "ipam": {"type": "../evil"}}),
+                Code::InvalidConfiguration,
             ),
             (json!({"cniVersion": "1.0.0", "name": "a", "prevResult": {"ips": 3}}), Code::Decoding),
         ];

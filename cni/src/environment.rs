@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Code, Error};
 
 /// What is taken from the process and passed on. The last three carry tracing context.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "CNI_COMMAND",
     "CNI_CONTAINERID",
     "CNI_NETNS",
+    "CNI_NETNS_OVERRIDE",
     "CNI_IFNAME",
     "CNI_ARGS",
     "CNI_PATH",
@@ -118,6 +119,11 @@ impl Environment {
         }
         let msg = format!("{command} needs the variables {}, which are not set", missing.join(", "));
         Err(Error::new(Code::InvalidEnvironment, msg))
+    }
+
+    /// Whether the caller knows that the plugin runs inside the container's namespace, and wants it to go on.
+    pub fn may_run_inside(&self) -> bool {
+        self.get("CNI_NETNS_OVERRIDE").is_some_and(|value| matches!(value, "1" | "true" | "TRUE" | "True"))
     }
 
     /// Whom the call is about, for ADD, DEL and CHECK.

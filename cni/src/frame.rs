@@ -13,8 +13,10 @@ use std::os::unix::net::UnixStream;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::environment::Environment;
+use crate::error::Code;
 
 /// The longest frame in bytes. A GC that lists thousands of attachments fits; a length beyond it is not ours.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -29,6 +31,9 @@ pub struct Call {
     pub environment: Environment,
     /// The network configuration.
     pub stdin: String,
+    /// For ADD: the result of the other IPAM plugin that the configuration names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipam: Option<Value>,
 }
 
 /// What the plugin is to do: print and exit.
@@ -38,6 +43,18 @@ pub struct Answer {
     pub exit: u8,
     /// What to print on standard output.
     pub stdout: String,
+}
+
+impl Answer {
+    /// Whether it is this failure.
+    pub fn says(&self, code: Code) -> bool {
+        #[derive(Deserialize)]
+        struct Only {
+            code: u32,
+        }
+        let said = serde_json::from_str::<Only>(&self.stdout);
+        self.exit != 0 && said.is_ok_and(|only| only.code == code.number())
+    }
 }
 
 /// Why a frame could not be passed.
@@ -116,7 +133,8 @@ mod tests {
 
     fn call() -> Call {
         let environment = [("CNI_COMMAND", "ADD"), ("CNI_ARGS", "A=\"b\";C=ä")].into_iter().collect();
-        Call { environment, stdin: "{\"name\": \"n\", \"x\": \"line\\nbreak\"}\n".to_owned() }
+        let stdin = "{\"name\": \"n\", \"x\": \"line\\nbreak\"}\n".to_owned();
+        Call { environment, stdin, ipam: Some(serde_json::json!({"ips": []})) }
     }
 
     fn receive(stream: &UnixStream) -> (Call, Option<OwnedFd>) {

@@ -4,14 +4,16 @@
 //! The plugin that a runtime executes is small and decides next to nothing. It reads environment and standard input, opens
 //! the pod's network namespace, and passes all of it in one frame to the agent's socket, which answers with the bytes to
 //! print and the exit code ([`plugin`]). The agent parses the same texts again with the same types, so both ends agree on
-//! what is valid, and neither trusts the other.
+//! what is valid, and neither trusts the other. How the plugin and its configuration come onto a node is told by [`install`].
 //!
 //! Follows the CNI specification 1.1, and the shapes of 0.3.0 to 1.0.0 for runtimes that ask for those ([`version`]).
 
 pub mod config;
+pub mod detached;
 pub mod environment;
 pub mod error;
 pub mod frame;
+pub mod install;
 pub mod name;
 pub mod plugin;
 pub mod request;

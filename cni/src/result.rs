@@ -43,6 +43,9 @@ pub struct Interface {
     pub mtu: Option<u32>,
     /// The path of its namespace; none for the host's.
     pub sandbox: Option<String>,
+    /// What others in the chain said of it besides.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// An address.
@@ -54,6 +57,9 @@ pub struct Ip {
     pub gateway: Option<IpAddr>,
     /// Which of [`Success::interfaces`] holds it.
     pub interface: Option<usize>,
+    /// What others in the chain said of it besides.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// A route.
@@ -63,6 +69,9 @@ pub struct Route {
     pub dst: IpNetwork,
     /// By which gateway; none if directly.
     pub gw: Option<IpAddr>,
+    /// What others in the chain said of it besides.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl Success {
@@ -107,7 +116,7 @@ impl Success {
 
 impl Interface {
     fn to_json(&self, version: Version) -> Value {
-        let mut object = Map::new();
+        let mut object = self.other.clone();
         object.insert("name".to_owned(), self.name.as_str().into());
         if let Some(mac) = &self.mac {
             object.insert("mac".to_owned(), mac.as_str().into());
@@ -124,7 +133,8 @@ impl Interface {
 
 impl Ip {
     fn to_json(&self, version: Version) -> Value {
-        let mut object = Map::new();
+        let mut object = self.other.clone();
+        object.remove("version");
         if version.names_families() {
             let family = if self.address.is_ipv4() { "4" } else { "6" };
             object.insert("version".to_owned(), family.into());
@@ -142,7 +152,7 @@ impl Ip {
 
 impl Route {
     fn to_json(&self) -> Value {
-        let mut object = Map::new();
+        let mut object = self.other.clone();
         object.insert("dst".to_owned(), self.dst.to_string().into());
         if let Some(gateway) = self.gw {
             object.insert("gw".to_owned(), gateway.to_string().into());
@@ -170,13 +180,19 @@ mod tests {
             mac: Some("ee:ee:ee:ee:ee:ee".to_owned()),
             mtu: Some(1450),
             sandbox: sandbox.map(str::to_owned),
+            other: Map::new(),
         };
         let ip = |address: &str, gateway: &str| Ip {
             address: address.parse().unwrap(),
             gateway: Some(gateway.parse().unwrap()),
             interface: Some(1),
+            other: Map::new(),
         };
-        let route = |dst: &str, gw: &str| Route { dst: dst.parse().unwrap(), gw: Some(gw.parse().unwrap()) };
+        let route = |dst: &str, gw: &str| Route {
+            dst: dst.parse().unwrap(),
+            gw: Some(gw.parse().unwrap()),
+            other: Map::new(),
+        };
         Success {
             interfaces: vec![interface("cali0", None), interface("eth0", Some("/run/netns/a"))],
             ips: vec![ip("10.244.0.5/32", "169.254.1.1"), ip("fd00:244::5/128", "fe80::1")],
@@ -222,11 +238,24 @@ mod tests {
     fn a_result_comes_back_as_prev_result_in_every_version() {
         for version in Version::ALL {
             let back = Success::parse(pod().to_json(version)).unwrap();
-            assert_eq!((&back.ips, &back.routes), (&pod().ips, &pod().routes), "{version}");
+            let places = |success: &Success| success.ips.iter().map(|ip| ip.address).collect::<Vec<_>>();
+            assert_eq!((places(&back), &back.routes), (places(&pod()), &pod().routes), "{version}");
+            assert_eq!(back.to_json(version), pod().to_json(version));
             assert_eq!(back.interfaces.len(), 2);
         }
         let nulls = json!({"interfaces": null, "ips": null, "routes": null});
         assert_eq!(Success::parse(nulls).unwrap(), Success::default());
+    }
+
+    #[test]
+    fn what_others_said_is_passed_on_though_it_is_not_known() {
+        let said = json!({
+            "cniVersion": "1.1.0", "dns": {"nameservers": ["10.0.0.2"]},
+            "interfaces": [{"name": "vf0", "pciID": "0000:3b:02.0", "socketPath": "/run/x", "mtu": 9000}],
+            "ips": [{"address": "10.0.0.3/24", "interface": 0, "later": true}],
+            "routes": [{"dst": "10.1.0.0/16", "mtu": 1400, "table": 100, "scope": 253}],
+        });
+        assert_eq!(Success::parse(said.clone()).unwrap().to_json(Version::V1_1_0), said);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use caracal_cni::name::Alias;
@@ -17,7 +18,7 @@ fn ip(arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn del(container: &str, netns: &str) {
+fn del(run: &Path, container: &str, netns: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_caracal-cni"))
         .env_clear()
         .envs([
@@ -31,8 +32,9 @@ fn del(container: &str, netns: &str) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let config = br#"{"cniVersion": "1.1.0", "name": "net", "socket": "/nonexistent/cni.sock"}"#;
-    child.stdin.take().unwrap().write_all(config).unwrap();
+    let config =
+        format!(r#"{{"cniVersion": "1.1.0", "name": "net", "socket": "{}/cni.sock"}}"#, run.display());
+    child.stdin.take().unwrap().write_all(config.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
@@ -51,11 +53,19 @@ fn only_the_device_of_the_attachment_goes() {
         ip(&format!("link add {device} type veth peer name p{device}"));
         ip(&format!("link set {device} alias {alias}"));
     }
-    del("unknown", "");
+    let run = tempfile::tempdir().unwrap();
+    let left = || {
+        let left = caracal_cni::detached::left(run.path()).unwrap();
+        let mut left: Vec<String> = left.into_iter().map(|(_, alias)| alias.container).collect();
+        left.sort();
+        left
+    };
+    del(run.path(), "unknown", "");
     assert!(ip("-br link").contains("cali1"));
-    del("old", "/run/netns/gone");
-    let left = ip("-br link");
-    assert!(!left.contains("cali1") && left.contains("cali2"), "{left}");
-    del("old", "");
+    del(run.path(), "old", "/run/netns/gone");
+    assert_eq!(left(), ["old", "unknown"], "the agent is told what to free");
+    let devices = ip("-br link");
+    assert!(!devices.contains("cali1") && devices.contains("cali2"), "{devices}");
+    del(run.path(), "old", "");
     assert!(ip("-br link").contains("cali2"));
 }

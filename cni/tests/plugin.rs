@@ -22,6 +22,8 @@ fn plugin(variables: &[(&str, &str)], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_caracal-cni"))
         .env_clear()
         .env("CNI_PATH", "/opt/cni/bin")
+        // The namespace of the tests is often their own.
+        .env("CNI_NETNS_OVERRIDE", "1")
         .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -84,6 +86,56 @@ fn without_a_command_it_says_what_it_is_and_succeeds() {
     let output = plugin(&[], "");
     assert!(output.status.success() && output.stdout.is_empty());
     assert!(String::from_utf8_lossy(&output.stderr).contains("0.3.0"));
+}
+
+#[test]
+fn the_hosts_namespace_is_no_containers_unless_the_caller_insists() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut variables = container("ADD", "/proc/self/ns/net");
+    variables.push(("CNI_NETNS_OVERRIDE", ""));
+    let error = error_of(&plugin(&variables, &config("1.0.0", directory.path())));
+    assert_eq!(error["code"], 8, "{error}");
+    assert!(error["msg"].as_str().unwrap().contains("CNI_NETNS_OVERRIDE"), "{error}");
+}
+
+#[test]
+fn it_installs_itself_and_takes_itself_away() {
+    let host = tempfile::tempdir().unwrap();
+    let (bin, conf) = (host.path().join("bin"), host.path().join("net.d"));
+    fs::create_dir(&conf).unwrap();
+    let run = |verb: &str, words: &[&std::ffi::OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_caracal-cni"));
+        command.env_clear().arg(verb).args(words).stdin(Stdio::null()).output().unwrap()
+    };
+    let bin_dir: [&std::ffi::OsStr; 2] = ["--bin-dir".as_ref(), bin.as_ref()];
+    for _ in 0..2 {
+        assert!(run("install", &bin_dir).status.success());
+    }
+    let names = |folder: &Path| {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&bin), ["caracal"], "nothing unfinished is left beside it");
+    let installed = Command::new(bin.join("caracal")).env("CNI_COMMAND", "VERSION").output().unwrap();
+    assert!(installed.status.success());
+
+    // As the agent leaves it.
+    fs::write(conf.join("10-other.conflist"), "other").unwrap();
+    caracal_cni::install::Conflist::default().write(&conf).unwrap();
+    caracal_cni::install::set_aside(&conf).unwrap();
+    assert_eq!(names(&conf), ["10-caracal.conflist", "10-other.conflist.caracal_bak"]);
+    let both: [&std::ffi::OsStr; 4] =
+        ["--bin-dir".as_ref(), bin.as_ref(), "--conf-dir".as_ref(), conf.as_ref()];
+    for _ in 0..2 {
+        assert!(run("uninstall", &both).status.success());
+    }
+    assert_eq!((names(&bin), names(&conf)), (vec![], vec!["10-other.conflist".to_owned()]));
+    assert_eq!(fs::read_to_string(conf.join("10-other.conflist")).unwrap(), "other");
+    assert!(!run("frobnicate", &[]).status.success());
 }
 
 #[test]

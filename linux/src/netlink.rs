@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod error;
+pub mod peers;
 
 pub(crate) mod batch;
 pub(crate) mod channel;

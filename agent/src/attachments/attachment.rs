@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use caracal_linux::object::link::Mac;
+
 use caracal_ipam::{Allocation, Attributes, Handle};
 
 /// Names one interface of one container in one network: the unit of ADD, CHECK and DEL.
@@ -54,6 +56,9 @@ pub struct Attachment {
     /// MTU of both ends, 0 where none was set.
     #[serde(default)]
     pub mtu: u32,
+    /// The Ethernet address of the pod's end, where it is not the one that follows from the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
 }
 
 impl Attachment {

@@ -11,14 +11,16 @@ use caracal_cni::environment::Target;
 use caracal_cni::name::{Alias, host_interface};
 use caracal_cni::result::{Interface, Ip, Route, Success};
 use caracal_cni::{Code, Error};
+use caracal_ipam::{Allocation, Attributes};
 use caracal_linux::namespace::Namespace;
-use caracal_linux::object::link::Mac;
+use caracal_linux::object::link::{BadMac, Mac};
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Namespace as Namespaced;
+use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::wiring::{Inside, WiringError};
-use super::{CniContext, addresses, del, request};
+use super::{CniContext, addresses, bandwidth, del, foreign, request};
 use crate::attachments::{Address, Attachment, AttachmentKey, Phase, PodRef};
 use crate::cluster::events;
 use crate::desired::pod::{Facts, PodNetwork, everywhere, gateway, pod, pod_mac};
@@ -32,11 +34,15 @@ pub(super) async fn add(
     config: &NetworkConfig,
     target: &Target,
     netns: Namespace,
+    given: Option<Value>,
 ) -> Result<Success, Error> {
     let key = request::key(config, target);
     let alias = alias(&key, target)?;
-    let mac = mac(config, &alias)?;
+    let mac = mac(config)?;
+    let shapes = bandwidth::wanted(config)?;
+    let given = foreign::given(config, given)?;
     let host = host_interface(target);
+    let gate = Arc::clone(&context.gate).read_owned().await;
     let locks = (context.locks.lock(key.to_string()).await, context.locks.lock(host.to_string()).await);
     if context.records.get(&key).is_some() {
         let msg = format!(
@@ -51,17 +57,14 @@ pub(super) async fn add(
         del::withdraw(context, &other).await;
     }
 
-    let pools = Arc::clone(&context.pools.borrow());
-    let namespace = namespace(context, target);
-    let want = addresses::wanted(&key, target, config, &pools, namespace.as_deref())?;
-    let attributes = want.attributes.clone();
-    let granted = context.ipam.allocate(want).await.map_err(|refusal| {
-        tell(context, target, refusal.code(), refusal.to_string());
-        let code = if refusal.is_passing() { Code::TryAgainLater } else { Code::NoAddress };
-        Error::new(code, refusal.to_string()).with_details(refusal.code())
-    })?;
+    let (addresses, attributes, dns) = match given {
+        Some(given) => (given.addresses, Attributes::default(), given.dns),
+        None => {
+            let (granted, attributes) = allocate(context, config, target, &key).await?;
+            (granted.into_iter().map(Address::Own).collect(), attributes, None)
+        }
+    };
     let mtu = config.mtu.unwrap_or_else(|| *context.mtu.borrow());
-    let facts = Facts { alias, host, mtu, mac, addresses: granted.iter().map(|a| a.address).collect() };
     let record = Attachment {
         key,
         pod: target.args.pod.as_ref().map(|pod| PodRef {
@@ -71,11 +74,14 @@ pub(super) async fn add(
         }),
         netns: target.netns.clone().unwrap_or_default(),
         host: host.to_string(),
-        addresses: granted.into_iter().map(Address::Own).collect(),
+        addresses,
         attributes,
         phase: Phase::Adding,
         mtu,
+        mac,
     };
+    let mac = mac.unwrap_or_else(|| pod_mac(&alias));
+    let facts = Facts { alias, host, mtu, mac, addresses: record.ips().collect(), shapes };
     let network = Arc::new(pod(&facts));
     if let Err(error) = attach(context, &record, &network, &inside, target).await {
         if let Err(left) = del::undo(context, &record).await {
@@ -89,9 +95,28 @@ pub(super) async fn add(
         if let Err(error) = context.records.put(ready).await {
             warn!(%error, "marking an attachment as ready");
         }
-        drop(locks);
+        drop((locks, gate));
     });
-    Ok(result(config, target, &facts, &network))
+    Ok(result(config, target, &facts, &network, dns))
+}
+
+/// Addresses of this node's own blocks, as the pod, its namespace and the configuration want them.
+pub(super) async fn allocate(
+    context: &CniContext,
+    config: &NetworkConfig,
+    target: &Target,
+    key: &AttachmentKey,
+) -> Result<(Vec<Allocation>, Attributes), Error> {
+    let pools = Arc::clone(&context.pools.borrow());
+    let namespace = namespace(context, target);
+    let want = addresses::wanted(key, target, config, &pools, namespace.as_deref())?;
+    let attributes = want.attributes.clone();
+    let granted = context.ipam.allocate(want).await.map_err(|refusal| {
+        tell(context, target, refusal.code(), refusal.to_string());
+        let code = if refusal.is_passing() { Code::TryAgainLater } else { Code::NoAddress };
+        Error::new(code, refusal.to_string()).with_details(refusal.code())
+    })?;
+    Ok((granted, attributes))
 }
 
 /// The pod's namespace, if it is known.
@@ -140,12 +165,19 @@ fn alias(key: &AttachmentKey, target: &Target) -> Result<Alias, Error> {
     Ok(alias)
 }
 
-fn mac(config: &NetworkConfig, alias: &Alias) -> Result<Mac, Error> {
-    let Some(text) = config.runtime.mac.as_deref().filter(|text| !text.is_empty()) else {
-        return Ok(pod_mac(alias));
+/// The Ethernet address that the pod asks for: by its annotation `hwAddr`, else by the capability `mac`.
+fn mac(config: &NetworkConfig) -> Result<Option<Mac>, Error> {
+    let annotated = config.runtime.annotations.as_ref().and_then(|all| addresses::annotated(all, "hwAddr"));
+    let asked = config.runtime.mac.as_deref().filter(|text| !text.is_empty());
+    let Some((from, text)) = annotated.or(asked.map(|text| ("runtimeConfig.mac".to_owned(), text))) else {
+        return Ok(None);
     };
-    text.parse()
-        .map_err(|error| Error::new(Code::InvalidConfiguration, format!("runtimeConfig.mac: {error}")))
+    let invalid = |why: String| Error::new(Code::InvalidConfiguration, format!("{from}: {why}"));
+    let mac: Mac = text.parse().map_err(|error: BadMac| invalid(error.to_string()))?;
+    if mac.0[0] & 1 != 0 || mac.0 == [0; 6] {
+        return Err(invalid(format!("`{mac}` is the address of no single device")));
+    }
+    Ok(Some(mac))
 }
 
 fn failed(target: &Target, error: &WiringError) -> Error {
@@ -161,25 +193,34 @@ fn failed(target: &Target, error: &WiringError) -> Error {
     Error::new(code, format!("wiring {whose}: {error}"))
 }
 
-fn result(config: &NetworkConfig, target: &Target, facts: &Facts, network: &PodNetwork) -> Success {
+fn result(
+    config: &NetworkConfig,
+    target: &Target,
+    facts: &Facts,
+    network: &PodNetwork,
+    dns: Option<Value>,
+) -> Success {
     let sandbox = target.netns.as_ref().map(|path| path.display().to_string());
     let interface = |end: &crate::desired::pod::End, sandbox| Interface {
         name: end.device.to_string(),
         mac: Some(end.mac.to_string()),
         mtu: Some(end.mtu),
         sandbox,
+        other: Map::new(),
     };
     let ip = |address: &IpAddr| Ip {
         address: IpNetwork::from(*address),
         gateway: Some(gateway(address)),
         interface: Some(1),
+        other: Map::new(),
     };
-    let default = |address: &IpAddr| Route { dst: everywhere(*address), gw: Some(gateway(address)) };
+    let default =
+        |address: &IpAddr| Route { dst: everywhere(*address), gw: Some(gateway(address)), other: Map::new() };
     let success = Success {
         interfaces: vec![interface(&network.host, None), interface(&network.pod, sandbox)],
         ips: facts.addresses.iter().map(ip).collect(),
         routes: facts.addresses.iter().map(default).collect(),
-        dns: config.dns.clone(),
+        dns: config.dns.clone().or(dns),
     };
     success.after(config.previous.clone())
 }

@@ -103,6 +103,17 @@ fn address(from: &str, text: &str) -> Result<IpAddr, Error> {
     })
 }
 
+/// An annotation's text, with its key.
+pub(super) fn annotated<'a>(
+    annotations: &'a BTreeMap<String, String>,
+    name: &str,
+) -> Option<(String, &'a str)> {
+    PREFIXES.iter().find_map(|prefix| {
+        let key = format!("{prefix}/{name}");
+        annotations.get(&key).map(|text| (format!("the pod's annotation {key}"), text.as_str()))
+    })
+}
+
 /// The list that an annotation holds as JSON.
 fn annotation(
     whose: &str,

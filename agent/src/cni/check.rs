@@ -12,7 +12,7 @@ use caracal_linux::object::link::Link;
 use caracal_linux::object::route::{RouteFilter, TABLE_MAIN};
 
 use super::wiring::{Inside, WiringError};
-use super::{CniContext, del, request};
+use super::{CniContext, del, follow, request};
 use crate::desired::pod::{End, PodNetwork};
 
 /// Compares an attachment with its record.
@@ -35,6 +35,7 @@ pub(super) async fn check(
             format!("checking container {} in {}: {why}", key.container, key.network),
         )
     };
+    let record = follow::mend(context, record).await.map_err(|error| failed(error.to_string()))?;
     let network = del::network(&record).map_err(|error| failed(error.to_string()))?;
     let mut missing = promised(config, &network);
     missing.extend(compare(context, &network, netns).await.map_err(|error| failed(error.to_string()))?);
@@ -70,7 +71,7 @@ async fn compare(
     Ok(missing)
 }
 
-/// One end against what the kernel shows of it. The pod's own hardware address is left out: a pod may have asked for one.
+/// One end against what the kernel shows of it. Its own hardware address is left out: another in the chain may have changed it.
 async fn look(
     end: &End,
     link: Option<Link>,
@@ -93,9 +94,13 @@ async fn look(
         }
     }
     let neighbours = client.neighbours().await?;
-    for (key, _) in &end.neighbours {
-        if !neighbours.iter().any(|seen| seen.key == *key && seen.permanent) {
-            missing.push(format!("the permanent neighbour {key} {place} is gone"));
+    for (key, wanted) in &end.neighbours {
+        match neighbours.iter().find(|seen| seen.key == *key && seen.permanent) {
+            None => missing.push(format!("the permanent neighbour {key} {place} is gone")),
+            Some(seen) if seen.mac != Some(wanted.mac) => {
+                missing.push(format!("the permanent neighbour {key} {place} is not at {}", wanted.mac));
+            }
+            Some(_) => {}
         }
     }
     let filter = RouteFilter { table: Some(TABLE_MAIN), device: Some(device), ..RouteFilter::default() };

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::{CniContext, alias_of, request};
 use crate::attachments::{Attachment, JournalError};
-use crate::desired::pod::{Facts, PodNetwork, pod, pod_mac};
+use crate::desired::pod::{Facts, PodNetwork, Shapes, pod, pod_mac};
 
 /// What kept an attachment from being undone.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,8 @@ pub(super) async fn withdraw(context: &CniContext, record: &Attachment) {
 /// Both ends of an attachment, as its record tells.
 pub(super) fn network(record: &Attachment) -> Result<PodNetwork, BadIfName> {
     let alias = alias_of(&record.key)?;
-    let (host, mac) = (IfName::new(&record.host)?, pod_mac(&alias));
-    Ok(pod(&Facts { alias, host, mtu: record.mtu, mac, addresses: record.ips().collect() }))
+    let (host, mac) = (IfName::new(&record.host)?, record.mac.unwrap_or_else(|| pod_mac(&alias)));
+    let addresses = record.ips().collect();
+    // Limits are set once, at ADD, and go with the devices.
+    Ok(pod(&Facts { alias, host, mtu: record.mtu, mac, addresses, shapes: Shapes::default() }))
 }

@@ -15,6 +15,7 @@ pub(super) async fn gc(context: &CniContext, config: &NetworkConfig) -> Result<(
     let valid: BTreeSet<(&str, &str)> =
         config.valid_attachments.iter().map(|a| (a.container.as_str(), a.interface.as_str())).collect();
     let mut failures = Vec::new();
+    let _alone = context.gate.write().await;
     for record in context.records.all() {
         let key = &record.key;
         if key.network != config.name || valid.contains(&(key.container.as_str(), key.interface.as_str())) {

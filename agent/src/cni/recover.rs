@@ -6,13 +6,10 @@
 
 use std::collections::HashMap;
 
-use caracal_linux::kernel::Wanted;
 use caracal_linux::netlink;
-use caracal_linux::object::link::Mac;
-use caracal_linux::object::neighbour::{Neighbour, SeenNeighbour};
 use tracing::{info, warn};
 
-use super::{CniContext, alias_of, del};
+use super::{CniContext, alias_of, del, follow};
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,15 +33,16 @@ pub async fn recover(context: &CniContext) -> Result<Outcome, netlink::Error> {
         .into_iter()
         .map(|link| (link.name.to_string(), (link.up, link.alias)))
         .collect();
-    let neighbours = client.neighbours().await?;
     let (mut wanted, mut outcome) = (Vec::new(), Outcome::default());
     for record in context.records.all() {
         let alias = alias_of(&record.key).ok().map(|alias| alias.to_string());
         let lives =
             matches!(links.get(&record.host), Some((true, found)) if found.is_some() && *found == alias);
         match del::network(&record) {
-            Ok(network) if lives => {
-                wanted.extend(network.wanted().into_iter().map(|wanted| keep_mac(wanted, &neighbours)));
+            Ok(_) if lives => {
+                // Its Ethernet address may have changed while nobody followed it.
+                let record = follow::mend(context, record).await?;
+                wanted.extend(del::network(&record).ok().into_iter().flat_map(|network| network.wanted()));
                 outcome.living += 1;
             }
             Ok(_) | Err(_) => match del::undo(context, &record).await {
@@ -65,15 +63,4 @@ pub async fn recover(context: &CniContext) -> Result<Outcome, netlink::Error> {
         Err(error) => warn!(%error, "the host's side of recovered pods"),
     }
     Ok(outcome)
-}
-
-/// A pod that asked for a hardware address of its own has it in the kernel's table, not in the record.
-fn keep_mac(wanted: Wanted, seen: &[SeenNeighbour]) -> Wanted {
-    let Wanted::Neighbour(key, Some(_)) = wanted else { return wanted };
-    let known: Option<Mac> =
-        seen.iter().find(|seen| seen.key == key && seen.permanent).and_then(|seen| seen.mac);
-    match known {
-        Some(mac) => Wanted::Neighbour(key, Some(Neighbour { mac })),
-        None => wanted,
-    }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use std::sync::Arc;
 
-use caracal_cni::config::NetworkConfig;
+use caracal_cni::config::{NetworkConfig, Role};
 use caracal_cni::environment::Target;
 use caracal_cni::frame::{Answer, Call};
 use caracal_cni::request::{Operation, Request};
@@ -40,9 +40,18 @@ async fn perform(
     let command = call.environment.command()?.ok_or_else(missing)?;
     let request = Request::parse(command, &call.environment, call.stdin.as_bytes())?;
     let config = &request.config;
+    if config.role == Role::Ipam {
+        let msg = format!(
+            "the network {} has caracal as the IPAM plugin of another, which is not supported yet: name it as `type`, or take \
+             host-local for addresses",
+            config.name
+        );
+        return Err(Error::new(Code::UnsupportedField, msg));
+    }
     match &request.operation {
         Operation::Add(target) => {
-            let result = add::add(context, config, target, namespace(target, netns)?).await?;
+            let result =
+                add::add(context, config, target, namespace(target, netns)?, call.ipam.clone()).await?;
             info!(container = target.container, pod = pod(target), "attached");
             Ok(Some(result.to_json(config.version)))
         }

@@ -91,6 +91,9 @@ impl Wiring {
         inside.configure(wanted).await?;
         let settings = host.sysctls.clone();
         tokio::task::spawn_blocking(move || write(&settings)).await??;
+        if let Some(shape) = host.shape {
+            self.client.shape(&host.device, shape).await?;
+        }
         self.client
             .change_link(&host.device, &LinkChange { up: Some(true), ..LinkChange::default() })
             .await?;

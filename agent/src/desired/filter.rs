@@ -2,7 +2,7 @@
 //!
 //! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address. *guard*: tunnel
 //! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
-//! nothing of the node by 127.0.0.0/8; and packets to announced Service addresses that nobody serves do not go in circles
+//! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service addresses that nobody serves do not go in circles
 //! between this node and the router that believes the announcement. The guard of tunnels stands only where tunnels are in use, and, as long as no other
 //! node is known, not at all: packets of a node that is not known yet would be lost.
 
@@ -35,8 +35,14 @@ const VNI_OFFSET: u32 = 12;
 
 /// The whole table.
 ///
-/// `services` are the ranges of Service addresses that this node announces.
-pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings, services: &BTreeSet<IpNetwork>) -> Ruleset {
+/// `services` are the ranges of Service addresses that this node announces. `own_sources`: whether pods are held to their own
+/// addresses, for which the kernel needs `nft_fib`.
+pub fn filter(
+    pools: &Snapshot<IpPool>,
+    around: &Surroundings,
+    services: &BTreeSet<IpNetwork>,
+    own_sources: bool,
+) -> Ruleset {
     let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
         let chosen = pools.values().filter(|pool| wanted(pool));
         chosen.filter_map(|pool| pool.spec.network().map(masked)).collect()
@@ -58,11 +64,12 @@ pub fn filter(pools: &Snapshot<IpPool>, around: &Surroundings, services: &BTreeS
     };
     let nat = [true, false].map(masquerade).to_vec();
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
-    let loopback = [Direction::Source, Direction::Destination].map(loopback).to_vec();
+    let mut from_pods = [Direction::Source, Direction::Destination].map(loopback).to_vec();
+    from_pods.extend(own_sources.then(foreign_source));
     let unserved = if services.is_empty() { Vec::new() } else { [true, false].map(unserved).to_vec() };
     let chains = vec![
         chain("nat-postrouting", ChainKind::Nat, Hook::Postrouting, SOURCE_NAT, nat),
-        chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, loopback),
+        chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, from_pods),
         chain("guard-forward", ChainKind::Filter, Hook::Forward, AFTER_NAT, unserved),
         chain("guard-input", ChainKind::Filter, Hook::Input, RAW, tunnels),
     ];
@@ -92,6 +99,16 @@ fn loopback(of: Direction) -> Rule {
     Rule {
         comment: "pods do not reach the node by its loopback".to_owned(),
         matches: vec![Match::FromDevice(PODS.to_owned()), Match::Loopback(of)],
+        verdict: Verdict::Drop,
+    }
+}
+
+/// The kernel's own routes say which addresses are whose: nothing has to be kept beside them. Neighbour discovery from `::` is
+/// passed over by the kernel's part of this.
+fn foreign_source() -> Rule {
+    Rule {
+        comment: "pods speak with their own addresses only".to_owned(),
+        matches: vec![Match::FromDevice(PODS.to_owned()), Match::NoWayBack],
         verdict: Verdict::Drop,
     }
 }
@@ -160,12 +177,14 @@ mod tests {
 
     #[test]
     fn all_pools_are_inside_and_those_with_nat_outgoing_are_masqueraded() {
-        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new());
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), true);
         assert_eq!(elements(&ruleset, "pools-v4"), ["10.244.0.0/16", "10.245.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
         assert_eq!(rules(&ruleset, "nat-postrouting"), 2);
-        assert_eq!(rules(&ruleset, "guard-prerouting"), 2);
+        assert_eq!(rules(&ruleset, "guard-prerouting"), 3);
+        let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), false);
+        assert_eq!(rules(&lesser, "guard-prerouting"), 2, "a kernel without nft_fib");
     }
 
     #[test]
@@ -173,14 +192,18 @@ mod tests {
         let remote = Remote { name: "n2".into(), ..Remote::default() };
         let asked = Asked { ipip: true, vxlan: true };
         let mut around = Surroundings { asked, ..Surroundings::default() };
-        assert_eq!(rules(&filter(&pools(), &around, &BTreeSet::new()), "guard-input"), 0, "no node is known");
+        assert_eq!(
+            rules(&filter(&pools(), &around, &BTreeSet::new(), true), "guard-input"),
+            0,
+            "no node is known"
+        );
         around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
-        let ruleset = filter(&pools(), &around, &BTreeSet::new());
+        let ruleset = filter(&pools(), &around, &BTreeSet::new(), true);
         assert_eq!(rules(&ruleset, "guard-input"), 3);
         assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
         around.asked = Asked::default();
         assert_eq!(
-            rules(&filter(&pools(), &around, &BTreeSet::new()), "guard-input"),
+            rules(&filter(&pools(), &around, &BTreeSet::new(), true), "guard-input"),
             0,
             "no tunnel is in use"
         );
@@ -189,11 +212,11 @@ mod tests {
     #[test]
     fn what_nobody_serves_of_the_announced_services_is_dropped_on_its_way_through() {
         let ranges = ["10.96.0.0/16", "fd00:96::/112"].map(|text| text.parse().unwrap()).into();
-        let ruleset = filter(&pools(), &Surroundings::default(), &ranges);
+        let ruleset = filter(&pools(), &Surroundings::default(), &ranges, true);
         assert_eq!(elements(&ruleset, "services-v4"), ["10.96.0.0/16"]);
         assert_eq!(elements(&ruleset, "services-v6"), ["fd00:96::/112"]);
         assert_eq!(rules(&ruleset, "guard-forward"), 2);
-        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new());
+        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), true);
         assert_eq!(rules(&none, "guard-forward"), 0);
     }
 }

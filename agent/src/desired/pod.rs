@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use caracal_cni::name::Alias;
 use caracal_linux::kernel::Wanted;
+use caracal_linux::netlink::client::Shape;
 use caracal_linux::object::link::{IfName, Mac};
 use caracal_linux::object::neighbour::{Neighbour, NeighbourKey};
 use caracal_linux::object::route::{Route, RouteKey};
@@ -51,6 +52,15 @@ pub struct Sysctl {
     pub optional: bool,
 }
 
+/// How much may pass; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shapes {
+    /// Towards the pod.
+    pub towards: Option<Shape>,
+    /// From the pod.
+    pub from: Option<Shape>,
+}
+
 /// What an attachment consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -64,6 +74,8 @@ pub struct Facts {
     pub mac: Mac,
     /// The pod's addresses, at most one of each family where gateways are concerned.
     pub addresses: Vec<IpAddr>,
+    /// How much may pass.
+    pub shapes: Shapes,
 }
 
 /// One end: a device and what belongs to it.
@@ -75,6 +87,8 @@ pub struct End {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// How much may leave by it.
+    pub shape: Option<Shape>,
     /// Settings, to be written before it goes up.
     pub sysctls: Vec<Sysctl>,
     /// Addresses, added without asking the link for duplicates.
@@ -134,6 +148,7 @@ pub fn pod(facts: &Facts) -> PodNetwork {
         device: facts.host,
         mac: HOST_MAC,
         mtu: facts.mtu,
+        shape: facts.shapes.towards,
         sysctls: host_sysctls(facts.host, has_v6),
         addresses: if has_v6 { vec![LINK_LOCAL] } else { Vec::new() },
         neighbours: facts
@@ -148,6 +163,7 @@ pub fn pod(facts: &Facts) -> PodNetwork {
         device,
         mac: facts.mac,
         mtu: facts.mtu,
+        shape: facts.shapes.from,
         sysctls: pod_sysctls(device, has_v6),
         addresses: facts.addresses.iter().copied().map(IpNetwork::from).collect(),
         neighbours: gateways(facts).map(|gateway| neighbour(device, gateway, HOST_MAC)).collect(),
@@ -187,6 +203,8 @@ fn host_sysctls(device: IfName, v6: bool) -> Vec<Sysctl> {
         sysctl(format!("net/ipv4/neigh/{device}/proxy_delay"), "0", false),
         sysctl(format!("net/ipv4/conf/{device}/proxy_arp"), "1", false),
         sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1", false),
+        // A pod speaks and asks (ARP) with its own addresses only. nftables says the same, of IPv6 too, but not of ARP.
+        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "1", false),
         // A pod must not give its node a default route. Set for IPv4 pods too: the device speaks IPv6 all the same.
         sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "0", true),
     ];
@@ -230,6 +248,7 @@ mod tests {
             mtu: 1450,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            shapes: Shapes::default(),
         }
     }
 

@@ -163,6 +163,7 @@ impl TunnelAddressKeeper {
             attributes,
             phase: Phase::Tunnel,
             mtu: 0,
+            mac: None,
         };
         if let Err(error) = self.owners.journal.put(record).await {
             warn!(%error, tunnel = which.name(), "the tunnel's address cannot be kept; trying again");

@@ -9,6 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tracing::warn;
 
 use crate::status::StatusSources;
@@ -18,8 +19,8 @@ pub const PERIOD: Duration = Duration::from_secs(10);
 /// How long the parts have to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Beats until the agent ends.
-pub async fn beat(file: PathBuf, sources: StatusSources) {
+/// Beats until the agent ends; says `true` with the first beat.
+pub async fn beat(file: PathBuf, sources: StatusSources, serves: watch::Sender<bool>) {
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         ticks.tick().await;
@@ -28,6 +29,7 @@ pub async fn beat(file: PathBuf, sources: StatusSources) {
                 if let Err(error) = touch(&file) {
                     warn!(file = %file.display(), %error, "the heartbeat cannot be written");
                 }
+                serves.send_if_modified(|serves| !std::mem::replace(serves, true));
             }
             Err(hangs) => warn!("no heartbeat: {hangs}"),
         }

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
+mod chain;
+mod kills;
 mod rig;
+mod runtime;
+mod spoof;
 
 use std::collections::BTreeSet;
 
@@ -98,15 +102,15 @@ fn a_pod_and_its_host_hold_exactly_what_is_promised_and_nothing_after_del() {
 }
 
 #[test]
-fn thirty_adds_at_once_give_sixty_different_addresses() {
+fn a_hundred_adds_at_once_give_two_hundred_different_addresses() {
     in_namespace(|| async {
         let node = Node::new(&POOLS).await;
         let agent = node.agent().await;
-        let pods: Vec<Pod> = (0..30).map(|n| Pod::new(&format!("p{n}"), &format!("c{n}"))).collect();
+        let pods: Vec<Pod> = (0..100).map(|n| Pod::new(&format!("p{n}"), &format!("c{n}"))).collect();
         let results = join_all(pods.iter().map(|pod| agent.add(pod))).await;
         let unique: BTreeSet<String> = results.iter().flat_map(addresses).collect();
-        assert_eq!(unique.len(), 60);
-        assert_eq!(lines(&ip("route show proto 67")).len(), 30);
+        assert_eq!(unique.len(), 200);
+        assert_eq!(lines(&ip("route show proto 67")).len(), 100);
         join_all(pods.iter().map(|pod| agent.del(pod, false))).await;
         assert_eq!(lines(&ip("-br link")).len(), 1);
         assert_eq!((lines(&ip("route show proto 67")).len(), agent.attachments().await), (0, 0));

@@ -14,10 +14,12 @@ use caracal_agent::attachments::Journal;
 use caracal_agent::cluster::Cluster;
 use caracal_agent::cni::{self, CniContext, Outcome, Owners, server};
 use caracal_agent::ipam::{self, Ipam};
+use caracal_agent::node::pod_cidrs;
 use caracal_apiserver::{Options, Server};
 use caracal_cni::frame::{self, Answer, Call};
 use caracal_linux::kernel::{Kernel, Settings};
 use caracal_linux::namespace::Namespace;
+use caracal_linux::netlink::peers::PeerEvents;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -95,8 +97,9 @@ pub(crate) struct Agent {
     pub(crate) journal: Journal,
     pub(crate) recovered: Outcome,
     pub(crate) context: Arc<CniContext>,
-    socket: PathBuf,
+    pub(crate) socket: PathBuf,
     serving: JoinHandle<std::io::Result<()>>,
+    beside: Vec<JoinHandle<()>>,
     _mtu: watch::Sender<u32>,
 }
 
@@ -107,7 +110,8 @@ impl Node {
         let server = Server::start(Options { crds: vec![crds], ..Options::default() }).await.unwrap();
         let client = Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
         let node = Self { folder: tempfile::tempdir().unwrap(), server, client };
-        let nodes = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+        let nodes = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
+                           "spec": {"podCIDR": "10.77.3.0/24", "podCIDRs": ["10.77.3.0/24", "fd00:77:3::/64"]}});
         node.api("", "Node")
             .create(&PostParams::default(), &serde_json::from_value(nodes).unwrap())
             .await
@@ -164,11 +168,18 @@ impl Node {
             kernel: kernel.clone(),
         };
         let context = Arc::new(CniContext::new(owners, recovered.attachments).unwrap());
+        let events = PeerEvents::open().unwrap();
         let found = cni::recover(&context).await.unwrap();
         kernel.release_sweep().await.unwrap();
+        let following = cni::follow(events, Arc::clone(&context));
+        let beside = vec![
+            tokio::spawn(async move { following.await.unwrap() }),
+            tokio::spawn(cni::keep_leftovers(folder.to_owned(), Arc::clone(&context))),
+            tokio::spawn(pod_cidrs::keep(folder.to_owned(), cluster.node.clone())),
+        ];
         let socket = folder.join("cni.sock");
         let serving = tokio::spawn(server::serve(server::bind(&socket).unwrap(), Arc::clone(&context)));
-        Agent { ipam, journal, recovered: found, context, socket, serving, _mtu: mtu_sender }
+        Agent { ipam, journal, recovered: found, context, socket, serving, beside, _mtu: mtu_sender }
     }
 
     /// Ends the API server.
@@ -182,6 +193,10 @@ impl Agent {
     pub(crate) async fn stop(self) {
         self.serving.abort();
         assert!(self.serving.await.is_err());
+        for task in self.beside {
+            task.abort();
+            assert!(task.await.is_err(), "what runs beside ends with the agent only");
+        }
         drop((self.ipam, self.context));
         self.journal.close().await;
     }
@@ -201,7 +216,8 @@ impl Agent {
         if with_netns {
             variables.insert("CNI_NETNS", "/run/netns/pod");
         }
-        let call = Call { environment: variables.into_iter().collect(), stdin: config.to_string() };
+        let call =
+            Call { environment: variables.into_iter().collect(), stdin: config.to_string(), ipam: None };
         let (socket, namespace) = (self.socket.clone(), pod.namespace.clone());
         let answer = tokio::task::spawn_blocking(move || -> Answer {
             let stream = UnixStream::connect(socket).unwrap();
@@ -245,9 +261,9 @@ pub(crate) fn host_device(result: &Value) -> String {
 
 /// Waits until something is so: the kernel tells carriers a little after links are up.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(15);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
-        assert!(Instant::now() < deadline, "not within 15 s: {what}");
+        assert!(Instant::now() < deadline, "not within 60 s: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -72,13 +72,13 @@ pub(super) fn at_once(socket: &Path, call: &Call, netns: Option<&File>) -> Resul
 
 /// Asks the agent, and waits for it to appear if need be. A call that the agent has taken is never sent again: it may have
 /// been done in part, and the runtime's DEL cleans that up.
-pub(super) fn patient(socket: &Path, call: &Call, netns: Option<&File>) -> Result<Answer, Error> {
+pub(super) fn patient(socket: &Path, call: &Call, netns: Option<&File>) -> Result<Answer, Lost> {
     let deadline = Instant::now() + WAIT_FOR_AGENT;
     loop {
         match at_once(socket, call, netns) {
             Ok(answer) => return Ok(answer),
             Err(Lost::NoAgent(..)) if Instant::now() + TRY_EVERY < deadline => sleep(TRY_EVERY),
-            Err(lost) => return Err(lost.into()),
+            Err(lost) => return Err(lost),
         }
     }
 }

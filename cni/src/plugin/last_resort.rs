@@ -6,29 +6,23 @@
 use caracal_linux::netlink::client::Client;
 use caracal_linux::netlink::error::Error as NetlinkError;
 
-use crate::config::NetworkConfig;
-use crate::environment::Target;
 use crate::error::{Code, Error};
 use crate::name::Alias;
 
 /// Removes the device of this attachment, if there is one.
-pub(super) fn remove_device(config: &NetworkConfig, target: &Target) -> Result<(), Error> {
+pub(super) fn remove_device(attachment: &Alias) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Error::new(Code::Io, format!("preparing to speak netlink: {error}")))?;
-    runtime.block_on(remove(config, target)).map_err(|error| {
-        let msg = format!("removing the device of container {} without the agent: {error}", target.container);
+    runtime.block_on(remove(attachment)).map_err(|error| {
+        let container = &attachment.container;
+        let msg = format!("removing the device of container {container} without the agent: {error}");
         Error::new(Code::Wiring, msg)
     })
 }
 
-async fn remove(config: &NetworkConfig, target: &Target) -> Result<(), NetlinkError> {
-    let ours = Alias {
-        network: config.name.clone(),
-        container: target.container.clone(),
-        interface: target.interface,
-    }
-    .to_string();
+async fn remove(attachment: &Alias) -> Result<(), NetlinkError> {
+    let ours = attachment.to_string();
     let client = Client::open(None)?;
     for link in client.links().await? {
         if link.alias.as_deref() == Some(ours.as_str()) {

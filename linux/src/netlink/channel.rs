@@ -106,7 +106,8 @@ fn widen(socket: &netlink_sys::Socket, bytes: usize) -> bool {
     false
 }
 
-fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) {
+/// Gives each message of a datagram to `each`.
+pub(crate) fn messages(mut datagram: &[u8], each: &mut impl FnMut(&[u8])) {
     while let Ok(buffer) = NetlinkBuffer::new_checked(datagram) {
         let length = usize::try_from(buffer.length()).unwrap_or(usize::MAX).min(datagram.len());
         each(&datagram[..length]);

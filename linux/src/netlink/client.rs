@@ -10,6 +10,7 @@ mod addresses;
 mod links;
 mod neighbours;
 mod routes;
+mod shape;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,6 +32,7 @@ use crate::netlink::error::{Error, Refused};
 use crate::object::link::IfName;
 
 pub use links::{LinkChange, Veth, VethEnd};
+pub use shape::Shape;
 
 /// How long an answer may take. The kernel holds one lock for all links and routes of a host, so that a busy host can be
 /// slow; what takes longer than this is broken.

@@ -20,6 +20,8 @@ pub enum Expression {
     Compare(bool, Vec<u8>),
     /// Goes on if what was taken is in this set (`true`) or is not.
     Lookup(bool, String),
+    /// Takes the device by which the source would be reached through the device that the packet came in by; 0 if it would not.
+    WayBack,
     /// Counts.
     Counter,
     /// Rewrites the source to the address of the device that the packet leaves by, with a port by chance.
@@ -55,6 +57,8 @@ pub enum Match {
     Loopback(Direction),
     /// It came in by a device whose name begins so.
     FromDevice(String),
+    /// The device that it came in by is not the one by which its source is reached.
+    NoWayBack,
     /// It is of this protocol (`IPPROTO_*`).
     Protocol(u8),
     /// It is UDP to this port.
@@ -105,6 +109,7 @@ impl Match {
                 // Without the closing zero only the beginning is compared.
                 Expression::Compare(true, prefix.as_bytes().to_vec()),
             ],
+            Self::NoWayBack => vec![Expression::WayBack, Expression::Compare(true, vec![0; 4])],
             Self::Protocol(number) => {
                 vec![Expression::Meta(META_L4PROTO), Expression::Compare(true, vec![*number])]
             }
@@ -174,6 +179,8 @@ impl Expression {
                 let data = new().text(1, set).number(2, REGISTER);
                 ("lookup", data.number(5, u32::from(!within)))
             }
+            // NFT_FIB_RESULT_OIF by NFTA_FIB_F_SADDR and NFTA_FIB_F_IIF.
+            Self::WayBack => ("fib", new().number(1, REGISTER).number(2, 1).number(3, 1 | 1 << 3)),
             Self::Counter => ("counter", new()),
             // NF_NAT_RANGE_PROTO_RANDOM_FULLY: two pods must not race for one port.
             Self::Masquerade => ("masq", new().number(1, 1 << 4)),

@@ -55,6 +55,14 @@ const FOR_INTEROP: &[Needed] = &[
     Needed { program: "bgpctl", package: "openbgpd" },
 ];
 
+/// What comes behind our plugin in chains, and what these execute; and what kills the plugin at each of its steps.
+const FOR_CHAINS: &[Needed] = &[
+    Needed { program: "portmap", package: "containernetworking-plugins" },
+    Needed { program: "iptables", package: "iptables" },
+    Needed { program: "tc", package: "iproute2" },
+    Needed { program: "strace", package: "strace" },
+];
+
 const FOLDERS: &[&str] = &[
     "/usr/sbin",
     "/usr/bin",
@@ -87,7 +95,8 @@ pub(crate) fn for_a_lab(arguments: &[String], read: impl Fn(&str) -> Option<Stri
 /// What `cargo verify` executes: labs of every kind, and other implementations of BGP.
 pub(crate) fn for_the_suites() -> Vec<Needed> {
     let routers = FOR_ROUTERS.iter().map(|(_, needed)| *needed);
-    FOR_THE_LAB.iter().copied().chain(routers).chain(FOR_INTEROP.iter().copied()).collect()
+    let others = FOR_INTEROP.iter().chain(FOR_CHAINS).copied();
+    FOR_THE_LAB.iter().copied().chain(routers).chain(others).collect()
 }
 
 /// Installs what is missing, or names it with the remedy.

@@ -34,6 +34,7 @@ fn attachment(container: &str, phase: Phase) -> Attachment {
         attributes: Attributes { namespace: "default".into(), ..Attributes::default() },
         phase,
         mtu: 1450,
+        mac: Some("02:00:00:00:00:07".parse().unwrap()),
     }
 }
 

@@ -49,6 +49,9 @@ impl Inside {
         written.await???;
         let up = LinkChange { up: Some(true), ..LinkChange::default() };
         let pod = &wanted.pod;
+        if let Some(shape) = pod.shape {
+            self.client.shape(&pod.device, shape).await?;
+        }
         for device in [&IfName::LOOPBACK, &pod.device] {
             self.client.change_link(device, &up).await?;
         }

@@ -66,9 +66,51 @@ impl Client {
     pub async fn link(&self, name: &IfName) -> Result<Option<Link>, Error> {
         let mut query = LinkMessage::default();
         query.attributes.push(LinkAttribute::IfName(name.to_string()));
+        let found = self.look(query, || format!("looking for device {name}")).await?;
+        Ok(found.as_ref().and_then(Link::from_message))
+    }
+
+    /// The link with this number, if there is one.
+    pub async fn link_at(&self, index: u32) -> Result<Option<Link>, Error> {
+        let mut query = LinkMessage::default();
+        query.header.index = index;
+        Ok(self
+            .look(query, || format!("looking for device {index}"))
+            .await?
+            .as_ref()
+            .and_then(Link::from_message))
+    }
+
+    /// The other end of a veth whose other end is in another namespace, as it is there. None if there is no such device, or
+    /// its other end is here.
+    pub async fn peer(&self, name: &IfName) -> Result<Option<Link>, Error> {
+        let doing = || format!("looking for the other end of {name}");
+        let mut query = LinkMessage::default();
+        query.attributes.push(LinkAttribute::IfName(name.to_string()));
+        let Some(here) = self.look(query, doing).await? else { return Ok(None) };
+        let (mut there, mut namespace) = (None, None);
+        for attribute in &here.attributes {
+            match attribute {
+                LinkAttribute::Link(index) => there = Some(*index),
+                LinkAttribute::LinkNetNsId(number) => namespace = Some(*number),
+                _ => {}
+            }
+        }
+        let Some((there, namespace)) = there.zip(namespace) else { return Ok(None) };
+        let mut query = LinkMessage::default();
+        query.header.index = there;
+        query.attributes.push(LinkAttribute::IfNetnsId(namespace));
+        Ok(self.look(query, doing).await?.as_ref().and_then(Link::from_message))
+    }
+
+    async fn look(
+        &self,
+        mut query: LinkMessage,
+        doing: impl Fn() -> String,
+    ) -> Result<Option<LinkMessage>, Error> {
         query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        match self.get(|| format!("looking for device {name}"), RouteNetlinkMessage::GetLink(query)).await {
-            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Link::from_message(&message)),
+        match self.get(doing, RouteNetlinkMessage::GetLink(query)).await {
+            Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(message)),
             Ok(_) => Ok(None),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error),
