@@ -1,4 +1,4 @@
-//! The real plugin in every version, and with addresses of stock IPAM plugins.
+//! The real plugin in chains with Debian's stock ones, in every version, and with addresses of other IPAM plugins.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -59,6 +59,78 @@ fn each_version_has_its_operations_and_gets_its_own_shape() {
             runtime.del(&pod, &none, None).await.unwrap();
             assert_eq!((agent.attachments().await, lines(&ip("-br link")).len()), (0, 1), "{version}");
         }
+        agent.stop().await;
+        node.stop().await;
+    });
+}
+
+#[test]
+fn stock_plugins_work_behind_ours_and_a_new_mac_is_followed() {
+    in_namespace(|| async {
+        let node = Node::new(&POOLS).await;
+        let agent = node.agent().await;
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new(
+            "1.0.0",
+            json!([
+                caracal(&agent, json!({"capabilities": {}})),
+                {"type": "tuning", "dataDir": folder.path(), "sysctl": {"net.core.somaxconn": "500"}},
+                {"type": "bandwidth", "capabilities": {"bandwidth": true}},
+                {"type": "firewall", "backend": "iptables"},
+                {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
+            ]),
+        );
+        let capabilities = json!({
+            "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+            "bandwidth": {"ingressRate": 80_000_000, "ingressBurst": 80_000_000, "egressRate": 80_000_000, "egressBurst": 80_000_000},
+        });
+        let pod = Pod::new("web-0", "c1");
+        let result = runtime.add(&pod, &capabilities).await.unwrap();
+        let device = host_device(&result);
+        // By hand: this release of `tuning` takes the interface down for it, and its routes are lost with that.
+        pod.ip("link set eth0 address c2:11:22:33:44:55");
+        // The kernel has dropped the pod's neighbours with that; by proxy the host answers for the gateway where it has a
+        // default route itself.
+        ip("route add default dev lo");
+        for address in addresses(&result) {
+            let wanted = format!("{address} lladdr c2:11:22:33:44:55 ");
+            eventually("the host's neighbour has followed", || {
+                ip(&format!("neigh show dev {device} nud permanent")).contains(&wanted)
+            })
+            .await;
+            eventually("the host reaches the pod", || run("ping", &format!("-c 1 -W 1 {address}")).0).await;
+        }
+        runtime.check(&pod, &capabilities, &result).await.unwrap();
+        assert!(
+            run("tc", &format!("qdisc show dev {device}")).1.contains("tbf"),
+            "stock bandwidth shapes our device"
+        );
+
+        let (ready, listening) = std::sync::mpsc::channel();
+        let served = pod.namespace.clone();
+        let server = std::thread::spawn(move || {
+            let answer = || {
+                let listener = TcpListener::bind("0.0.0.0:80").unwrap();
+                ready.send(()).unwrap();
+                listener.accept().unwrap().0.write_all(b"hello").unwrap();
+            };
+            served.run(answer).unwrap();
+        });
+        listening.recv().unwrap();
+        let said = tokio::task::spawn_blocking(|| {
+            let host = "192.0.2.1:8080".parse().unwrap();
+            let mut stream = TcpStream::connect_timeout(&host, PATIENCE).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            said
+        });
+        assert_eq!(said.await.unwrap(), "hello", "by the host's port");
+        server.join().unwrap();
+
+        runtime.del(&pod, &capabilities, Some(&result)).await.unwrap();
+        assert_eq!(agent.attachments().await, 0);
+        assert_eq!(lines(&ip("-br link")).len(), 1, "only lo is left: {}", ip("-br link"));
         agent.stop().await;
         node.stop().await;
     });
