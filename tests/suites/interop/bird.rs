@@ -5,7 +5,7 @@ use std::path::Path;
 
 use caracal_lab::Process;
 
-use crate::peer::{Neighbor, Peer, Plan, Seen};
+use crate::peer::{BFD, Neighbor, Peer, Plan, Seen};
 use crate::segment::Host;
 
 /// A running `bird`.
@@ -17,6 +17,11 @@ pub(crate) struct Bird {
 fn configuration(host: &Host, plan: &Plan) -> String {
     let (own_v4, own_v6) = (host.v4(), host.v6());
     let mut text = format!("log stderr all;\nrouter id {own_v4};\nprotocol device {{ scan time 3600; }}\n");
+    if plan.neighbors.iter().any(|neighbor| neighbor.bfd) {
+        let (interval, multiplier) = BFD;
+        let times = format!("interval {interval} ms; idle tx interval 1 s; multiplier {multiplier};");
+        writeln!(text, "protocol bfd {{ interface \"*\" {{ {times} }}; }}").unwrap();
+    }
     for prefix in &plan.v4 {
         let tags = "bgp_community.add((64700,8)); bgp_large_community.add((64700,1,2)); \
                     bgp_ext_community.add((rt,64700,9));";
@@ -37,6 +42,9 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         }
         if neighbor.client {
             writeln!(text, "rr client;").unwrap();
+        }
+        if neighbor.bfd {
+            writeln!(text, "bfd on;").unwrap();
         }
         let paths = if neighbor.add_path { "add paths on;" } else { "" };
         if !neighbor.over_v6 || neighbor.extended_next_hop {

@@ -8,7 +8,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{daemon, malformed, many, options, page, scenario};
+use crate::{bfd, daemon, malformed, many, options, page, scenario};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -95,6 +95,7 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "who announces too many prefixes loses the session", "max_prefix", scenario::max_prefix:
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
+    claims!(all, "the path fails: BFD ends the session (RFC 5880, RFC 5881)", "bfd", bfd::path_failure: Bird "bird");
     claim!(
         all,
         "200 simultaneous opens, of each collision one session is left",
@@ -106,6 +107,13 @@ fn with_daemons(all: &mut Vec<Claim>) {
 
 /// What is shown with another of us, or with a speaker of the suite's own.
 fn with_ourselves(all: &mut Vec<Claim>) {
+    claim!(
+        all,
+        "the path fails: BFD ends the session (RFC 5880, RFC 5881)",
+        OWN,
+        "caracal_bfd",
+        bfd::with_ourselves
+    );
     claim!(
         all,
         "200 simultaneous opens, of each collision one session is left",

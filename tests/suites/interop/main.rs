@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a test prepares is known to be well formed")]
 
+mod bfd;
 mod bird;
 mod claims;
 mod daemon;

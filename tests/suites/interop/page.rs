@@ -115,6 +115,10 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("200 simultaneous", "GoBGP", ONE_IS_ENOUGH),
     ("200 simultaneous", "ExaBGP", ONE_IS_ENOUGH),
     ("200 simultaneous", "OpenBGPD", ONE_IS_ENOUGH),
+    ("the path fails", "FRR", "Its BFD is a daemon of its own that needs zebra: it was not tried."),
+    ("the path fails", "GoBGP", LACKS_5880),
+    ("the path fails", "ExaBGP", LACKS_5880),
+    ("the path fails", "OpenBGPD", LACKS_5880),
     ("extended messages", "GoBGP", LACKS_8654),
     ("extended messages", "OpenBGPD", LACKS_8654),
     ("what is too long", "BIRD", TAKES_8654),
@@ -124,6 +128,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
 
 const ONE_IS_ENOUGH: &str =
     "Collisions are made with a daemon that dials all 200 as it starts, and with another caracal.";
+const LACKS_5880: &str = "This version has no BFD.";
 const LACKS_8654: &str =
     "This version does not have RFC 8654: it is in the row of peers for which messages can be too long.";
 const TAKES_8654: &str = "It takes messages of every length: it is in the row of RFC 8654.";

@@ -41,13 +41,18 @@ pub(crate) struct Neighbor {
     pub(crate) add_path: bool,
     /// IPv4 routes by IPv6 next hops (RFC 8950), over IPv6.
     pub(crate) extended_next_hop: bool,
+    /// The path is watched by BFD, with the times of [`BFD`].
+    pub(crate) bfd: bool,
 }
+
+/// The interval, in milliseconds, and the multiplier of every BFD session: patient, for the machine may be busy.
+pub(crate) const BFD: (u32, u8) = (400, 8);
 
 impl Neighbor {
     /// A plain neighbour over IPv4, for both families.
     pub(crate) fn new(host: u8, asn: u32) -> Self {
-        let (over_v6, client, add_path, extended_next_hop) = (false, false, false, false);
-        Self { host, asn, over_v6, client, hold: None, add_path, extended_next_hop }
+        let (over_v6, client, add_path, extended_next_hop, bfd) = (false, false, false, false, false);
+        Self { host, asn, over_v6, client, hold: None, add_path, extended_next_hop, bfd }
     }
 
     /// The address it is spoken to at.

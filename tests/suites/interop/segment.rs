@@ -42,6 +42,12 @@ impl Segment {
         Ok(all)
     }
 
+    /// Takes a host off the segment, so that nothing passes and no device goes down, or puts it back.
+    pub(crate) async fn attach(&self, host: &Host, attached: bool) -> anyhow::Result<()> {
+        let how = if attached { "master segment" } else { "nomaster" };
+        ip_batch(None, &format!("link set {} {how}\n", host.netns.name())).await
+    }
+
     /// A host: 10.99.0.`number` and fd00:99::`number`.
     pub(crate) async fn host(&self, number: u8) -> anyhow::Result<Host> {
         let name = format!("h{number}");

@@ -45,6 +45,19 @@ pub(crate) struct Session {
     pub(crate) transitions: u64,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
+    pub(crate) bfd: Option<Bfd>,
+}
+
+/// How BFD sees the path to a peer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Bfd {
+    pub(crate) state: String,
+    pub(crate) remote_state: String,
+    pub(crate) multihop: bool,
+    pub(crate) transmit_interval_micros: u64,
+    pub(crate) detection_time_micros: u64,
+    pub(crate) downs: u64,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,124 @@
+//! BFD (RFC 5880): the path to a peer fails while every device stays up.
+//!
+//! No case measures time: hold times are so long that only BFD can have ended a session within the time that is waited.
+
+use std::marker::PhantomData;
+
+use anyhow::ensure;
+use caracal_lab::Sandbox;
+
+use crate::peer::{BFD, Neighbor, Peer, Plan};
+use crate::segment::{Host, Segment, v4, v6};
+use crate::us::{self, Session, Us};
+
+const OUR_AS: u32 = 64601;
+const THEIR_AS: u32 = 64602;
+/// Longer than anything that is waited for.
+const HOLD: u16 = 600;
+
+/// Keys of a peer whose path is watched; it must be the last of the file.
+fn watched() -> String {
+    let (interval, multiplier) = BFD;
+    format!(
+        "hold-time = {HOLD}\n[peer.bfd]\nmin-tx = {interval}\nmin-rx = {interval}\nmultiplier = {multiplier}"
+    )
+}
+
+/// Whether BFD is up at both ends with the times that both were given: those are in force after a poll only.
+fn is_watched(session: &Session) -> bool {
+    let (interval, multiplier) = BFD;
+    let interval = u64::from(interval) * 1000;
+    session.state == "Established"
+        && session.bfd.as_ref().is_some_and(|bfd| {
+            bfd.state == "Up"
+                && bfd.remote_state == "Up"
+                && bfd.transmit_interval_micros == interval
+                && bfd.detection_time_micros == interval * u64::from(multiplier)
+        })
+}
+
+/// Whether BFD, and nothing else, ended the session.
+fn is_cut(session: &Session) -> bool {
+    session.state != "Established"
+        && session.bfd.as_ref().is_some_and(|bfd| bfd.state == "Down" && bfd.downs == 1)
+        && session.transitions == 2
+}
+
+async fn all(us: &Us, host: &Host, fits: fn(&Session) -> bool) -> anyhow::Result<Vec<Session>> {
+    us.peers_when(host, |peers| !peers.is_empty() && peers.iter().all(fits)).await
+}
+
+/// The path fails, both ends drop their routes by BFD, and all comes back with the path.
+pub(crate) async fn path_failure<P: Peer>(_: PhantomData<P>, sandbox: Sandbox) -> anyhow::Result<()> {
+    let segment = Segment::make(&sandbox).await?;
+    let (here, there) = (segment.host(1).await?, segment.host(2).await?);
+    let tables = format!("{}{}", us::originate("10.1.0.0/24", &[]), us::peer(&v4(2), THEIR_AS, &watched()));
+    let us = Us::start(&here, OUR_AS, &tables).await?;
+    let neighbor = Neighbor { bfd: true, hold: Some(HOLD), ..Neighbor::new(1, OUR_AS) };
+    let plan = Plan { asn: THEIR_AS, neighbors: vec![neighbor], v4: vec!["10.2.0.0/24"], v6: vec![] };
+    let they = P::start(&there, &plan).await?;
+    us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
+    they.learns(&there, "10.1.0.0/24", |_| true).await?;
+    let sessions = all(&us, &here, is_watched).await?;
+    ensure!(sessions.iter().all(|one| one.bfd.as_ref().is_some_and(|bfd| !bfd.multihop)), "{sessions:?}");
+
+    segment.attach(&there, false).await?;
+    us.loses(&here, "10.2.0.0/24").await?;
+    they.loses(&there, "10.1.0.0/24").await?;
+    us.says("session down: BFD says that packets no longer pass").await?;
+    all(&us, &here, is_cut).await?;
+
+    segment.attach(&there, true).await?;
+    us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
+    they.learns(&there, "10.1.0.0/24", |_| true).await?;
+    all(&us, &here, is_watched).await.map(drop)
+}
+
+/// Two of us, over one hop and over many, IPv4 and IPv6: the path fails and is mended; an end that turns BFD off, and one
+/// that changes its times, costs no session.
+pub(crate) async fn with_ourselves(sandbox: Sandbox) -> anyhow::Result<()> {
+    let segment = Segment::make(&sandbox).await?;
+    let (here, there) = (segment.host(1).await?, segment.host(2).await?);
+    let far = format!("{}\nmultihop = true", watched());
+    let tables = |host: u8, asn: u32, prefix: &str, far: &str| {
+        let peers = [us::peer(&v4(host), asn, &watched()), us::peer(&v6(host), asn, far)].concat();
+        format!("{}{peers}", us::originate(prefix, &[]))
+    };
+    let ours = tables(2, THEIR_AS, "10.1.0.0/24", &far);
+    let us = Us::start(&here, OUR_AS, &ours).await?;
+    let theirs = tables(1, OUR_AS, "10.2.0.0/24", &far);
+    let they = Us::start(&there, THEIR_AS, &theirs).await?;
+    all(&us, &here, is_watched).await?;
+    all(&they, &there, is_watched).await?;
+
+    // Other times are polled for; without BFD at one end the other does not take silence for a failure.
+    let slower = tables(2, THEIR_AS, "10.1.0.0/24", &format!("hold-time = {HOLD}")).replacen(
+        "min-tx = 400",
+        "min-tx = 700",
+        1,
+    );
+    us.reload(&here, OUR_AS, &slower).await?;
+    let told = |peers: &[Session]| {
+        let detection = |key: String, micros: Option<u64>| {
+            let peer = peers.iter().find(|peer| peer.key == key);
+            peer.is_some_and(|peer| peer.bfd.as_ref().map(|bfd| bfd.detection_time_micros) == micros)
+        };
+        let slower = u64::from(BFD.1) * 700_000;
+        let off = peers.iter().find(|peer| peer.key == v6(1)).and_then(|peer| peer.bfd.as_ref());
+        detection(v4(1), Some(slower)) && off.is_some_and(|bfd| bfd.state == "Down")
+    };
+    let sessions = they.peers_when(&there, told).await?;
+    ensure!(sessions.iter().all(|one| one.transitions == 1 && one.state == "Established"), "{sessions:?}");
+    us.reload(&here, OUR_AS, &ours).await?;
+    all(&us, &here, is_watched).await?;
+    let sessions = all(&they, &there, is_watched).await?;
+    ensure!(sessions.iter().all(|one| one.transitions == 1), "{sessions:?}");
+
+    segment.attach(&there, false).await?;
+    us.loses(&here, "10.2.0.0/24").await?;
+    they.loses(&there, "10.1.0.0/24").await?;
+    all(&us, &here, is_cut).await?;
+    segment.attach(&there, true).await?;
+    all(&us, &here, is_watched).await?;
+    us.learns(&here, "10.2.0.0/24", |path| path.best).await.map(drop)
+}
