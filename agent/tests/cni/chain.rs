@@ -106,7 +106,7 @@ fn stock_plugins_work_behind_ours_and_a_new_mac_is_followed() {
             "stock bandwidth shapes our device"
         );
 
-        let (ready, listening) = std::sync::mpsc::channel();
+        let (ready, listening) = std::sync::mpsc::sync_channel(1);
         let served = pod.namespace.clone();
         let server = std::thread::spawn(move || {
             let answer = || {
