@@ -115,6 +115,7 @@ impl Nftables {
             repairs: Vec::new(),
             contests: 0,
             culprit: None,
+            nameless: false,
             drops_due: true,
         };
         thread::Builder::new().name("nftables".to_owned()).spawn(move || {
@@ -161,6 +162,8 @@ struct Keeper {
     contests: u32,
     /// Who touched the table last.
     culprit: Option<String>,
+    /// The table was touched, and who did it is not told yet.
+    nameless: bool,
     /// Base chains of others may have changed.
     drops_due: bool,
 }
@@ -242,8 +245,11 @@ impl Keeper {
             });
             self.drops_due |= drops;
             touched |= here;
-            if touched && culprit.is_some() {
+            // The name comes last of what a change says, maybe only when this is called again.
+            self.nameless |= here;
+            if self.nameless && culprit.is_some() {
                 self.culprit = culprit;
+                self.nameless = false;
             }
             match heard {
                 Ok(true) => {}
