@@ -8,7 +8,8 @@
 //! * [`bfd`] says within less than a second whether packets pass between here and a peer;
 //! * [`net`] holds the sockets: it listens, dials, reads, writes and drives the machines;
 //! * [`speaker`] puts them together behind one [`speaker::Handle`];
-//! * [`grpc`] answers administrators over that handle.
+//! * [`grpc`] answers administrators over that handle;
+//! * [`bmp`] tells collectors what the peers say.
 //!
 //! # Using it alone
 //!
@@ -69,6 +70,7 @@
 //! it listens for whoever is named on its command line and prints what they announce.
 
 pub mod bfd;
+pub mod bmp;
 pub mod config;
 pub mod grpc;
 pub mod net;

@@ -19,6 +19,6 @@ pub mod write;
 pub use faults::{FaultRecord, Faults};
 pub use listen::{Directory, ListenError, Listeners};
 pub use protect::{Keys, ProtectError, Whom};
-pub use report::{BfdReport, Report, ReportEvent, Signal};
+pub use report::{BfdReport, Ending, Opens, Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};
 pub use statistics::{Counts, Statistics};

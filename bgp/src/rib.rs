@@ -31,6 +31,7 @@ pub mod egress;
 pub mod explain;
 pub mod family;
 mod import;
+pub mod monitor;
 mod multipath;
 pub mod next_hops;
 pub mod peers;
@@ -49,6 +50,7 @@ pub use destination::DestId;
 pub use egress::EgressProfile;
 pub use explain::{ExplainedPath, Explanation, PathStanding};
 pub use family::{Af, V4, V6};
+pub use monitor::{MonitorBatch, MonitorId, Monitored};
 pub use next_hops::{NextHopId, Reach};
 pub use peers::{PathCounts, PeerFacts, PeerSlot, Source};
 pub use reason::{Standing, WhyNot, WhyNotSent, WhyRejected};
@@ -130,6 +132,7 @@ pub struct Rib<A: Af> {
     next_hops: next_hops::NextHops,
     peers: peers::Peers,
     consumers: Slab<consumers::State>,
+    monitors: Slab<monitor::Monitor<A::Prefix>>,
     /// How many consumers see paths that are not in use.
     wide: usize,
     jobs: VecDeque<work::Job>,
@@ -157,6 +160,7 @@ impl<A: Af> Rib<A> {
             next_hops: next_hops::NextHops::default(),
             peers: peers::Peers::new(local),
             consumers: Slab::new(),
+            monitors: Slab::new(),
             wide: 0,
             jobs: VecDeque::new(),
             swept: Vec::new(),

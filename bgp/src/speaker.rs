@@ -16,6 +16,7 @@ pub mod group;
 mod limits;
 mod listing;
 mod member;
+mod monitor;
 mod origination;
 pub mod peering;
 mod query;
@@ -36,6 +37,7 @@ pub use error::{ConfigureError, ControlError, StartError, Stopped};
 pub use event::SpeakerEvent;
 pub use feed::{BestChange, BestPath, BestPaths, Feed, FeedBatch};
 pub use listing::RouteListing;
+pub use monitor::{Monitor, MonitorBatch, MonitorNumber, MonitorRequest, MonitoredPeer, PeerChange};
 pub use origination::Origination;
 pub use peering::Farewell;
 pub use rib_thread::Beginning;
@@ -107,6 +109,15 @@ impl Handle {
     pub async fn feed(&self) -> Result<Feed, Stopped> {
         let id = self.ask(|reply| Command::OpenFeed { reply }).await?;
         Ok(Feed::new(id, self.rib.clone()))
+    }
+
+    /// A new monitor of every session and path. It starts with everything there is.
+    ///
+    /// # Errors
+    /// When the speaker has stopped.
+    pub async fn monitor(&self) -> Result<Monitor, Stopped> {
+        let number = self.ask(|reply| Command::Monitor(MonitorRequest::Open { reply })).await?;
+        Ok(Monitor::new(number, self.rib.clone()))
     }
 
     /// Every configured peer.

@@ -148,7 +148,7 @@ async fn a_session_whose_connection_is_torn_comes_back() {
     // The other end dies without a word and is started again.
     right.session.stop(Stop::Silent).await;
     loop {
-        if let ReportEvent::Down(_) = left.report().await {
+        if let ReportEvent::Down(..) = left.report().await {
             break;
         }
     }

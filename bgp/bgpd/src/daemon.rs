@@ -59,7 +59,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let reload = Reload::new(path, speaker.clone(), underlay, settings, config, comeback);
+    let mut reload = Reload::new(path, speaker.clone(), underlay, settings, config, comeback);
     info!(r#as = %reload.local_as(), peers = reload.peers(), "caracal-bgpd is up");
 
     let (told, writing) = match fib {
@@ -75,6 +75,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         error = served(answering) => return Err(error),
     }
     drop(nothing);
+    reload.stop().await;
     info!("told to stop: ending every session with Cease and removing the routes");
     speaker.stop(Farewell::Cease(Cease::Shutdown)).await;
     if let (Some(stop), Some(task)) = (told, writing) {

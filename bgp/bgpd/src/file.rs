@@ -4,6 +4,7 @@
 //! would else be a setting that silently does nothing. What needs more than one value to judge (a policy that is not
 //! there, a peer named twice) is [`crate::settings`]' work; both report where in the file the mistake is.
 
+mod collector;
 mod error;
 mod tables;
 mod value;
@@ -12,7 +13,7 @@ use std::path::Path;
 
 pub(crate) use error::nearest;
 pub use error::{FileError, Mistake};
-pub(crate) use tables::{Bfd, File, MaxPrefixes, Originate, Peer, Policy, Rule, Speaker};
+pub(crate) use tables::{Bfd, Bmp, File, MaxPrefixes, Originate, Peer, Policy, Rule, Speaker};
 pub(crate) use value::{AsNumber, LimitKind, Text};
 
 /// The text of a file with what it says.

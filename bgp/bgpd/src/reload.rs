@@ -21,6 +21,7 @@ use crate::file::FileError;
 use crate::next_hops;
 use crate::restart::Comeback;
 use crate::settings::Settings;
+use crate::stations::Stations;
 
 /// Why a new file is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,7 @@ pub struct Reload {
     /// What the speaker has: the settings with this machine's addresses.
     config: Config,
     comeback: Comeback,
+    stations: Stations,
 }
 
 impl Reload {
@@ -61,7 +63,8 @@ impl Reload {
         config: Config,
         comeback: Comeback,
     ) -> Self {
-        Reload { path, speaker, underlay, settings, config, comeback }
+        let stations = Stations::new(speaker.clone());
+        Reload { path, speaker, underlay, settings, config, comeback, stations }
     }
 
     /// The own AS in force.
@@ -75,7 +78,8 @@ impl Reload {
     }
 
     /// Keeps the speaker until it stops, or this machine's addresses are no longer watched.
-    pub async fn run(mut self, mut hang_ups: Signal) {
+    pub async fn run(&mut self, mut hang_ups: Signal) {
+        self.stations.follow(&self.settings.stations).await;
         loop {
             tokio::select! {
                 _ = hang_ups.recv() => match self.reload().await {
@@ -94,6 +98,11 @@ impl Reload {
         }
     }
 
+    /// Ends what it has started.
+    pub async fn stop(&mut self) {
+        self.stations.stop().await;
+    }
+
     /// Goes over to what the file says now.
     ///
     /// # Errors
@@ -109,6 +118,7 @@ impl Reload {
         self.configure(&new.config).await?;
         let changes = difference(&self.settings.originate, &new.originate);
         self.speaker.originate(changes).await.map_err(ConfigureError::from)?;
+        self.stations.follow(&new.stations).await;
         self.settings = new;
         Ok(())
     }

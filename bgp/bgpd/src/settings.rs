@@ -1,5 +1,6 @@
 //! What the file says, as the speaker and the kernel's writer understand it.
 
+mod bmp;
 mod graceful_shutdown;
 mod peer;
 mod policies;
@@ -10,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use caracal_bgp::bmp::StationConfig;
 use caracal_bgp::config::{ConfigError, Multipath};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Config, PeerKey};
@@ -31,6 +33,8 @@ pub struct Settings {
     pub fib: Option<Fib>,
     /// Where `caracalctl` is answered.
     pub socket: Option<PathBuf>,
+    /// Who is told what peers say, by their names.
+    pub stations: BTreeMap<String, StationConfig>,
 }
 
 /// How best routes become kernel routes.
@@ -106,7 +110,8 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
         let place = peer_of(&error).and_then(|key| places.get(&key).cloned());
         Mistake::new(place.unwrap_or_else(|| file.speaker.span()), error.to_string())
     })?;
-    Ok(Settings { config, originate, fib, socket: speaker.socket.clone() })
+    let stations = bmp::stations(&file.bmp, speaker.router_id.0)?;
+    Ok(Settings { config, originate, fib, socket: speaker.socket.clone(), stations })
 }
 
 /// The peer that a refusal is about.

@@ -33,6 +33,7 @@ fn every_key_is_listed() {
         ("### `[fib]`", format!("{speaker}[fib]\n")),
         ("### `[[originate]]`", format!("{speaker}[[originate]]\n")),
         ("### `[[peer]]`", format!("{speaker}[[peer]]\n")),
+        ("### `[[bmp]]`", format!("{speaker}[[bmp]]\n")),
         ("### `[[policy]]`", format!("{speaker}[[policy]]\n")),
         ("### `[[policy]]`", format!("{speaker}[[policy]]\n[[policy.rule]]\n")),
     ] {

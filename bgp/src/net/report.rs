@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::bfd::PathState;
 use crate::config::{Family, PeerKey};
 use crate::peer::{Keep, Negotiated};
+use crate::wire::notification::Notification;
 use crate::wire::update::Update;
 
 /// Something that happened to the session of a peer.
@@ -30,6 +31,8 @@ pub enum ReportEvent {
     Up {
         /// The terms.
         negotiated: Arc<Negotiated>,
+        /// What both ends opened with.
+        opens: Arc<Opens>,
         /// The way to the peer; bounded.
         writer: mpsc::Sender<Bytes>,
         /// What the RIB has to say to the session, while it stands; bounded, and what does not fit may be dropped.
@@ -44,7 +47,7 @@ pub enum ReportEvent {
     /// The peer has announced everything of a family again (RFC 7313): what is still stale is gone.
     RefreshEnds(Family),
     /// The session ended. What was kept of one before goes in any case.
-    Down(Keep),
+    Down(Keep, Ending),
     /// What was kept of the last session goes.
     Forget,
 }
@@ -56,6 +59,30 @@ pub struct BfdReport {
     pub path: PathState,
     /// How many times it went down.
     pub downs: u64,
+}
+
+/// Both OPEN messages of a session, whole, as they were on the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opens {
+    /// Ours.
+    pub sent: Bytes,
+    /// The peer's.
+    pub received: Bytes,
+}
+
+/// How a session ended, as the last messages say (RFC 7854 §4.9).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With this NOTIFICATION from here.
+    Said(Notification),
+    /// With this NOTIFICATION from the peer.
+    Heard(Notification),
+    /// From here without a word.
+    Silent,
+    /// The connection went away, without a word from the peer.
+    Lost,
+    /// The peer is no longer configured.
+    Deconfigured,
 }
 
 /// What the RIB tells a session.

@@ -68,6 +68,7 @@ impl<A: Af> Rib<A> {
         if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live) {
             peer.live = false;
             self.forget_end_of_rib(slot);
+            self.peer_gone(slot);
             self.jobs.push_back(Job::Sweep(slot));
         }
     }
@@ -77,6 +78,7 @@ impl<A: Af> Rib<A> {
             peer.stale = true;
             let left = peer.paths.len();
             self.forget_end_of_rib(slot);
+            self.peer_gone(slot);
             self.jobs.push_back(Job::Decide { slot, left });
         }
     }
@@ -148,6 +150,10 @@ impl<A: Af> Rib<A> {
             peer.accepted += u32::from(path.standing.is_eligible());
             peer.accepted -= u32::from(old.is_some_and(|old| old.standing.is_eligible()));
         }
+        let said = |path: &Path| (path.received, path.next_hop, path.used, path.used_hop, path.standing);
+        if old.is_none_or(|old| said(&old) != said(&path)) {
+            self.path_changed(id, path.peer, Nlri { prefix, path_id: path.path_id });
+        }
         if let Some(old) = old {
             self.let_go(&old);
         }
@@ -170,6 +176,8 @@ impl<A: Af> Rib<A> {
         let Some(destination) = self.table.get_mut(id) else { return };
         let before = destination.shown(all);
         let path = destination.paths.remove(place);
+        let nlri = Nlri { prefix: destination.prefix, path_id: path.path_id };
+        self.path_changed(id, path.peer, nlri);
         if let Some(peer) = self.peers.get_mut(path.peer) {
             peer.accepted -= u32::from(path.standing.is_eligible());
             peer.paths.swap_remove(path.at as usize);

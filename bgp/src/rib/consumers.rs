@@ -249,6 +249,7 @@ impl<A: Af> Rib<A> {
     pub(super) fn end_of_rib(&mut self, slot: PeerSlot) {
         let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live) else { return };
         peer.end_of_rib = true;
+        self.peer_complete(slot);
         for (_, state) in &mut self.consumers {
             if let View::Best { ended, .. } = &mut state.view {
                 ended.retain(|one| one.slot != slot);

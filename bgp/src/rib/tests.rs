@@ -6,6 +6,7 @@ mod feeds;
 mod groups;
 mod imports;
 mod lifetimes;
+mod monitor;
 mod properties;
 mod refresh;
 mod restarts;

@@ -7,7 +7,7 @@ use super::destination::{DestId, Path};
 use super::import::{Arrival, Imported, Memo};
 use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
-use super::{Af, Progress, Rib};
+use super::{Af, Nlri, Progress, Rib};
 
 /// Something begun and not yet finished.
 #[derive(Debug)]
@@ -113,6 +113,7 @@ impl<A: Af> Rib<A> {
             self.next_hops.retain(used_hop);
             self.attributes.release(old.used);
             self.next_hops.release(old.used_hop);
+            self.path_changed(id, slot, Nlri { prefix, path_id: old.path_id });
             if let Some(path) =
                 self.table.get_mut(id).and_then(|destination| destination.paths.get_mut(place))
             {

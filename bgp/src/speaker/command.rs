@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::feed::{FeedBatch, FeedId};
 use super::group::Request;
+use super::monitor::MonitorRequest;
 use super::origination::Origination;
 use super::status::{PeerCounts, RouteStatus};
 use crate::config::{Config, Family, PeerKey};
@@ -91,6 +92,8 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<BTreeMap<PeerKey, PeerCounts>>,
     },
+    /// A monitor wants something.
+    Monitor(MonitorRequest),
     /// An IPv4 update group wants something.
     Ipv4(Request<Ipv4Prefix>),
     /// An IPv6 update group wants something.

@@ -16,22 +16,26 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::command::Command;
 use super::error::StartError;
 use super::event::SpeakerEvent;
-use super::feed::{BestChange, BestPath, BestPaths, FeedBatch, FeedId};
+use super::feed::FeedId;
 use super::limits::Limits;
+use super::monitor::Monitors;
 use super::origination::{self, Origination};
 use super::query;
 use super::status::{PeerCounts, RouteStatus};
 use super::tables::Tables;
 use super::terms::{facts, identity, profile};
 use crate::config::{Config, Families, Family, PeerKey};
-use crate::net::{Report, ReportEvent, Signal};
+use crate::net::{Ending, Report, ReportEvent, Signal};
 use crate::peer::{Keep, Negotiated};
-use crate::rib::{Af, BestBatch, Change, DestId, PeerSlot, Progress, Rib, V4, V6};
+use crate::rib::{Af, Change, DestId, PeerSlot, Progress, Rib, V4, V6};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Prefix};
 use crate::wire::update::Update;
 
+mod feeds;
+mod monitoring;
 mod restarts;
 
+use feeds::Parked;
 pub use restarts::Beginning;
 use restarts::Begun;
 
@@ -83,13 +87,6 @@ struct Stale {
     families: Families,
 }
 
-/// A follower whose pull waits.
-#[derive(Debug)]
-struct Parked {
-    budget: usize,
-    reply: oneshot::Sender<FeedBatch>,
-}
-
 struct RibThread {
     config: Arc<Config>,
     v4: Tables<V4>,
@@ -104,6 +101,7 @@ struct RibThread {
     next_feed: u64,
     begun: Begun,
     own: mpsc::WeakSender<Command>,
+    monitors: Monitors,
     events: broadcast::Sender<SpeakerEvent>,
     runtime: tokio::runtime::Handle,
 }
@@ -134,6 +132,7 @@ impl RibThread {
             next_feed: 0,
             begun: beginning.into(),
             own,
+            monitors: Monitors::default(),
             events,
             runtime,
         }
@@ -179,7 +178,8 @@ impl RibThread {
         let (v4, v6) = self.may_end();
         let served = [self.v4.serve(v4), self.v6.serve(v6)];
         self.serve_feeds();
-        worked.contains(&Progress::More) || served.contains(&Progress::More)
+        let monitored = self.monitors.serve(&mut self.v4, &mut self.v6);
+        monitored || worked.contains(&Progress::More) || served.contains(&Progress::More)
     }
 
     fn take(&mut self, command: Command) {
@@ -193,19 +193,8 @@ impl RibThread {
                 self.originate(&changes);
                 answer(reply, ());
             }
-            Command::OpenFeed { reply } => {
-                let feed = FeedId(self.next_feed);
-                self.next_feed += 1;
-                self.v4.open_feed(feed);
-                self.v6.open_feed(feed);
-                self.feeds.insert(feed, None);
-                answer(reply, feed);
-            }
-            Command::PullFeed { feed, budget, reply } => {
-                if let Some(parked) = self.feeds.get_mut(&feed) {
-                    *parked = Some(Parked { budget, reply });
-                }
-            }
+            Command::OpenFeed { reply } => answer(reply, self.open_feed()),
+            Command::PullFeed { feed, budget, reply } => self.park(feed, Parked { budget, reply }),
             Command::CloseFeed(feed) => self.close_feed(feed),
             Command::Underlay { underlay, reply } => {
                 let now = Instant::now();
@@ -233,6 +222,7 @@ impl RibThread {
                 answer(reply, ());
             }
             Command::DeferralOver => self.deferral_over(),
+            Command::Monitor(request) => self.monitors.request(request, &mut self.v4, &mut self.v6),
             Command::Ipv4(request) => self.v4.request(request),
             Command::Ipv6(request) => self.v6.request(request),
             // Handled where the queue is read.
@@ -258,7 +248,10 @@ impl RibThread {
     fn report(&mut self, report: Report) {
         let Report { key, event } = report;
         match event {
-            ReportEvent::Up { negotiated, writer, signals } => self.up(key, negotiated, &writer, signals),
+            ReportEvent::Up { negotiated, opens, writer, signals } => {
+                self.up(key, &negotiated, &writer, signals);
+                self.monitor_up(key, negotiated, opens);
+            }
             ReportEvent::Update(update) => self.update(key, &update),
             ReportEvent::Refresh(family) => {
                 if let Some(session) = self.sessions.get(&key) {
@@ -275,7 +268,10 @@ impl RibThread {
             ReportEvent::RefreshEnds(family) => {
                 self.refreshing(key, family, Change::RefreshEnds, Change::RefreshEnds)
             }
-            ReportEvent::Down(keep) => self.down(key, keep),
+            ReportEvent::Down(keep, ending) => {
+                self.monitor_down(key, ending);
+                self.down(key, keep);
+            }
             ReportEvent::Forget => self.forget(key, Families::dual()),
         }
     }
@@ -298,11 +294,12 @@ impl RibThread {
     fn up(
         &mut self,
         key: PeerKey,
-        negotiated: Arc<Negotiated>,
+        negotiated: &Arc<Negotiated>,
         writer: &mpsc::Sender<Bytes>,
         signals: mpsc::Sender<Signal>,
     ) {
         if self.sessions.contains_key(&key) {
+            self.monitor_down(key, Ending::Silent);
             self.down(key, Keep::Nothing);
         }
         // Only where the peer went on forwarding is what it said before of any use (RFC 4724 §4.2).
@@ -320,13 +317,11 @@ impl RibThread {
         let now = Instant::now();
         self.keys.insert(slot, Seat { key, sweeps: 2 });
         let limits = Limits::new(signals);
-        self.sessions.insert(
-            key,
-            Session { slot, negotiated: Arc::clone(&negotiated), limits, ended: Families::NONE },
-        );
+        self.sessions
+            .insert(key, Session { slot, negotiated: Arc::clone(negotiated), limits, ended: Families::NONE });
         self.know_own_addresses(now);
-        let facts = facts(&self.config, key, &peer, &negotiated);
-        let told = |family| profile(&self.config, &peer, &negotiated, family);
+        let facts = facts(&self.config, key, &peer, negotiated);
+        let told = |family| profile(&self.config, &peer, negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
         self.look_at_beginning();
@@ -421,70 +416,6 @@ impl RibThread {
                 self.v6.originate(now, prefix, set.as_ref());
             }
         }
-    }
-
-    fn close_feed(&mut self, feed: FeedId) {
-        self.feeds.remove(&feed);
-        self.v4.close_feed(feed);
-        self.v6.close_feed(feed);
-    }
-
-    fn serve_feeds(&mut self) {
-        let waiting: Vec<FeedId> =
-            self.feeds.iter().filter(|(_, parked)| parked.is_some()).map(|(feed, _)| *feed).collect();
-        for feed in waiting {
-            let Some(parked) = self.feeds.get_mut(&feed).and_then(Option::take) else { continue };
-            if parked.reply.is_closed() {
-                self.close_feed(feed);
-                continue;
-            }
-            let batch = self.feed_batch(feed, parked.budget);
-            if batch.changes.is_empty() && batch.end_of_rib.is_empty() {
-                self.feeds.insert(feed, Some(parked));
-            } else if parked.reply.send(batch).is_err() {
-                // The feed keeps the receiver until it is dropped: there is nobody to miss this.
-                self.close_feed(feed);
-            }
-        }
-    }
-
-    /// What a follower is told: empty only when there is nothing left.
-    fn feed_batch(&mut self, feed: FeedId, budget: usize) -> FeedBatch {
-        let mut out = FeedBatch::default();
-        while out.changes.is_empty() && out.end_of_rib.is_empty() && self.v4.feed_has_news(feed) {
-            let batch = self.v4.pull_feed(feed, budget.max(1));
-            self.show::<V4>(batch, &mut out);
-        }
-        let left = budget.saturating_sub(out.changes.len());
-        if left > 0 && self.v6.feed_has_news(feed) {
-            let batch = self.v6.pull_feed(feed, left);
-            self.show::<V6>(batch, &mut out);
-        }
-        while out.changes.is_empty() && out.end_of_rib.is_empty() && self.v6.feed_has_news(feed) {
-            let batch = self.v6.pull_feed(feed, budget.max(1));
-            self.show::<V6>(batch, &mut out);
-        }
-        out
-    }
-
-    fn show<A: Af>(&self, batch: BestBatch<A::Prefix>, out: &mut FeedBatch) {
-        let key = |slot: PeerSlot| self.keys.get(&slot).map(|seat| seat.key);
-        out.changes.extend(batch.changes.into_iter().map(|(prefix, paths)| BestChange {
-            prefix: prefix.to_network(),
-            best: (!paths.is_empty()).then(|| {
-                BestPaths {
-                    paths: paths
-                        .iter()
-                        .map(|path| BestPath {
-                            next_hop: path.next_hop,
-                            peer: key(path.peer),
-                            source: path.source,
-                        })
-                        .collect(),
-                }
-            }),
-        }));
-        out.end_of_rib.extend(batch.end_of_rib.into_iter().filter_map(|slot| Some((key(slot)?, A::FAMILY))));
     }
 }
 

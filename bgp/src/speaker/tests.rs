@@ -14,7 +14,7 @@ use super::member::RING;
 use super::rib_thread::{self, Start};
 use super::*;
 use crate::config::{Asn, Families, HoldTime, LocalNextHops, PeerConfig, PeerOrigin, RouterId};
-use crate::net::{Report, ReportEvent};
+use crate::net::{Ending, Report, ReportEvent};
 use crate::peer::{Keep, Negotiated};
 use crate::policy::{Policy, PrefixMatch, Rule, Verdict};
 use crate::wire::attribute::{AttributeSet, Community, NextHop};
@@ -105,7 +105,7 @@ impl Bench {
         let (writer, bytes) = mpsc::channel(capacity);
         let (signals, _) = mpsc::channel(1);
         let context = negotiated.context();
-        self.report(n, ReportEvent::Up { negotiated, writer, signals }).await;
+        self.report(n, ReportEvent::Up { negotiated, opens: Arc::default(), writer, signals }).await;
         Ear { bytes, context, routes: BTreeMap::new(), end_of_rib: 0, marks: Vec::new() }
     }
 
@@ -336,12 +336,12 @@ async fn a_session_that_is_over_gives_its_writer_back() {
     let bench = Bench::new();
     let mut first = bench.up(1, 4).await;
     let mut other = bench.up(2, 4).await;
-    bench.report(1, ReportEvent::Down(Keep::Nothing)).await;
+    bench.report(1, ReportEvent::Down(Keep::Nothing, Ending::Silent)).await;
     within(async { while first.hear().await {} }).await;
     // The group goes on, and with its last member it ends too.
     bench.originate(vec![announcement(1)]).await;
     other.until(|ear| ear.routes.len() == 1).await;
-    bench.report(2, ReportEvent::Down(Keep::Nothing)).await;
+    bench.report(2, ReportEvent::Down(Keep::Nothing, Ending::Silent)).await;
     within(async { while other.hear().await {} }).await;
 }
 

@@ -53,6 +53,7 @@ const FOR_INTEROP: &[Needed] = &[
     Needed { program: "gobgpd", package: "gobgpd" },
     Needed { program: "exabgp", package: "exabgp" },
     Needed { program: "bgpctl", package: "openbgpd" },
+    Needed { program: "tshark", package: "tshark" },
 ];
 
 /// What comes behind our plugin in chains, and what these execute; and what kills the plugin at each of its steps.

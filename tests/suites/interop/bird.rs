@@ -10,6 +10,7 @@ use crate::segment::Host;
 
 /// A running `bird`.
 pub(crate) struct Bird {
+    /// It lives as long as this value.
     _process: Process,
     control: String,
 }
@@ -54,6 +55,13 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         writeln!(text, "ipv6 {{ import all; export all; {paths} next hop address {own_v6}; }};\n}}").unwrap();
     }
     text
+}
+
+impl Bird {
+    /// Ends it as an operator would: it says goodbye to its neighbours.
+    pub(crate) async fn stop(&self, host: &Host) -> anyhow::Result<()> {
+        host.run(&["birdc", "-s", &self.control, "down"]).await.map(drop)
+    }
 }
 
 impl Peer for Bird {

@@ -8,7 +8,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{bfd, daemon, malformed, many, options, page, scenario};
+use crate::{bfd, bmp, daemon, malformed, many, options, page, scenario};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -209,6 +209,13 @@ fn itself(all: &mut Vec<Claim>) {
         ITSELF,
         "bgpd_policies_do_what_they_say",
         daemon::policies_do_what_they_say
+    );
+    claim!(
+        all,
+        "BMP (RFC 7854), as Wireshark reads it: a collector that comes late, goes and comes again is told everything",
+        ITSELF,
+        "bgpd_tells_a_bmp_collector",
+        bmp::a_collector_is_told
     );
     claim!(all, "graceful shutdown (RFC 8326)", ITSELF, "bgpd_leaves_gracefully", daemon::leaves_gracefully);
 }

@@ -8,6 +8,7 @@
 
 mod bfd;
 mod bird;
+mod bmp;
 mod claims;
 mod daemon;
 mod exabgp;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 
+use caracal_bgp::bmp::message::View;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
@@ -12,6 +13,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::collector::HostPort;
 use super::value::{AsNumber, HoldSeconds, LimitKind, Seconds, Text};
 
 /// The whole file.
@@ -26,6 +28,8 @@ pub(crate) struct File {
     pub(crate) peer: Vec<Spanned<Peer>>,
     #[serde(default)]
     pub(crate) policy: Vec<Policy>,
+    #[serde(default)]
+    pub(crate) bmp: Vec<Bmp>,
 }
 
 /// `[speaker]`.
@@ -131,6 +135,16 @@ pub(crate) struct MaxPrefixes {
     pub(crate) ipv6_unicast: Option<u32>,
     pub(crate) action: Spanned<Text<LimitKind>>,
     pub(crate) after: Option<Seconds>,
+}
+
+/// `[[bmp]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Bmp {
+    pub(crate) name: Spanned<String>,
+    pub(crate) address: Text<HostPort>,
+    pub(crate) monitoring: Option<Spanned<Vec<Text<View>>>>,
+    pub(crate) statistics_interval: Option<Spanned<Seconds>>,
 }
 
 /// `[[policy]]`.

@@ -157,7 +157,7 @@ impl FromText for NextHopChange {
 }
 
 /// Reads one of a few words.
-fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn word<T: Copy>(text: &str, known: &[(&str, T)]) -> Result<T, String> {
     known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<String> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
         format!("`{text}` is not known here: write {}", names.join(" or "))

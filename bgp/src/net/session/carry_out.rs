@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::{Connection, RefreshError, Session};
 use crate::config::Password;
 use crate::net::dial::{self, Options};
-use crate::net::report::{Report, ReportEvent};
-use crate::peer::{Action, Actions, Event, Farewell, Negotiated, Side};
+use crate::net::report::{Ending, Report, ReportEvent};
+use crate::peer::{Action, Actions, Event, Farewell, Negotiated, Reason, Side};
 use crate::wire::message::Message;
 use crate::wire::route_refresh::RouteRefresh;
 
@@ -63,6 +63,8 @@ impl<C: From<Report>> Session<C> {
     }
 
     pub(super) fn carry_out(&mut self, actions: Actions) {
+        // The machine closes a connection, and says next that the session on it is over.
+        let mut last_words = Farewell::Silent;
         for action in actions {
             match action {
                 Action::Dial => {
@@ -75,7 +77,10 @@ impl<C: From<Report>> Session<C> {
                     }
                 }
                 Action::Send(side, message) => self.send(side, &message),
-                Action::Close(side, farewell) => self.close(side, &farewell),
+                Action::Close(side, farewell) => {
+                    self.close(side, &farewell);
+                    last_words = farewell;
+                }
                 Action::Refuse(_, farewell) => {
                     if let Some(stream) = self.newcomer.take() {
                         let connection = Connection::new(stream, Arc::clone(&self.statistics));
@@ -86,7 +91,8 @@ impl<C: From<Report>> Session<C> {
                 Action::Down(reason, keep) => {
                     tracing::info!(peer = %self.key, name = %self.config.name, "session down: {reason}");
                     self.signals = None;
-                    self.report(ReportEvent::Down(keep));
+                    let ending = ending(std::mem::replace(&mut last_words, Farewell::Silent), reason);
+                    self.report(ReportEvent::Down(keep, ending));
                 }
                 Action::Forget => self.report(ReportEvent::Forget),
             }
@@ -95,9 +101,11 @@ impl<C: From<Report>> Session<C> {
 
     fn send(&mut self, side: Side, message: &Message) {
         let bytes = encoded(message);
-        if let Some(connection) = self.slot(side)
-            && !connection.writer.write(bytes)
-        {
+        let Some(connection) = self.slot(side) else { return };
+        if let Message::Open(_) = message {
+            connection.opens.sent = bytes.clone();
+        }
+        if !connection.writer.write(bytes) {
             // The writer is stuck and the send hold timer runs; a KEEPALIVE more would not help.
             tracing::debug!(peer = %self.key, message = message.name(), "a message was dropped: the peer does not read");
         }
@@ -128,12 +136,13 @@ impl<C: From<Report>> Session<C> {
         let Some(connection) = self.slot(side) else { return };
         connection.context = Some(context);
         connection.longest = negotiated.longest_received;
+        let opens = Arc::new(std::mem::take(&mut connection.opens));
         let writer = connection.writer.updates();
         self.statistics.established.fetch_add(1, Ordering::Relaxed);
         tracing::info!(peer = %self.key, name = %self.config.name, families = ?negotiated.families, "session up");
         let (signals, from_rib) = mpsc::channel(SIGNALS);
         self.signals = Some(from_rib);
-        self.report(ReportEvent::Up { negotiated, writer, signals });
+        self.report(ReportEvent::Up { negotiated, opens, writer, signals });
     }
 
     pub(super) fn refresh(&mut self) -> Result<(), RefreshError> {
@@ -153,8 +162,33 @@ impl<C: From<Report>> Session<C> {
     }
 }
 
-fn encoded(message: &Message) -> Bytes {
+pub(super) fn encoded(message: &Message) -> Bytes {
     let mut bytes = BytesMut::new();
     message.encode(&mut bytes);
     bytes.freeze()
+}
+
+/// How a session ended, by the last words on its connection and the reason.
+fn ending(last_words: Farewell, reason: Reason) -> Ending {
+    match (last_words, reason) {
+        (Farewell::Notification(words), _) => Ending::Said(words),
+        (Farewell::Silent, Reason::Received(words)) => Ending::Heard(words),
+        (Farewell::Silent, Reason::Lost(_)) => Ending::Lost,
+        (
+            Farewell::Silent,
+            Reason::DialTimedOut
+            | Reason::HoldTimer
+            | Reason::PathDown
+            | Reason::SendHoldTimer
+            | Reason::Malformed(_)
+            | Reason::Unexpected(_)
+            | Reason::Collision
+            | Reason::Replaced
+            | Reason::Restarted
+            | Reason::NobodyDials
+            | Reason::TooManyPrefixes { .. }
+            | Reason::Stopped
+            | Reason::Reconfigured(_),
+        ) => Ending::Silent,
+    }
 }

@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
+use crate::net::report::Opens;
 use crate::net::statistics::Statistics;
 use crate::net::write::Writer;
 use crate::peer::Endpoints;
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     pub(super) context: Option<Context>,
     /// The octets of the longest message the peer may send.
     pub(super) longest: usize,
+    /// The OPENs that have passed.
+    pub(super) opens: Opens,
 }
 
 impl Connection {
@@ -42,6 +45,7 @@ impl Connection {
             writer,
             context: None,
             longest: header::MAX_MESSAGE,
+            opens: Opens::default(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Session;
+use super::carry_out::encoded;
 use crate::config::Families;
 use crate::net::faults::Say;
 use crate::net::report::{Report, ReportEvent};
@@ -44,7 +45,12 @@ impl<C: From<Report>> Session<C> {
                 self.on(Event::Received(side, Message::RouteRefresh(refresh)));
                 self.refresh_wanted(refresh, context.families);
             }
-            (message, _) => self.on(Event::Received(side, message)),
+            (message, _) => {
+                if let (Message::Open(_), Some(connection)) = (&message, self.slot(side)) {
+                    connection.opens.received = encoded(&message);
+                }
+                self.on(Event::Received(side, message));
+            }
         }
     }
 

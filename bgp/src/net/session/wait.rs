@@ -187,7 +187,7 @@ async fn next(
     backlog: bool,
 ) -> (Option<io::Result<usize>>, Option<Progress>) {
     let Some(connection) = connection else { return pending().await };
-    let Connection { reader, buffer, room, writer, context, longest: _ } = connection;
+    let Connection { reader, buffer, room, writer, context, longest: _, opens: _ } = connection;
     let may_read = !(backlog && context.is_some());
     tokio::select! {
         read = super::connection::read(reader, buffer, room), if may_read => (Some(read), None),

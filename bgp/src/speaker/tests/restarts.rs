@@ -14,7 +14,12 @@ async fn back(bench: &Bench, n: u8, forwarding: Families) -> mpsc::Receiver<Byte
     let negotiated = Negotiated { retention: Some(retention), ..(*negotiated(n)).clone() };
     let (writer, bytes) = mpsc::channel(4);
     let (signals, _) = mpsc::channel(1);
-    bench.report(n, ReportEvent::Up { negotiated: Arc::new(negotiated), writer, signals }).await;
+    bench
+        .report(
+            n,
+            ReportEvent::Up { negotiated: Arc::new(negotiated), opens: Arc::default(), writer, signals },
+        )
+        .await;
     bytes
 }
 
@@ -58,7 +63,9 @@ async fn follow(feed: &mut Feed, has: &mut BTreeSet<IpNetwork>, wanted: &[&str])
 
 #[tokio::test]
 async fn routes_of_a_peer_that_is_away_stay_and_what_it_does_not_announce_again_goes() {
-    let stale = || ReportEvent::Down(Keep::Stale { until: std::time::Instant::now(), families: v4() });
+    let stale = || {
+        ReportEvent::Down(Keep::Stale { until: std::time::Instant::now(), families: v4() }, Ending::Silent)
+    };
     let (one, two) = ("10.0.1.0/24", "10.0.2.0/24");
     let bench = Bench::new();
     let id = bench.ask(|reply| Command::OpenFeed { reply }).await;
