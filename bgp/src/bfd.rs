@@ -12,7 +12,6 @@
 
 mod damping;
 pub mod packet;
-mod random;
 mod remote;
 pub mod session;
 pub mod sessions;

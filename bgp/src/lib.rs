@@ -76,6 +76,7 @@ pub mod grpc;
 pub mod net;
 pub mod peer;
 pub mod policy;
+mod random;
 pub mod rib;
 pub mod speaker;
 pub mod wire;

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::damping::Damping;
 use super::packet::Packet;
-use super::random::Random;
 use super::remote::Remote;
 use super::timers::{SLOW, Timers, jittered};
+use crate::random::Random;
 
 /// How many times at most a session says at once that it is turned off.
 const FAREWELLS: u8 = 5;

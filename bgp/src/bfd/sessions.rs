@@ -10,10 +10,10 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::packet::{Packet, PacketError};
-use super::random::Random;
 use super::session::{Diagnostic, PathState, Session, State};
 use super::timers::{SLOW, Timers};
 use crate::config::PeerKey;
+use crate::random::Random;
 
 /// The TTL, or hop limit, of what is sent, and over one hop of what is taken (RFC 5881 §5).
 pub const TTL: u8 = 255;

@@ -16,9 +16,9 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::{Duration, Instant};
 
 use super::packet::Packet;
-use super::random::Random;
 use super::session::{PathState, Session, State};
 use super::timers::Timers;
+use crate::random::Random;
 
 mod link;
 mod watch;

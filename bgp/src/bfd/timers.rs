@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use super::random::Random;
+use crate::random::Random;
 
 /// How often a session sends that is not Up, at most (RFC 5880 §6.8.3).
 pub(super) const SLOW: Duration = Duration::from_secs(1);

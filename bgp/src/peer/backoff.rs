@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::random::Random;
+
 /// The first wait after a loss.
 const FIRST: Duration = Duration::from_millis(500);
 /// The first wait after a NOTIFICATION.
@@ -21,12 +23,12 @@ const FORGIVEN: Duration = Duration::from_secs(60);
 pub(super) struct Backoff {
     losses: u32,
     notifications: u32,
-    random: u64,
+    random: Random,
 }
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Self {
-        Backoff { losses: 0, notifications: 0, random: seed }
+        Backoff { losses: 0, notifications: 0, random: Random::new(seed) }
     }
 
     /// The wait before the next dial after a loss; never longer than `retry`, but for the first few.
@@ -62,12 +64,7 @@ impl Backoff {
 
     /// Between three quarters of `interval` and all of it.
     pub(super) fn jitter(&mut self, interval: Duration) -> Duration {
-        // SplitMix64: enough to keep speakers out of step.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.random;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let part = u32::from((word >> 56) as u8);
+        let part = u32::from((self.random.next() >> 56) as u8);
         interval - interval / 4 * part / 256
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::bfd::packet::Packet;
-use crate::bfd::random::Random;
+use crate::random::Random;
 
 pub(super) struct Link {
     pub(super) multipliers: [u8; 2],

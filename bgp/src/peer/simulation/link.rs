@@ -2,30 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// SplitMix64.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    pub(super) fn one_in(&mut self, bound: u64) -> bool {
-        self.below(bound) == 0
-    }
-
-    pub(super) fn who(&mut self) -> usize {
-        usize::from(self.one_in(2))
-    }
-}
+use crate::random::Random;
 
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +46,7 @@ pub(super) enum Mishap {
 
 impl Mishap {
     pub(super) fn any(random: &mut Random) -> Mishap {
-        let whom = random.who();
+        let whom = usize::from(random.one_in(2));
         match random.below(3) {
             0 => Mishap::Cut { hears: whom },
             1 => Mishap::HalfClosed { by: whom },

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::link::{Connection, Mishap, Random};
+use super::link::{Connection, Mishap};
 use crate::config::{Families, HoldTime, PeerConfig, RestartOptions, RouterId};
 use crate::peer::negotiation::tests::{config, ends};
 use crate::peer::{Action, Actions, Event, Farewell, Keep, Loss, Peer, SessionState, Side, Stop};
+use crate::random::Random;
 use crate::wire::message::Message;
 
 /// How many routes each speaker announces when a session comes up.
@@ -111,7 +112,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, trouble: Duration) -> World {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let now = Instant::now();
         let nature = Nature::of(&mut random);
         World {
