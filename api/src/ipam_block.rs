@@ -123,6 +123,20 @@ pub struct AllocationRecord {
     pub borrower: Option<Borrower>,
 }
 
+impl AllocationRecord {
+    /// Of an address that nobody holds, and that is not given out for now.
+    pub fn held() -> Self {
+        Self {
+            kind: AllocationKind::Held,
+            sequence: 0,
+            handle: String::new(),
+            namespace: String::new(),
+            pod: String::new(),
+            borrower: None,
+        }
+    }
+}
+
 /// A node that holds an address of another node's block.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Borrower {

@@ -69,15 +69,7 @@ pub(crate) fn shown(reader: Reader<'_>, uid: &str, text: &str) -> Shown {
 
 /// The record of an address that nobody holds and that still rests.
 pub(crate) fn held_record() -> String {
-    let nobody = AllocationRecord {
-        kind: AllocationKind::Held,
-        sequence: 0,
-        handle: String::new(),
-        namespace: String::new(),
-        pod: String::new(),
-        borrower: None,
-    };
-    nobody.to_string()
+    AllocationRecord::held().to_string()
 }
 
 fn record(used: &Used, borrower: Option<&Borrower>) -> String {

@@ -1,6 +1,5 @@
 //! Doing away with what `ipam check` found: each thing is asked for again right before, and nothing in use is freed.
 
-use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
 use caracal_proto::v1::ipam_service_client::IpamServiceClient;
 use caracal_proto::v1::{PublishRequest, ReleaseRequest};
@@ -176,15 +175,7 @@ async fn take_out(
         return left(format!("pod {} has the address", pod.label()));
     }
     // The owner lets it rest, then gives it out again.
-    let nobody = AllocationRecord {
-        kind: AllocationKind::Held,
-        sequence: 0,
-        handle: String::new(),
-        namespace: String::new(),
-        pod: String::new(),
-        borrower: None,
-    };
-    block.spec.allocations.insert(ordinal.to_owned(), nobody.to_string());
+    block.spec.allocations.insert(ordinal.to_owned(), AllocationRecord::held().to_string());
     match cluster.replace_block(&block).await? {
         Outcome::Done => fixed("the address was freed"),
         Outcome::Changed => left("the block changed meanwhile: check again"),
