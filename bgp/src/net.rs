@@ -9,6 +9,7 @@ pub mod bfd_socket;
 pub mod dial;
 pub mod faults;
 pub mod listen;
+mod outbox;
 pub mod protect;
 pub mod report;
 pub mod session;

@@ -1,15 +1,14 @@
 //! The writer of one connection: a task of its own, since a peer that does not read must neither keep us from
 //! reading it nor from noticing that it is gone.
 //!
-//! Two queues, both bounded, end here: the machine's messages, which go first, and the RIB's UPDATEs. What waits is
-//! handed to the kernel in one call, and a message is never cut in two. Last words have a second to get through.
+//! Two queues, both bounded, end here: the machine's messages, which go first, and the RIB's UPDATEs. What waits
+//! ([`Outbox`]) is handed to the kernel in one call. Last words have a second to get through.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -17,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until};
 
+use super::outbox::Outbox;
 use super::statistics::Statistics;
 use crate::wire::header::{self, Header};
 
@@ -63,15 +63,7 @@ impl Writer {
         let (orders, to_do) = mpsc::channel(URGENT);
         let (updates, batches) = mpsc::channel(UPDATES);
         let (report, progress) = watch::channel(Progress::Fine);
-        let queue = Queue {
-            half,
-            begun: Bytes::new(),
-            urgent: VecDeque::new(),
-            updates: VecDeque::new(),
-            statistics,
-            report,
-            stuck: None,
-        };
+        let queue = Queue { half, outbox: Outbox::default(), statistics, report, stuck: None };
         Writer { orders, updates, progress, task: tokio::spawn(queue.run(to_do, batches)) }
     }
 
@@ -115,12 +107,19 @@ async fn write<'a>(half: &OwnedWriteHalf, pieces: impl Iterator<Item = &'a [u8]>
     }
 }
 
+/// Counts the messages of a piece.
+fn count(statistics: &Statistics, piece: &[u8]) {
+    let mut rest = piece;
+    while let Ok(Some(Header { length, kind })) = Header::peek(rest, header::MAX_EXTENDED) {
+        statistics.sent.count(kind, length);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    debug_assert!(rest.len() < header::LENGTH, "whole messages only");
+}
+
 struct Queue {
     half: OwnedWriteHalf,
-    /// What is left of a piece of which something is written: it comes before all others.
-    begun: Bytes,
-    urgent: VecDeque<Bytes>,
-    updates: VecDeque<Bytes>,
+    outbox: Outbox,
     statistics: Arc<Statistics>,
     report: watch::Sender<Progress>,
     /// Since when nothing could be written.
@@ -131,59 +130,28 @@ impl Queue {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>, mut updates: mpsc::Receiver<Bytes>) {
         let mut more = Vec::with_capacity(UPDATES);
         loop {
-            let idle = self.is_empty();
+            let idle = self.outbox.is_empty();
             tokio::select! {
                 biased;
-                order = orders.recv(), if self.urgent.len() < URGENT => match order {
-                    Some(Order::Write(message)) => self.urgent.push_back(message),
+                order = orders.recv(), if self.outbox.urgent() < URGENT => match order {
+                    Some(Order::Write(message)) => self.outbox.put_urgent(message),
                     Some(Order::Finish(words, half)) => return self.finish(words, half).await,
                     None => return,
                 },
-                written = write(&self.half, self.pieces()), if !idle => match written {
+                written = write(&self.half, self.outbox.pieces()), if !idle => match written {
                     Ok(0) => return self.fail(io::ErrorKind::WriteZero),
                     Ok(count) => self.wrote(count),
                     Err(error) => return self.fail(error.kind()),
                 },
-                1.. = updates.recv_many(&mut more, UPDATES), if idle => self.updates.extend(more.drain(..)),
+                1.. = updates.recv_many(&mut more, UPDATES), if idle => self.outbox.put_updates(more.drain(..)),
                 () = sleep(GRACE), if !idle && self.stuck.is_none() => self.blocked(),
             }
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.begun.is_empty() && self.urgent.is_empty() && self.updates.is_empty()
-    }
-
-    /// What is to be written, in its order.
-    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let begun = Some(&self.begun).filter(|begun| !begun.is_empty());
-        begun.into_iter().chain(&self.urgent).chain(&self.updates).map(|piece| &piece[..])
-    }
-
-    /// The next piece is begun; none is left.
-    fn begin(&mut self) -> bool {
-        let Some(piece) = self.urgent.pop_front().or_else(|| self.updates.pop_front()) else { return false };
-        self.count(&piece);
-        self.begun = piece;
-        true
-    }
-
-    /// Counts the messages of a piece.
-    fn count(&self, piece: &[u8]) {
-        let mut rest = piece;
-        while let Ok(Some(Header { length, kind })) = Header::peek(rest, header::MAX_EXTENDED) {
-            self.statistics.sent.count(kind, length);
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        debug_assert!(rest.len() < header::LENGTH, "whole messages only");
-    }
-
-    fn wrote(&mut self, mut octets: usize) {
-        while octets > 0 && (!self.begun.is_empty() || self.begin()) {
-            let written = octets.min(self.begun.len());
-            self.begun.advance(written);
-            octets -= written;
-        }
+    fn wrote(&mut self, octets: usize) {
+        let statistics = &self.statistics;
+        self.outbox.wrote(octets, |piece| count(statistics, piece));
         if self.stuck.take().is_some() {
             self.report.send_replace(Progress::Fine);
         }
@@ -203,14 +171,13 @@ impl Queue {
         let deadline = sleep_until(tokio::time::Instant::now() + LAST_WORDS);
         let last = async {
             // Messages of the machine's that still wait come before the last one; UPDATEs that wait are dropped.
-            self.half.write_all(&self.begun).await?;
-            for message in self.urgent.drain(..) {
+            let (begun, mut urgent) = self.outbox.into_last();
+            self.half.write_all(&begun).await?;
+            urgent.push_back(words);
+            for message in urgent {
+                count(&self.statistics, &message);
                 self.half.write_all(&message).await?;
             }
-            if let Ok(Some(Header { length, kind })) = Header::peek(&words, header::MAX_EXTENDED) {
-                self.statistics.sent.count(kind, length);
-            }
-            self.half.write_all(&words).await?;
             self.half.shutdown().await?;
             let mut ignored = [0; 4096];
             while reader.read(&mut ignored).await? > 0 {}
