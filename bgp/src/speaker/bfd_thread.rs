@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::bfd::{Hops, Output, PathState, SessionStatus, Sessions, Timers};
+use crate::bfd::{Arrival, Discard, Hops, Output, PathState, SessionStatus, Sessions, Timers};
 use crate::config::{Config, PeerConfig, PeerKey};
 use crate::net::BfdReport;
 use crate::net::bfd_socket::{BfdBuffer, BfdPath, BfdReceiver, BfdSender};
@@ -151,6 +151,17 @@ fn heard_at(config: &Config, remote: IpAddr) -> IpAddr {
     match (same.next(), same.next()) {
         (Some(only), None) => only,
         (None, _) | (Some(_), Some(_)) => any,
+    }
+}
+
+/// A packet was dropped. The first of its kind is told loudly, and then ever more rarely: with hops or addresses that do not
+/// match there is one for each that the peer sends, and anybody can send some.
+fn tell_of(discard: Discard, arrival: &Arrival, discards: &BTreeMap<&'static str, u64>) {
+    let times = discards.get(discard.code()).copied().unwrap_or_default();
+    if times.is_power_of_two() {
+        tracing::warn!(from = %arrival.from, times, "dropped {discard}");
+    } else {
+        tracing::debug!(from = %arrival.from, times, "dropped {discard}");
     }
 }
 
@@ -309,7 +320,7 @@ impl Thread {
                         let now = Instant::now();
                         if let Err(discard) = self.sessions.received(now, arrival, octets, &mut self.outputs)
                         {
-                            tracing::debug!(from = %arrival.from, "dropped {discard}");
+                            tell_of(discard, &arrival, self.sessions.discards());
                         }
                     }
                     Ok(None) => break,
