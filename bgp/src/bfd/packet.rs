@@ -182,5 +182,26 @@ impl Packet {
 }
 
 #[cfg(test)]
+impl Packet {
+    /// What an ordinary peer sends: nothing asked, nothing answered, 300 ms x 3.
+    pub(super) fn plain(state: State, my_discriminator: NonZeroU32, your_discriminator: u32) -> Packet {
+        Packet {
+            diagnostic: Diagnostic::None,
+            state,
+            poll: false,
+            r#final: false,
+            control_plane_independent: false,
+            demand: false,
+            multiplier: NonZeroU8::MIN.saturating_add(2),
+            my_discriminator,
+            your_discriminator,
+            desired_min_tx: Duration::from_millis(300),
+            required_min_rx: Duration::from_millis(300),
+            required_min_echo_rx: Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
 #[path = "packet_vectors.rs"]
 mod vectors;

@@ -36,18 +36,9 @@ impl Bench {
 
     fn packet(state: State) -> Packet {
         Packet {
-            diagnostic: Diagnostic::None,
-            state,
-            poll: false,
-            r#final: false,
-            control_plane_independent: false,
-            demand: false,
-            multiplier: NonZeroU8::new(3).unwrap(),
-            my_discriminator: REMOTE,
-            your_discriminator: LOCAL.get(),
             desired_min_tx: millis(200),
             required_min_rx: millis(100),
-            required_min_echo_rx: Duration::ZERO,
+            ..Packet::plain(state, REMOTE, LOCAL.get())
         }
     }
 

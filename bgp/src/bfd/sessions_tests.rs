@@ -1,7 +1,5 @@
 //! Whom a packet is for, and what becomes of sessions.
 
-use std::num::NonZeroU8;
-
 use super::*;
 
 fn key(last: u8) -> PeerKey {
@@ -13,20 +11,7 @@ fn arrival(last: u8) -> Arrival {
 }
 
 fn packet(state: State, your_discriminator: u32) -> Packet {
-    Packet {
-        diagnostic: Diagnostic::None,
-        state,
-        poll: false,
-        r#final: false,
-        control_plane_independent: false,
-        demand: false,
-        multiplier: NonZeroU8::new(3).unwrap(),
-        my_discriminator: NonZeroU32::new(5).unwrap(),
-        your_discriminator,
-        desired_min_tx: Duration::from_millis(300),
-        required_min_rx: Duration::from_millis(300),
-        required_min_echo_rx: Duration::ZERO,
-    }
+    Packet::plain(state, NonZeroU32::new(5).unwrap(), your_discriminator)
 }
 
 fn two() -> (Sessions, Instant) {
