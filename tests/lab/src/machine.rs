@@ -9,6 +9,7 @@ use anyhow::Context;
 use ipnetwork::IpNetwork;
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, setns, unshare};
+use serde_json::Value;
 
 use crate::command;
 use crate::netns::Netns;
@@ -67,6 +68,15 @@ impl Machine {
     /// `/run/lab/nodes/<name>/run/caracal`.
     pub fn file(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Runs `caracalctl` on it against a socket there and reads its JSON.
+    pub(crate) async fn ctl(&self, program: &Path, socket: &str, words: &[&str]) -> anyhow::Result<Value> {
+        let program = program.display().to_string();
+        let line = [&[&*program, "--socket", socket], words, &["-o", "json"]].concat();
+        let text = self.netns.exec(&line).await?.success()?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("reading the JSON of `caracalctl {}`", words.join(" ")))
     }
 
     /// Takes its cables out, or puts them back: carrier is lost, as when a switch port goes down.

@@ -137,13 +137,7 @@ impl Node {
 
     /// Runs `caracalctl` against this node's agent and reads its JSON.
     pub async fn ctl(&self, words: &[&str]) -> anyhow::Result<Value> {
-        let ctl = self.ctl.display().to_string();
-        let mut line = vec![ctl.as_str(), "--socket", ADMIN_SOCKET];
-        line.extend(words);
-        line.extend(["-o", "json"]);
-        let text = self.netns().exec(&line).await?.success()?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("reading the JSON of `caracalctl {}`", words.join(" ")))
+        self.machine.ctl(&self.ctl, ADMIN_SOCKET, words).await
     }
 }
 

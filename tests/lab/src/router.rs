@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use serde_json::Value;
 
 use crate::machine::Machine;
 use crate::process::Process;
@@ -33,6 +34,7 @@ pub struct Router {
     speaker: Speaker,
     /// In the order in which they start; each may need the one before.
     daemons: Vec<Daemon>,
+    ctl: PathBuf,
 }
 
 #[derive(Debug)]
@@ -88,7 +90,8 @@ impl Router {
         if rack.router == RouterKind::Frr && !daemons.is_empty() {
             frr::give_folder(&machine)?;
         }
-        Ok(Self { machine, kind: rack.router, speaker, daemons })
+        let ctl = sandbox.programs().join("caracalctl");
+        Ok(Self { machine, kind: rack.router, speaker, daemons, ctl })
     }
 
     /// Its name.
@@ -114,6 +117,11 @@ impl Router {
     /// Its programs.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.daemons.iter().map(|daemon| &daemon.process)
+    }
+
+    /// Runs `caracalctl` against this router's `caracal-bgpd` and reads its JSON.
+    pub async fn ctl(&self, words: &[&str]) -> anyhow::Result<Value> {
+        self.machine.ctl(&self.ctl, SOCKET, words).await
     }
 
     /// Starts its programs.

@@ -37,5 +37,15 @@ fn main() -> ExitCode {
             name: "a_restarted_agent_costs_no_packet_and_no_route_anywhere",
             run: |inside| Box::pin(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere(inside)),
         },
+        Case {
+            name: "under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere",
+            run: |inside| {
+                Box::pin(
+                    restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere(
+                        inside,
+                    ),
+                )
+            },
+        },
     ])
 }

@@ -8,6 +8,9 @@ use super::{PrefixRange, Recipe, SOCKET, Speaker};
 /// The route protocol number that it marks its routes with.
 const PROTOCOL: u8 = 67;
 const FILE: &str = "/run/caracal/bgpd.toml";
+/// How long a router's peers keep its routes while it is away, in seconds. BIRD and FRR keep those of a peer that asks for it
+/// without being told.
+const RESTART_TIME: u16 = 120;
 
 pub(super) fn recipes(speaker: &Speaker, programs: &Path) -> Vec<Recipe> {
     vec![Recipe {
@@ -39,7 +42,7 @@ fn configuration(speaker: &Speaker) -> String {
     for neighbour in &speaker.neighbours {
         line(format!(
             "\n[[peer]]\nname = \"{}\"\naddress = \"{}\"\nlocal-address = \"{}\"\nas = {}\nfamilies = [{}]\n\
-             connect-retry = 1\nimport = \"{}\"",
+             connect-retry = 1\ngraceful-restart = {RESTART_TIME}\nimport = \"{}\"",
             neighbour.name,
             neighbour.address,
             neighbour.local,
