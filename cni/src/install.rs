@@ -116,7 +116,9 @@ pub fn set_aside(configurations: &Path) -> Result<Vec<String>, InstallError> {
         fs::rename(&place, aside).map_err(failed("setting aside the configuration", &place))?;
         names.push(name);
     }
-    flush(configurations)?;
+    if !names.is_empty() {
+        flush(configurations)?;
+    }
     Ok(names)
 }
 
@@ -164,7 +166,8 @@ fn files(folder: &Path) -> Result<Vec<String>, InstallError> {
     }
 }
 
-/// Puts a file in its place at once and for good. What an earlier attempt left unfinished under the same name is replaced.
+/// Puts a file in its place at once and for good. What an earlier attempt left unfinished under the same name is replaced. So is an
+/// empty folder in that place: whoever mounts a file that is not there yet into a container makes one.
 fn replace(place: &Path, bytes: &[u8], mode: u32) -> Result<(), InstallError> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = place.with_file_name(format!(".{name}.unfinished"));
@@ -174,7 +177,19 @@ fn replace(place: &Path, bytes: &[u8], mode: u32) -> Result<(), InstallError> {
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()?;
         drop(file);
-        fs::rename(&unfinished, place)
+        match fs::rename(&unfinished, place) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                fs::remove_dir(place).map_err(|error| match error.kind() {
+                    ErrorKind::DirectoryNotEmpty => io::Error::new(
+                        error.kind(),
+                        "a folder stands in its place, with something in it: remove it",
+                    ),
+                    _ => error,
+                })?;
+                fs::rename(&unfinished, place)
+            }
+            renamed => renamed,
+        }
     };
     write().map_err(failed("writing", place))?;
     flush(place.parent().unwrap_or(Path::new("/")))
@@ -255,6 +270,19 @@ mod tests {
         assert_eq!(fs::read_to_string(&place).unwrap(), "whole");
         assert_eq!(place.metadata().unwrap().permissions().mode() & 0o777, 0o755);
         assert_eq!(files(&folder.path().join("bin")).unwrap(), [PLUGIN]);
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_conflist_gives_way_if_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join(CONFLIST);
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("notes"), "").unwrap();
+        let refused = Conflist::default().write(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(CONFLIST) && refused.contains("with something in it"), "{refused}");
+        fs::remove_file(place.join("notes")).unwrap();
+        assert!(Conflist::default().write(folder.path()).unwrap());
+        assert!(place.is_file());
     }
 
     #[test]

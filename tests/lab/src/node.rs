@@ -35,18 +35,18 @@ pub struct Node {
 }
 
 impl Node {
-    /// Installs the plugin and its conflist, and readies the agent; starts nothing.
+    /// Installs the plugin, and readies the agent, which writes the conflist; starts nothing.
     pub(crate) fn install(machine: Machine, sandbox: &Sandbox, kubeconfig: &Path) -> anyhow::Result<Self> {
         let plugin = machine.file(runtime::PLUGINS).join("caracal");
         let built = sandbox.programs().join("caracal-cni");
         std::fs::copy(&built, &plugin).with_context(|| format!("installing {}", plugin.display()))?;
         std::fs::set_permissions(&plugin, std::fs::Permissions::from_mode(0o755))
             .with_context(|| format!("making {} executable", plugin.display()))?;
-        let conflist = machine.file(runtime::CONFLIST);
-        std::fs::write(&conflist, runtime::conflist())
-            .with_context(|| format!("writing {}", conflist.display()))?;
-        let arguments =
-            vec![format!("--node-name={}", machine.name()), format!("--kubeconfig={}", kubeconfig.display())];
+        let arguments = vec![
+            format!("--node-name={}", machine.name()),
+            format!("--kubeconfig={}", kubeconfig.display()),
+            format!("--cni-conf-dir={}", runtime::CONFIGURATIONS),
+        ];
         let agent = Process::new(
             &format!("{}-agent", machine.name()),
             machine.netns(),

@@ -10,7 +10,9 @@ use serde_json::{Map, Value, json};
 use crate::command;
 use crate::machine::Machine;
 
-/// Where conflists lie on a node.
+/// The folder of a node's conflists.
+pub const CONFIGURATIONS: &str = "/etc/cni/net.d";
+/// The conflist that the agent writes there once it serves.
 pub const CONFLIST: &str = "/etc/cni/net.d/10-caracal.conflist";
 /// Where plugins lie on a node.
 pub const PLUGINS: &str = "/opt/cni/bin";
@@ -100,16 +102,24 @@ fn read(machine: &Machine) -> anyhow::Result<List> {
     let path = machine.file(CONFLIST);
     let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let list: Value = serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    let text = |field: &str| {
-        let value = list.get(field).and_then(Value::as_str);
-        value.map(str::to_owned).with_context(|| format!("{} has no {field}", path.display()))
-    };
-    let plugins = list.get("plugins").and_then(Value::as_array).cloned().unwrap_or_default();
-    let plugins = plugins.into_iter().filter_map(|plugin| plugin.as_object().cloned()).collect();
-    Ok(List { name: text("name")?, version: text("cniVersion")?, plugins })
+    List::of(&list).with_context(|| format!("reading {}", path.display()))
 }
 
 impl List {
+    /// The version is the highest of `cniVersions`, as runtimes choose it that know all of them; else `cniVersion`.
+    fn of(list: &Value) -> anyhow::Result<Self> {
+        let text = |field: &str| {
+            let value = list.get(field).and_then(Value::as_str);
+            value.map(str::to_owned).with_context(|| format!("there is no {field}"))
+        };
+        let several = list.get("cniVersions").and_then(Value::as_array).into_iter().flatten();
+        let highest = several.filter_map(Value::as_str).max_by_key(|version| numbers(version));
+        let version = highest.map_or_else(|| text("cniVersion"), |version| Ok(version.to_owned()))?;
+        let plugins = list.get("plugins").and_then(Value::as_array).cloned().unwrap_or_default();
+        let plugins = plugins.into_iter().filter_map(|plugin| plugin.as_object().cloned()).collect();
+        Ok(Self { name: text("name")?, version, plugins })
+    }
+
     /// What one plugin gets on stdin: its part of the list, with the name, the version, what it asked to be told at
     /// run time, and the result so far.
     fn configuration(&self, plugin: &Map<String, Value>, previous: Option<&Value>) -> Value {
@@ -128,6 +138,11 @@ impl List {
         }
         Value::Object(own)
     }
+}
+
+/// A version as it is compared.
+fn numbers(version: &str) -> Vec<u32> {
+    version.split('.').map(|number| number.parse().unwrap_or(0)).collect()
 }
 
 async fn execute(
@@ -165,19 +180,6 @@ async fn execute(
     }
 }
 
-/// The conflist that a lab installs.
-pub(crate) fn conflist() -> String {
-    let list = json!({
-        "cniVersion": "1.1.0",
-        "name": "caracal",
-        "plugins": [{
-            "type": "caracal",
-            "capabilities": { "io.kubernetes.cri.pod-annotations": true }
-        }]
-    });
-    format!("{list:#}\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +195,16 @@ mod tests {
             json!({"type": "caracal", "name": "caracal", "cniVersion": "1.1.0",
                 "runtimeConfig": {"io.kubernetes.cri.pod-annotations": {}}, "prevResult": {"ips": []}})
         );
+    }
+
+    #[test]
+    fn the_highest_version_is_taken_where_several_are_offered() {
+        let plain = json!({"name": "n", "cniVersion": "1.0.0", "plugins": [{"type": "caracal"}]});
+        let mut several = plain.clone();
+        several["cniVersions"] = json!(["0.4.0", "1.1.0", "1.0.0"]);
+        let version = |list: &Value| List::of(list).unwrap().version;
+        assert_eq!((version(&plain).as_str(), version(&several).as_str()), ("1.0.0", "1.1.0"));
+        assert!(List::of(&json!({"cniVersion": "1.0.0"})).is_err());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Node, runtime};
-use serde_json::{Value, json};
 use tokio::process::Child;
 
 use crate::cri::Cri;
@@ -34,7 +33,6 @@ impl Containerd {
         let file = folder.join("config.toml");
         std::fs::write(&file, configuration(&folder))
             .with_context(|| format!("writing {}", file.display()))?;
-        older_results(node)?;
         // Every runtime turns the loopback device on by this plugin.
         let loopback = node.machine().file(runtime::PLUGINS).join("loopback");
         std::fs::copy(LOOPBACK, &loopback)
@@ -93,16 +91,6 @@ impl Containerd {
     fn socket(&self) -> PathBuf {
         self.folder.join("containerd.sock")
     }
-}
-
-/// containerd 1.6 knows results up to 1.0.0, so its part of the conflist says no more.
-fn older_results(node: &Node) -> anyhow::Result<()> {
-    let path = node.machine().file(runtime::CONFLIST);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    let mut list: Value =
-        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-    list["cniVersion"] = json!("1.0.0");
-    std::fs::write(&path, list.to_string()).with_context(|| format!("writing {}", path.display()))
 }
 
 fn configuration(folder: &Path) -> String {
