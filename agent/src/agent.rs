@@ -40,6 +40,7 @@ use crate::desired::speaker::{SpeakerSettings, named_router_id};
 use crate::desired::surroundings::Surroundings;
 use crate::desired::tunnels::TunnelAddresses;
 use crate::ipam::Ipam;
+use crate::kernel::blackholes::OwnRanges;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
 use crate::kernel::{blackholes, filter, sweep};
@@ -214,8 +215,6 @@ impl Owners {
         let devices: Vec<_> = self.kernel.underlay().borrow().links.values().map(|link| link.name).collect();
         forwarding::enable(&devices)
             .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
-        let blocks = self.ipam.own_blocks();
-        parts.add("blackholes", blackholes::keep(self.kernel.clone(), blocks, settings.route_protocol));
         let owners = cni::Owners {
             node: settings.node_name.as_str().into(),
             mtu: self.pod_mtu.clone(),
@@ -227,6 +226,8 @@ impl Owners {
             kernel: self.kernel.clone(),
         };
         let context = Arc::new(CniContext::new(owners, recovered.attachments)?);
+        let own = OwnRanges { blocks: self.ipam.own_blocks(), subnets: context.subnets() };
+        parts.add("blackholes", blackholes::keep(self.kernel.clone(), own, settings.route_protocol));
         // Listening begins before what is there is looked at: what changes in between is heard.
         let events = PeerEvents::open();
         let found = cni::recover(&context).await?;

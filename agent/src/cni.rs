@@ -4,7 +4,8 @@
 //! always taken in the same order: addresses from the allocator, the record into the journal, the devices made, the host's
 //! routes acknowledged by the kernel, and only then the answer. DEL goes the same way back. Nothing here asks the API server.
 //!
-//! Addresses may come from another IPAM plugin, which our plugin has asked before; then they are the record's alone.
+//! Addresses may come from another IPAM plugin, which our plugin has asked before; then they are the record's alone. Or another
+//! plugin makes the interface and asks for addresses only (`delegated`).
 //!
 //! An agent that is killed at any point leaves at most a record without a finished device, and [`recover`] undoes that at the
 //! next start. A device of ours is finished when it is up, which is the last thing done to it.
@@ -15,6 +16,7 @@ mod bandwidth;
 mod check;
 pub mod conflist;
 mod del;
+mod delegated;
 mod follow;
 mod foreign;
 mod gc;
@@ -28,6 +30,7 @@ pub mod server;
 mod status;
 mod wiring;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use caracal_api::IpPool;
@@ -35,6 +38,7 @@ use caracal_cni::name::{self, Alias};
 use caracal_linux::kernel::Kernel;
 use caracal_linux::netlink;
 use caracal_linux::object::link::{BadIfName, IfName};
+use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Namespace;
 use tokio::sync::{RwLock, watch};
 
@@ -88,6 +92,8 @@ pub struct CniContext {
     locks: Locks,
     /// Held by each ADD, and by GC alone: an ADD whose plugin was killed is over for the runtime, but not here yet.
     gate: Arc<RwLock<()>>,
+    /// Blocks whose addresses other plugins put on links of their own.
+    subnets: watch::Sender<BTreeSet<IpNetwork>>,
 }
 
 impl CniContext {
@@ -104,11 +110,17 @@ impl CniContext {
             events: owners.events,
             ipam: owners.ipam,
             kernel: owners.kernel,
+            subnets: watch::Sender::new(delegated::subnets(&attachments)),
             records: Records::new(owners.journal, attachments),
             wiring: Wiring::open()?,
             locks: Locks::default(),
             gate: Arc::default(),
         })
+    }
+
+    /// The blocks that are subnets of other plugins' networks, as they change.
+    pub fn subnets(&self) -> watch::Receiver<BTreeSet<IpNetwork>> {
+        self.subnets.subscribe()
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Attachment {
     pub pod: Option<PodRef>,
     /// Path of the network namespace as the runtime gave it; empty for a tunnel.
     pub netns: PathBuf,
-    /// Name of the host side's device.
+    /// Name of the host side's device; empty where another plugin makes the interface, and for a subnet's addresses.
     pub host: String,
     /// Its addresses.
     pub addresses: Vec<Address>,
@@ -111,4 +111,8 @@ pub enum Phase {
     Removing,
     /// An address of one of the node's tunnel devices: freed by no container's end and by no reboot.
     Tunnel,
+    /// Addresses given to another plugin for an interface that it makes: no device of ours tells whether it lives.
+    Delegated,
+    /// An address that a block needs as the subnet of such interfaces: its gateway, its ends. Freed by a reboot alone.
+    Subnet,
 }

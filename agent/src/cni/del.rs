@@ -3,7 +3,7 @@
 //! It needs neither the pod's namespace nor the API server nor a record. A device is removed only if its alias names this
 //! attachment: the pod's next sandbox may have taken its place. Addresses are freed last, when nothing leads to them.
 
-use caracal_cni::config::NetworkConfig;
+use caracal_cni::config::{NetworkConfig, Role};
 use caracal_cni::environment::Target;
 use caracal_cni::name::host_interface;
 use caracal_cni::{Code, Error};
@@ -12,7 +12,7 @@ use caracal_linux::object::link::{BadIfName, IfName};
 use tracing::warn;
 
 use super::{CniContext, alias_of, request};
-use crate::attachments::{Attachment, JournalError};
+use crate::attachments::{Attachment, JournalError, Phase};
 use crate::desired::pod::{Facts, PodNetwork, Shapes, pod, pod_mac};
 
 /// What kept an attachment from being undone.
@@ -45,6 +45,7 @@ pub(super) async fn del(context: &CniContext, config: &NetworkConfig, target: &T
     };
     match record {
         Some(record) => undo(context, &record).await.map_err(failed),
+        None if config.role == Role::Ipam => Ok(()),
         // Unknown: detached before, never attached, or its record was lost. A device of its own is all there can be.
         None => {
             let alias = alias_of(&key).map_err(|error| failed(error.into()))?;
@@ -55,9 +56,12 @@ pub(super) async fn del(context: &CniContext, config: &NetworkConfig, target: &T
 
 /// Undoes an attachment as far as it has come. The caller holds its locks.
 pub(super) async fn undo(context: &CniContext, record: &Attachment) -> Result<(), UndoError> {
-    withdraw(context, record).await;
-    let device = IfName::new(&record.host)?;
-    context.wiring.detach(&device, &alias_of(&record.key)?.to_string()).await?;
+    // The interfaces of other plugins are theirs to remove.
+    if record.phase != Phase::Delegated {
+        withdraw(context, record).await;
+        let device = IfName::new(&record.host)?;
+        context.wiring.detach(&device, &alias_of(&record.key)?.to_string()).await?;
+    }
     context.records.remove(&record.key).await?;
     context.ipam.release(record.key.handle(), record.own_addresses().cloned().collect()).await;
     Ok(())

@@ -18,6 +18,7 @@ pub(super) async fn gc(context: &CniContext, config: &NetworkConfig) -> Result<(
     let _alone = context.gate.write().await;
     for record in context.records.all() {
         let key = &record.key;
+        // The addresses of subnets are of no network that a runtime can name.
         if key.network != config.name || valid.contains(&(key.container.as_str(), key.interface.as_str())) {
             continue;
         }

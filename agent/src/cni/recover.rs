@@ -2,7 +2,7 @@
 //!
 //! A device of ours that is up was finished, and its routes are wanted again, whatever its record says of the phase. Without
 //! such a device the attachment is over: an ADD was cut off half way, or a DEL was done while no agent ran, or the namespace
-//! has gone. Its record and addresses are freed.
+//! has gone. Its record and addresses are freed. Addresses that another plugin was given stay.
 
 use std::collections::HashMap;
 
@@ -10,6 +10,7 @@ use caracal_linux::netlink;
 use tracing::{info, warn};
 
 use super::{CniContext, alias_of, del, follow};
+use crate::attachments::Phase;
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,15 @@ pub async fn recover(context: &CniContext) -> Result<Outcome, netlink::Error> {
         .collect();
     let (mut wanted, mut outcome) = (Vec::new(), Outcome::default());
     for record in context.records.all() {
+        match record.phase {
+            // Nothing on this host tells; what does is DEL, GC, or a reboot.
+            Phase::Delegated => {
+                outcome.living += 1;
+                continue;
+            }
+            Phase::Subnet | Phase::Tunnel => continue,
+            Phase::Adding | Phase::Ready | Phase::Removing => {}
+        }
         let alias = alias_of(&record.key).ok().map(|alias| alias.to_string());
         let lives =
             matches!(links.get(&record.host), Some((true, found)) if found.is_some() && *found == alias);

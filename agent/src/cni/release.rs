@@ -11,7 +11,7 @@ use caracal_linux::object::link::IfName;
 use tracing::info;
 
 use super::{CniContext, alias_of, del};
-use crate::attachments::Attachment;
+use crate::attachments::{Attachment, Phase};
 
 /// Why an address was not freed.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,19 @@ fn is_recorded(context: &CniContext, handle: &str) -> bool {
 
 /// The journal has an attachment with this address.
 async fn undo(context: &CniContext, address: IpAddr, record: &Attachment) -> Result<String, ReleaseError> {
+    let kept = match record.phase {
+        Phase::Delegated => {
+            Some("another plugin has it for its interface; detach the container (CNI DEL, or GC)")
+        }
+        Phase::Subnet => {
+            Some("its block is the subnet of another plugin's network until the machine is booted")
+        }
+        Phase::Adding | Phase::Ready | Phase::Removing | Phase::Tunnel => None,
+    };
+    if let Some(what) = kept {
+        let (holder, what) = (record.key.to_string(), what.to_owned());
+        return Err(ReleaseError::InUse { address, holder, what });
+    }
     let _attachment = context.locks.lock(record.key.to_string()).await;
     let _device = context.locks.lock(record.host.clone()).await;
     let failed = |error: String| ReleaseError::Undo(error);

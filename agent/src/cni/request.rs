@@ -13,7 +13,7 @@ use caracal_linux::namespace::Namespace;
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::{CniContext, add, check, del, gc, status};
+use super::{CniContext, add, check, del, delegated, gc, status};
 use crate::attachments::AttachmentKey;
 
 /// Carries out a call. The descriptor is the pod's namespace, if the plugin could open it.
@@ -40,15 +40,15 @@ async fn perform(
     let command = call.environment.command()?.ok_or_else(missing)?;
     let request = Request::parse(command, &call.environment, call.stdin.as_bytes())?;
     let config = &request.config;
-    if config.role == Role::Ipam {
-        let msg = format!(
-            "the network {} has caracal as the IPAM plugin of another, which is not supported yet: name it as `type`, or take \
-             host-local for addresses",
-            config.name
-        );
-        return Err(Error::new(Code::UnsupportedField, msg));
-    }
     match &request.operation {
+        Operation::Add(target) if config.role == Role::Ipam => {
+            let result = delegated::add(context, config, target).await?;
+            info!(container = target.container, pod = pod(target), "gave addresses to another plugin");
+            Ok(Some(result.to_json(config.version)))
+        }
+        Operation::Check(target) if config.role == Role::Ipam => {
+            delegated::check(context, config, target).await.map(|()| None)
+        }
         Operation::Add(target) => {
             let result =
                 add::add(context, config, target, namespace(target, netns)?, call.ipam.clone()).await?;

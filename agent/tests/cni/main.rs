@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
+mod agent_kills;
 mod chain;
 mod conflist;
+mod delegate;
 mod kills;
+mod process;
 mod rig;
 mod runtime;
 mod spoof;

@@ -138,6 +138,16 @@ impl Node {
         Api::all_with(self.client.clone(), &resource)
     }
 
+    /// What a program needs to reach the API server.
+    pub(crate) fn kubeconfig(&self) -> String {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test", "users": [],
+            "clusters": [{"name": "test", "cluster": {"server": self.server.url()}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": ""}}],
+        });
+        config.to_string()
+    }
+
     /// Starts the agent's parts in the order in which the agent does.
     pub(crate) async fn agent(&self) -> Agent {
         let folder = self.folder.path();

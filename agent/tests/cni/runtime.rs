@@ -41,6 +41,11 @@ impl Runtime {
         Self { folder, version: version.into(), plugins }
     }
 
+    /// One operation of another plugin of the same list, as a plugin that delegates to it would ask.
+    pub(crate) async fn delegated(&self, command: &str, pod: &Pod, stdin: Value) -> Output {
+        execute(Command::new(self.plugin()), self.variables(command, pod), stdin.to_string()).await
+    }
+
     /// Where our own plugin lies.
     pub(crate) fn plugin(&self) -> PathBuf {
         self.folder.path().join("caracal")
