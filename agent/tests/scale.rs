@@ -1,4 +1,4 @@
-//! A thousand nodes that claim their first block at the same moment, against one API server.
+//! A thousand nodes that claim their first block at the same moment, and a thousand pods on one node, against one API server.
 //!
 //! The allocators and the requests are the agent's own; watches are left out, since a thousand agents with ten each would
 //! be a test of the lab's API server. What is counted is every request that reaches it. The figures are printed:
@@ -16,9 +16,9 @@ use caracal_api::{BlockOwner, IpPool, IpamBlock, IpamConfigSpec, OwnerKind};
 use caracal_apiserver::{Options, Server};
 use caracal_ipam::{
     Action, Allocation, AskId, Attributes, Handle, Input, Ipam, JournalTrust, NodeView, Now, Pools, Recovery,
-    Reply, Request, Settings, Want, WantFamilies,
+    Reply, Request, RequestId, Settings, StoreError, Want, WantFamilies,
 };
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
@@ -53,68 +53,105 @@ async fn cluster(blocks: u32) -> (Server, Client, Arc<Pools>) {
     (server, client, Arc::new(read))
 }
 
-/// Has one node ask for its first address; gives that, and the requests it took.
-async fn first_address(client: Client, pools: Arc<Pools>, number: usize) -> (Vec<Allocation>, usize) {
-    let node = format!("node-{number}");
-    let uid = format!("uid-{number}");
-    let owner = BlockOwner {
-        kind: OwnerKind::Node,
-        name: node.clone(),
-        node_uid: uid.clone(),
-        machine_id: format!("machine-{number}"),
-        claim_token: format!("token-{number}"),
-    };
-    let recovery = Recovery {
-        owner,
-        blocks: Vec::new(),
-        held: Vec::new(),
-        trust: JournalTrust::Whole,
-        rebooted: false,
-        unseen_for: Duration::ZERO,
-    };
-    let settings = Settings {
-        claim_ahead: false,
-        patience: PATIENCE,
-        seed: u64::try_from(number).unwrap(),
-        ..Settings::default()
-    };
-    let blocks = Blocks::new(&client, &node, None);
-    let mut machine = Ipam::recover(now(), settings, recovery);
-    let handle = Handle::attachment("caracal", &format!("c{number}"), "eth0");
-    let want = Want {
-        handle,
-        families: WantFamilies::V4,
-        requested: Vec::new(),
-        pools: None,
-        attributes: Attributes::default(),
-    };
-    let (mut out, mut requests, mut flying) = (Vec::new(), 0, FuturesUnordered::new());
-    machine.on(now(), Input::Pools(pools), &mut out);
-    machine.on(now(), Input::Node(Some(NodeView { uid, ..NodeView::default() })), &mut out);
-    machine.on(now(), Input::Allocate(AskId(1), want), &mut out);
-    loop {
-        for action in std::mem::take(&mut out) {
+/// One node's allocator, and what it asks of the API server.
+struct Allocator {
+    machine: Ipam,
+    blocks: Blocks,
+    out: Vec<Action>,
+    flying: FuturesUnordered<BoxFuture<'static, (RequestId, bool, Result<Reply, StoreError>)>>,
+    requests: usize,
+    granted: Vec<Allocation>,
+}
+
+impl Allocator {
+    /// Of a node that knows the pools and owns nothing.
+    fn new(client: &Client, pools: Arc<Pools>, number: usize, claim_ahead: bool) -> Self {
+        let (node, uid) = (format!("node-{number}"), format!("uid-{number}"));
+        let owner = BlockOwner {
+            kind: OwnerKind::Node,
+            name: node.clone(),
+            node_uid: uid.clone(),
+            machine_id: format!("machine-{number}"),
+            claim_token: format!("token-{number}"),
+        };
+        let recovery = Recovery {
+            owner,
+            blocks: Vec::new(),
+            held: Vec::new(),
+            trust: JournalTrust::Whole,
+            rebooted: false,
+            unseen_for: Duration::ZERO,
+        };
+        let seed = u64::try_from(number).unwrap();
+        let settings = Settings { claim_ahead, patience: PATIENCE, seed, ..Settings::default() };
+        let blocks = Blocks::new(client, &node, None);
+        let (machine, flying) = (Ipam::recover(now(), settings, recovery), FuturesUnordered::new());
+        let mut own = Self { machine, blocks, out: Vec::new(), flying, requests: 0, granted: Vec::new() };
+        own.on(Input::Pools(pools));
+        own.on(Input::Node(Some(NodeView { uid, ..NodeView::default() })));
+        own
+    }
+
+    fn on(&mut self, input: Input) {
+        self.machine.on(now(), input, &mut self.out);
+    }
+
+    fn ask(&mut self, number: u64) {
+        let want = Want {
+            handle: Handle::attachment("caracal", &format!("c{number}"), "eth0"),
+            families: WantFamilies::V4,
+            requested: Vec::new(),
+            pools: None,
+            attributes: Attributes::default(),
+        };
+        self.on(Input::Allocate(AskId(number), want));
+    }
+
+    /// Carries out what is wanted.
+    fn act(&mut self) {
+        for action in std::mem::take(&mut self.out) {
             match action {
-                Action::Granted(_, allocations) => return (allocations, requests),
-                Action::Refused(_, refusal) => panic!("{node}: {refusal}"),
+                Action::Granted(_, allocations) => self.granted.extend(allocations),
+                Action::Refused(_, refusal) => panic!("{refusal}"),
                 Action::Ask(id, request) => {
-                    let (blocks, lists) = (blocks.clone(), matches!(request, Request::ListNames));
-                    flying.push(async move { (id, lists, blocks.perform(request).await) });
+                    let (blocks, lists) = (self.blocks.clone(), matches!(request, Request::ListNames));
+                    self.flying.push(Box::pin(async move { (id, lists, blocks.perform(request).await) }));
                 }
             }
         }
-        let wake = machine.deadline().unwrap_or_else(|| Instant::now() + PATIENCE);
+    }
+
+    /// Waits for one thing to happen, and carries out what is wanted then.
+    async fn step(&mut self) {
+        self.act();
+        let wake = self.machine.deadline().unwrap_or_else(|| Instant::now() + PATIENCE);
         tokio::select! {
-            Some((id, lists, result)) = flying.next() => {
-                requests += match &result {
+            Some((id, lists, result)) = self.flying.next() => {
+                self.requests += match &result {
                     Ok(Reply::Names(names)) if lists => names.len().div_ceil(PAGE).max(1),
                     Ok(_) | Err(_) => 1,
                 };
-                machine.on(now(), Input::Replied(id, result), &mut out);
+                self.on(Input::Replied(id, result));
             }
-            () = tokio::time::sleep_until(wake.into()) => machine.on(now(), Input::Tick, &mut out),
+            () = tokio::time::sleep_until(wake.into()) => self.on(Input::Tick),
         }
+        self.act();
     }
+
+    /// Whether everything that was given stands in its block's object.
+    fn is_published(&self) -> bool {
+        self.flying.is_empty() && self.machine.report(now()).blocks.iter().all(|block| !block.unpublished)
+    }
+}
+
+/// Has one node ask for its first address; gives that, and the requests it took.
+async fn first_address(client: Client, pools: Arc<Pools>, number: usize) -> (Vec<Allocation>, usize) {
+    let mut node = Allocator::new(&client, pools, number, false);
+    node.ask(1);
+    while node.granted.is_empty() {
+        node.step().await;
+    }
+    (node.granted, node.requests)
 }
 
 /// All nodes at once in a pool of so many blocks; the mean number of requests.
@@ -141,6 +178,40 @@ async fn claim_all(blocks: u32) -> f64 {
         "{NODES} nodes, {blocks} blocks ({fill:.0} % in the end): {mean:.2} requests a claim, at most {most}, {took:.1?}"
     );
     mean
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_pods_on_one_node_cost_fewer_than_fifty_requests() {
+    let (server, client, pools) = cluster(256).await;
+    let mut node = Allocator::new(&client, pools, 0, true);
+    for number in 1..=1000 {
+        node.ask(number);
+    }
+    let begin = Instant::now();
+    while node.granted.len() < 1000 {
+        node.step().await;
+    }
+    let given = begin.elapsed();
+    let addresses: BTreeSet<_> = node.granted.iter().map(|granted| granted.address).collect();
+    assert_eq!(addresses.len(), 1000);
+    // Until the objects show them all.
+    tokio::time::timeout(PATIENCE, async {
+        while !node.is_published() {
+            node.step().await;
+        }
+    })
+    .await
+    .expect("allocations are published in time");
+    let blocks = Api::<IpamBlock>::all(client).list(&ListParams::default()).await.unwrap().items;
+    let shown: usize = blocks.iter().map(|block| block.spec.allocations.len()).sum();
+    assert_eq!(shown, 1000);
+    let requests = node.requests;
+    println!(
+        "1000 pods on one node: {requests} requests for {} blocks, given within {given:.1?}",
+        blocks.len()
+    );
+    assert!(requests < 50, "{requests} requests");
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

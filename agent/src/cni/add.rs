@@ -3,8 +3,10 @@
 //! The record is on disk before the first device is made, so that whatever an agent killed half way leaves behind has a
 //! record that leads to it. Nothing is answered before the kernel has acknowledged the host's routes.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use caracal_cni::config::NetworkConfig;
 use caracal_cni::environment::Target;
@@ -17,7 +19,7 @@ use caracal_linux::object::link::{BadMac, Mac};
 use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Namespace as Namespaced;
 use serde_json::{Map, Value};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::wiring::{Inside, WiringError};
 use super::{CniContext, addresses, bandwidth, del, foreign, request};
@@ -27,6 +29,9 @@ use crate::desired::pod::{Facts, PodNetwork, everywhere, gateway, pod, pod_mac};
 
 /// The longest alias that the kernel keeps, in bytes.
 const LONGEST_ALIAS: usize = 255;
+
+/// Why a pod gets no address whose own words, or its namespace's, cannot be read.
+const BAD_REQUEST: &str = "BadRequest";
 
 /// Attaches a container.
 pub(super) async fn add(
@@ -51,7 +56,9 @@ pub(super) async fn add(
         );
         return Err(Error::new(Code::Exists, msg));
     }
+    let mut laps = Laps::start();
     let inside = context.wiring.enter(netns, &target.interface).await.map_err(|e| failed(target, &e))?;
+    laps.end("entered");
     for other in context.records.others_on(host.as_str(), &key) {
         // The pod's last sandbox: its own DEL comes later and frees its addresses, but its routes must not lead to this one.
         del::withdraw(context, &other).await;
@@ -64,6 +71,7 @@ pub(super) async fn add(
             (granted.into_iter().map(Address::Own).collect(), attributes, None)
         }
     };
+    laps.end("addresses");
     let mtu = config.mtu.unwrap_or_else(|| *context.mtu.borrow());
     let record = Attachment {
         key,
@@ -83,12 +91,13 @@ pub(super) async fn add(
     let mac = mac.unwrap_or_else(|| pod_mac(&alias));
     let facts = Facts { alias, host, mtu, mac, addresses: record.ips().collect(), shapes };
     let network = Arc::new(pod(&facts));
-    if let Err(error) = attach(context, &record, &network, &inside, target).await {
+    if let Err(error) = attach(context, &record, &network, &inside, target, &mut laps).await {
         if let Err(left) = del::undo(context, &record).await {
             warn!(key = %record.key, error = %left, "undoing a failed ADD: what is left goes with DEL or at the next start");
         }
         return Err(error);
     }
+    debug!(key = %record.key, "steps of ADD in us:{laps}");
     // Whether the record says so decides nothing after a crash, so the answer need not wait for it; DEL does.
     let (context, ready) = (Arc::clone(context), Attachment { phase: Phase::Ready, ..record });
     tokio::spawn(async move {
@@ -109,7 +118,10 @@ pub(super) async fn allocate(
 ) -> Result<(Vec<Allocation>, Attributes), Error> {
     let pools = Arc::clone(&context.pools.borrow());
     let namespace = namespace(context, target);
-    let want = addresses::wanted(key, target, config, &pools, namespace.as_deref())?;
+    let want = addresses::wanted(key, target, config, &pools, namespace.as_deref()).map_err(|error| {
+        tell(context, target, BAD_REQUEST, error.msg.clone());
+        error.with_details(BAD_REQUEST)
+    })?;
     let attributes = want.attributes.clone();
     let granted = context.ipam.allocate(want).await.map_err(|refusal| {
         tell(context, target, refusal.code(), refusal.to_string());
@@ -126,7 +138,7 @@ fn namespace(context: &CniContext, target: &Target) -> Option<Arc<Namespaced>> {
 }
 
 /// Tells the pod why it gets no address.
-fn tell(context: &CniContext, target: &Target, code: &str, message: String) {
+pub(super) fn tell(context: &CniContext, target: &Target, code: &str, message: String) {
     if let Some(pod) = &target.args.pod {
         let about = events::pod(&pod.namespace, &pod.name, pod.uid.as_deref());
         context.events.warn(about, code, message);
@@ -139,16 +151,45 @@ async fn attach(
     network: &Arc<PodNetwork>,
     inside: &Inside,
     target: &Target,
+    laps: &mut Laps,
 ) -> Result<(), Error> {
     let kept = context.records.put(record.clone()).await;
     kept.map_err(|error| {
         Error::new(Code::Io, format!("keeping the record of attachment {}: {error}", record.key))
     })?;
+    laps.end("record");
     context.wiring.attach(network, inside).await.map_err(|error| failed(target, &error))?;
+    laps.end("devices");
     context.kernel.settle(network.wanted()).await.map_err(|error| {
         let msg = format!("setting the host's routes to container {}: {error}", target.container);
         Error::new(Code::Wiring, msg)
-    })
+    })?;
+    laps.end("routes");
+    Ok(())
+}
+
+/// How long each step took, for the log.
+struct Laps {
+    last: Instant,
+    ended: Vec<(&'static str, Duration)>,
+}
+
+impl Laps {
+    fn start() -> Self {
+        Self { last: Instant::now(), ended: Vec::new() }
+    }
+
+    fn end(&mut self, step: &'static str) {
+        let now = Instant::now();
+        self.ended.push((step, now - self.last));
+        self.last = now;
+    }
+}
+
+impl fmt::Display for Laps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ended.iter().try_for_each(|(step, took)| write!(f, " {step}={}", took.as_micros()))
+    }
 }
 
 fn alias(key: &AttachmentKey, target: &Target) -> Result<Alias, Error> {

@@ -119,7 +119,8 @@ async fn suitable(
             Ok(None) => {}
             Err(error) => {
                 context.ipam.release(key.handle(), granted).await;
-                return Err(error);
+                add::tell(context, target, "NoSubnet", error.msg.clone());
+                return Err(error.with_details("NoSubnet"));
             }
         }
         let subnets: Vec<Subnet> = granted.iter().map(Subnet::of).collect();

@@ -59,6 +59,64 @@ fn held_by_containers(agent: &Process) -> Vec<(String, String)> {
     agent.held().into_iter().filter(|(handle, _)| !handle.starts_with("-subnet.")).collect()
 }
 
+/// Both pods are in one block, whose gateway is none of theirs, nor an end of it.
+fn one_subnet_holds(of_x: &Value, of_y: &Value) {
+    for number in [0, 1] {
+        let [subnet, other] = [of_x, of_y].map(|result| subnet(result, number));
+        assert_eq!(subnet, other, "{of_x} {of_y}");
+        let (block, gateway) = subnet;
+        assert!(POOLS[2..].iter().any(|(_, pool, size)| {
+            let pool: IpNetwork = pool.parse().unwrap();
+            block.prefix() == *size && pool.contains(block.network())
+        }));
+        let of_all = [of_x, of_y].map(|result| addresses(result)[number].parse::<IpAddr>().unwrap());
+        let ends = [block.network(), if number == 0 { block.broadcast() } else { block.network() }];
+        assert!(block.contains(gateway) && !ends.contains(&gateway) && !of_all.contains(&gateway));
+        assert!(of_all.iter().all(|address| block.contains(*address) && !ends.contains(address)));
+    }
+}
+
+/// What the other plugin cannot use it gives back; what is asked for twice is refused; CHECK misses what is not told.
+async fn refusals_change_nothing(agent: &Process, socket: &Value, a: &Pod, of_a: &Value) {
+    let none = json!({});
+    let before = held_by_containers(agent);
+    let taken = Pod::new("taken", "taken");
+    taken.ip("link add eth0 type veth peer name other");
+    assert!(ptp(socket, "1.0.0").add(&taken, &none).await.is_err());
+    let again = ptp(socket, "1.0.0").delegated("ADD", a, ptp(socket, "1.0.0").stdin(0, &none, None)).await;
+    let said: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(said["code"], 103, "{said}");
+    let mut lacking = of_a.clone();
+    lacking["ips"].as_array_mut().unwrap().pop();
+    let stdin = ptp(socket, "1.0.0").stdin(0, &none, Some(&lacking));
+    let checked = ptp(socket, "1.0.0").delegated("CHECK", a, stdin).await;
+    let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(said["code"], 102, "{said}");
+    assert_eq!(held_by_containers(agent), before);
+}
+
+/// GC as a later `ptp` passes it on: this release knows none.
+async fn gc_leaves(agent: &Process, socket: &Value, kept: &[(&Pod, &Value)]) {
+    let mut stdin = ptp(socket, "1.1.0").stdin(0, &json!({}), None);
+    let valid: Vec<Value> =
+        kept.iter().map(|(pod, _)| json!({"containerID": pod.container, "ifname": "eth0"})).collect();
+    stdin["cni.dev/valid-attachments"] = json!(valid);
+    let (nobody, _) = kept[0];
+    let collected = ptp(socket, "1.1.0").delegated("GC", nobody, stdin).await;
+    assert!(collected.status.success(), "{collected:?}");
+    let left: BTreeSet<String> = held_by_containers(agent).into_iter().map(|(_, address)| address).collect();
+    let wanted: BTreeSet<String> = kept.iter().flat_map(|(_, result)| addresses(result)).collect();
+    assert_eq!(left, wanted);
+}
+
+/// Waits until the host reaches all of them.
+async fn the_host_reaches(results: &[&Value]) {
+    for address in results.iter().flat_map(|result| addresses(result)) {
+        let line = format!("-c 1 -W 1 {address}");
+        eventually(&format!("the host reaches {address}"), || run("ping", &line).0).await;
+    }
+}
+
 #[test]
 fn ptp_and_bridge_get_addresses_of_our_blocks_and_give_them_back() {
     in_namespace(|| async {
@@ -74,19 +132,7 @@ fn ptp_and_bridge_get_addresses_of_our_blocks_and_give_them_back() {
         let (x, y) = (Pod::new("x", "x"), Pod::new("y", "y"));
         let of_x = bridged.add(&x, &none).await.unwrap();
         let of_y = bridged.add(&y, &none).await.unwrap();
-        for number in [0, 1] {
-            let [subnet, other] = [&of_x, &of_y].map(|result| subnet(result, number));
-            assert_eq!(subnet, other, "{of_x} {of_y}");
-            let (block, gateway) = subnet;
-            assert!(POOLS[2..].iter().any(|(_, pool, size)| {
-                let pool: IpNetwork = pool.parse().unwrap();
-                block.prefix() == *size && pool.contains(block.network())
-            }));
-            let of_all = [&of_x, &of_y].map(|result| addresses(result)[number].parse::<IpAddr>().unwrap());
-            let ends = [block.network(), if number == 0 { block.broadcast() } else { block.network() }];
-            assert!(block.contains(gateway) && !ends.contains(&gateway) && !of_all.contains(&gateway));
-            assert!(of_all.iter().all(|address| block.contains(*address) && !ends.contains(address)));
-        }
+        one_subnet_holds(&of_x, &of_y);
         let (block, gateway) = subnet(&of_x, 0);
         let route = format!("route get {}", addresses(&of_x)[0]);
         assert!(
@@ -110,14 +156,7 @@ fn ptp_and_bridge_get_addresses_of_our_blocks_and_give_them_back() {
         seen.extend([&of_a, &of_b].into_iter().flat_map(addresses));
         assert_eq!(seen.len(), 10, "each has addresses of its own: {seen:?}");
 
-        for result in [&of_a, &of_b, &of_x, &of_y, &of_plain] {
-            for address in addresses(result) {
-                eventually(&format!("the host reaches {address}"), || {
-                    run("ping", &format!("-c 1 -W 1 {address}")).0
-                })
-                .await;
-            }
-        }
+        the_host_reaches(&[&of_a, &of_b, &of_x, &of_y, &of_plain]).await;
         for (pod, others) in [(&a, [&of_b, &of_plain]), (&plain, [&of_a, &of_x]), (&x, [&of_y, &of_a])] {
             for other in others {
                 reaches(pod, &addresses(other)).await;
@@ -135,35 +174,10 @@ fn ptp_and_bridge_get_addresses_of_our_blocks_and_give_them_back() {
         reaches(&x, &addresses(&of_a)).await;
         assert!(ip(&route).contains("dev cni0"));
 
-        // What the other plugin cannot use it gives back; what is asked for twice is refused.
-        let before = held_by_containers(&agent);
-        let taken = Pod::new("taken", "taken");
-        taken.ip("link add eth0 type veth peer name other");
-        assert!(ptp(&socket, "1.0.0").add(&taken, &none).await.is_err());
-        let again =
-            ptp(&socket, "1.0.0").delegated("ADD", &a, ptp(&socket, "1.0.0").stdin(0, &none, None)).await;
-        let said: Value = serde_json::from_slice(&again.stdout).unwrap();
-        assert_eq!(said["code"], 103, "{said}");
-        let mut lacking = of_a.clone();
-        lacking["ips"].as_array_mut().unwrap().pop();
-        let stdin = ptp(&socket, "1.0.0").stdin(0, &none, Some(&lacking));
-        let checked = ptp(&socket, "1.0.0").delegated("CHECK", &a, stdin).await;
-        let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
-        assert_eq!(said["code"], 102, "{said}");
-        assert_eq!(held_by_containers(&agent), before);
+        refusals_change_nothing(&agent, &socket, &a, &of_a).await;
 
-        // As a later `ptp` passes it on: this release knows no GC.
-        let mut stdin = ptp(&socket, "1.1.0").stdin(0, &none, None);
-        let valid =
-            ["b", "x", "y", "plain"].map(|container| json!({"containerID": container, "ifname": "eth0"}));
-        stdin["cni.dev/valid-attachments"] = json!(valid);
-        let collected = ptp(&socket, "1.1.0").delegated("GC", &a, stdin).await;
-        assert!(collected.status.success(), "{collected:?}");
-        let left: BTreeSet<String> =
-            held_by_containers(&agent).into_iter().map(|(_, address)| address).collect();
-        let wanted: BTreeSet<String> =
-            [&of_b, &of_x, &of_y, &of_plain].into_iter().flat_map(addresses).collect();
-        assert_eq!(left, wanted);
+        let kept = [(&b, &of_b), (&x, &of_x), (&y, &of_y), (&plain, &of_plain)];
+        gc_leaves(&agent, &socket, &kept).await;
 
         for (runtime, pod) in
             [(ptp(&socket, "1.0.0"), &a), (ptp(&socket, "0.4.0"), &b), (ptp(&socket, "0.3.1"), &c)]

@@ -117,19 +117,36 @@ impl Node {
             .await
             .unwrap();
         for (name, cidr, size) in pools {
-            let pool = json!({"apiVersion": "caracal.dev/v1", "kind": "IPPool", "metadata": {"name": name},
-                              "spec": {"cidr": cidr, "blockSize": size}});
-            let api = node.api("caracal.dev", "IPPool");
-            let made =
-                api.create(&PostParams::default(), &serde_json::from_value(pool).unwrap()).await.unwrap();
-            // What the controller says once it has seen no overlap.
-            let allocatable = json!({"type": "Allocatable", "status": "True", "reason": "NoOverlap", "message": "",
-                                     "lastTransitionTime": "2026-01-01T00:00:00Z",
-                                     "observedGeneration": made.metadata.generation});
-            let status = json!({"status": {"conditions": [allocatable]}});
-            api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+            node.pool(name, json!({"cidr": cidr, "blockSize": size})).await;
         }
         node
+    }
+
+    /// Makes a pool, and says of it what the controller says once it has seen no overlap.
+    pub(crate) async fn pool(&self, name: &str, spec: Value) {
+        let made = self.create("caracal.dev", "IPPool", name, spec).await;
+        let allocatable = json!({"type": "Allocatable", "status": "True", "reason": "NoOverlap", "message": "",
+                                 "lastTransitionTime": "2026-01-01T00:00:00Z",
+                                 "observedGeneration": made.metadata.generation});
+        let status = json!({"status": {"conditions": [allocatable]}});
+        let api = self.api("caracal.dev", "IPPool");
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    }
+
+    /// Makes an object.
+    pub(crate) async fn create(&self, group: &str, kind: &str, name: &str, spec: Value) -> DynamicObject {
+        let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
+        let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let object = serde_json::from_value(object).unwrap();
+        self.api(group, kind).create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    /// The reasons and messages of the Events about a pod.
+    pub(crate) async fn events_of(&self, pod: &str) -> Vec<(String, String)> {
+        let all = self.api("", "Event").list(&kube::api::ListParams::default()).await.unwrap().items;
+        let about = all.into_iter().filter(|event| event.data["involvedObject"]["name"] == pod);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        about.map(|event| (text(&event.data["reason"]), text(&event.data["message"]))).collect()
     }
 
     fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {

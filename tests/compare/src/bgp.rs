@@ -1,6 +1,6 @@
 //! `cargo compare bgp`: every load on every subject, in turns.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,10 +8,11 @@ use anyhow::{Context, ensure};
 
 use crate::Bgp;
 use crate::cpus::Cpus;
+use crate::folder::Folder;
 use crate::load::Load;
 use crate::place;
 use crate::process::Process;
-use crate::report::{Figure, Report};
+use crate::report::{Figure, Report, words};
 use crate::subject::{self, Subject};
 
 /// Measures what was asked for and prints it.
@@ -33,7 +34,7 @@ pub(crate) fn run(asked: &Bgp) -> anyhow::Result<()> {
     for round in 1..=asked.rounds {
         for (case, load) in loads.iter().enumerate() {
             for (place, subject) in subjects.iter().enumerate() {
-                let outcome = measure(load, subject, &cpus, &folder.0, Duration::from_secs(asked.limit));
+                let outcome = measure(load, subject, &cpus, folder.path(), Duration::from_secs(asked.limit));
                 match outcome {
                     Ok(figures) => {
                         println!("round {round}, {}, {}: {}", load.name, subject.name, words(&figures));
@@ -47,12 +48,7 @@ pub(crate) fn run(asked: &Bgp) -> anyhow::Result<()> {
             }
         }
     }
-    println!("{}", report.text());
-    if let Some(path) = &asked.json {
-        let text = serde_json::to_string_pretty(&report.summaries()).context("writing JSON")?;
-        std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    report.finish(asked.json.as_deref())
 }
 
 fn measure(
@@ -79,11 +75,6 @@ fn measure(
         let last: Vec<&str> = said.lines().rev().take(3).collect();
         format!("it said last: {}", last.into_iter().rev().collect::<Vec<_>>().join(" | "))
     })
-}
-
-fn words(figures: &[Figure]) -> String {
-    let each = figures.iter().map(|one| format!("{} {:.2} {}", one.metric, one.value, one.unit));
-    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What was compared, on what.
@@ -113,26 +104,4 @@ fn many_files() -> anyhow::Result<()> {
         Command::new("prlimit").args(["--pid", &pid, &limit]).status().context("starting prlimit")?;
     ensure!(status.success(), "prlimit {limit}: {status}");
     Ok(())
-}
-
-/// A folder that goes with this value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> anyhow::Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("caracal-compare-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
-            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)))
-            .with_context(|| format!("making {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("removing {}: {error}", self.0.display());
-        }
-    }
 }

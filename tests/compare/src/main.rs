@@ -6,7 +6,9 @@
 //! first, so that no figure is the tester's.
 
 mod bgp;
+mod cni;
 mod cpus;
+mod folder;
 mod generator;
 mod load;
 mod place;
@@ -48,6 +50,18 @@ Examples:
   cargo compare bgp --loads d,f --rounds 5 --json bgp.json
   cargo compare bgp --scale 0.1 --subjects caracal,bird")]
     Bgp(Bgp),
+    /// CNI plugins: caracal, and the stock ptp and bridge with host-local
+    #[command(after_help = "\
+Loads:
+  a  one pod after the other: ADD and DEL, CPU time for an ADD, and the steps of an ADD in the agent
+  b  50 pods at once
+  c  8 at a time come and go beside 40 that stand
+  d  110 pods at once
+
+Examples:
+  cargo compare cni
+  cargo compare cni --loads a --rounds 9 --json cni.json")]
+    Cni(Cni),
     /// The sink that the generator measures itself against
     #[command(hide = true)]
     Relay {
@@ -82,9 +96,27 @@ pub(crate) struct Bgp {
     daemon: Option<PathBuf>,
 }
 
+/// What is compared, how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Cni {
+    /// The loads, by their letters
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d")]
+    loads: Vec<String>,
+    /// The subjects: caracal, caracal-no-api (while the API server is stopped), ptp, bridge
+    #[arg(long, value_delimiter = ',', default_value = "caracal,caracal-no-api,ptp,bridge")]
+    subjects: Vec<String>,
+    /// How often each is measured, after one round to warm up
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
+        What::Cni(asked) => cni::run(&asked),
         What::Relay { listen } => relay::run(listen),
     };
     match outcome {

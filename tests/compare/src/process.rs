@@ -31,6 +31,8 @@ pub(crate) struct Usage {
 struct Stat {
     parent: i32,
     ticks: u64,
+    /// Of those that it started, and that have ended.
+    of_children: u64,
 }
 
 impl Process {
@@ -53,6 +55,21 @@ impl Process {
             .spawn()
             .with_context(|| format!("starting {name}: {}", words.join(" ")))?;
         Ok(Self { name, child })
+    }
+
+    /// Stops it where it stands, with those it started, as a machine that hangs.
+    pub(crate) fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        killpg(group, signal).with_context(|| format!("sending {signal} to {}", self.name))
     }
 
     /// Fails when it has ended by itself.
@@ -99,6 +116,16 @@ impl Drop for Process {
     }
 }
 
+/// CPU seconds of all processes that this one started and that have ended, with those they started.
+pub(crate) fn used_by_children() -> anyhow::Result<f64> {
+    let text = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
+    let stat = stat(&text).context("reading /proc/self/stat")?;
+    let ticks_a_second = sysconf(SysconfVar::CLK_TCK).context("asking for the clock")?.unwrap_or(100);
+    #[allow(clippy::cast_precision_loss, reason = "ticks are few")]
+    let seconds = stat.of_children as f64 / ticks_a_second as f64;
+    Ok(seconds)
+}
+
 fn is_below(mut pid: i32, root: i32, all: &HashMap<i32, Stat>) -> bool {
     while pid != root {
         match all.get(&pid) {
@@ -128,7 +155,11 @@ fn stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    Some(Stat { parent: i32::try_from(number(4)?).ok()?, ticks: number(14)? + number(15)? })
+    Some(Stat {
+        parent: i32::try_from(number(4)?).ok()?,
+        ticks: number(14)? + number(15)?,
+        of_children: number(16)? + number(17)?,
+    })
 }
 
 /// Resident memory in octets; 0 for one that has ended.
@@ -146,9 +177,9 @@ mod tests {
 
     #[test]
     fn a_name_with_spaces_and_brackets_does_not_shift_the_fields() {
-        let text = "77 (a) b) S 12 77 77 0 -1 4194304 1 2 3 4 150 50 0 0 20 0 1 0 5 6 7";
+        let text = "77 (a) b) S 12 77 77 0 -1 4194304 1 2 3 4 150 50 7 8 20 0 1 0 5 6 7";
         let stat = stat(text).unwrap();
-        assert_eq!((stat.parent, stat.ticks), (12, 200));
+        assert_eq!((stat.parent, stat.ticks, stat.of_children), (12, 200, 15));
     }
 
     #[test]

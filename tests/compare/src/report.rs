@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// The subject that is the generator's own ceiling: it takes part in no ratio.
@@ -84,6 +86,16 @@ impl Report {
         all.collect()
     }
 
+    /// Prints the table, and writes the figures as JSON where that is asked for.
+    pub(crate) fn finish(&self, json: Option<&Path>) -> anyhow::Result<()> {
+        println!("{}", self.text());
+        if let Some(path) = json {
+            let text = serde_json::to_string_pretty(&self.summaries()).context("writing JSON")?;
+            std::fs::write(path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
+    }
+
     /// The table.
     pub(crate) fn text(&self) -> String {
         let all = self.summaries();
@@ -117,13 +129,19 @@ impl Report {
     }
 }
 
-/// The best of those that a subject is held against: all but itself, the ceiling, and us where it is not us.
+/// Figures in a line.
+pub(crate) fn words(figures: &[Figure]) -> String {
+    let each = figures.iter().map(|one| format!("{} {:.2} {}", one.metric, one.value, one.unit));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// The best of those that a subject is held against: all but itself, the ceiling, and us in whatever circumstances.
 fn best_other(all: &[Summary], one: &Summary) -> Option<f64> {
     let others = all.iter().filter(|other| {
         (&other.case, &other.metric) == (&one.case, &one.metric)
             && other.subject != one.subject
             && other.subject != CEILING
-            && other.subject != OURS
+            && !other.subject.starts_with(OURS)
     });
     let best = others.map(|other| other.median).min_by(f64::total_cmp);
     best.filter(|best| *best > 0.0 && one.subject != CEILING)
@@ -144,7 +162,7 @@ fn number(value: f64) -> String {
 }
 
 fn line([metric, subject, median, min, max, unit, ratio]: [String; 7]) -> String {
-    format!("{metric:<22}{subject:<10}{median:>10}{min:>10}{max:>10} {unit:<8}{ratio}").trim_end().to_owned()
+    format!("{metric:<22}{subject:<16}{median:>10}{min:>10}{max:>10} {unit:<8}{ratio}").trim_end().to_owned()
 }
 
 fn writeln_to(text: &mut String, line: &str) {

@@ -9,8 +9,15 @@ use crate::packages;
 use crate::place::{Place, cargo};
 use crate::privilege;
 
-/// What is built: only these, since a release build of everything takes long.
-const BUILD: &[&str] = &["build", "--release", "-p", "caracal-bgpd", "-p", "caracal-compare"];
+/// What is built for a comparison: only these, since a release build of everything takes long.
+fn measured(arguments: &[String]) -> &'static [&'static str] {
+    match arguments.first().map(String::as_str) {
+        Some("cni") => {
+            &["-p", "caracal-compare", "-p", "caracal-agent", "-p", "caracal-cni", "-p", "caracal-apiserver"]
+        }
+        _ => &["-p", "caracal-compare", "-p", "caracal-bgpd"],
+    }
+}
 
 /// Builds and becomes it; returns only when that fails.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<std::process::ExitCode> {
@@ -21,7 +28,12 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<std::process::ExitCode
         packages::ensure(&packages::for_the_suites())?;
     }
     eprintln!("building what is measured (the first time takes some minutes)");
-    let status = cargo().args(BUILD).current_dir(&place.workspace).status().context("starting cargo")?;
+    let status = cargo()
+        .args(["build", "--release"])
+        .args(measured(arguments))
+        .current_dir(&place.workspace)
+        .status()
+        .context("starting cargo")?;
     if !status.success() {
         bail!("it does not compile: see cargo's words above");
     }
