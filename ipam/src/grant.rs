@@ -238,6 +238,9 @@ impl Ipam {
             let cause = format!("its pool {} is not among those that were named", pool.name);
             return Err(not_served(cause));
         }
+        if pools.is_reserved(address) {
+            return Err(not_served("an IPReservation keeps it from being given out".to_owned()));
+        }
         let labels = self.node.as_ref().map(|n| &n.labels).filter(|_| named.is_none());
         let unfit = pool
             .closed()

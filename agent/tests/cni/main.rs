@@ -8,6 +8,7 @@ mod conflist;
 mod delegate;
 mod kills;
 mod process;
+mod refusals;
 mod rig;
 mod runtime;
 mod spoof;

@@ -1,0 +1,70 @@
+//! Pods that ask for what they cannot get: the error says why, and so does an Event on the pod.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::POOLS;
+use crate::rig::{Agent, Node, Pod, addresses, in_namespace};
+
+/// For machines with other work to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// ADD of a pod with one annotation.
+async fn add(agent: &Agent, pod: &Pod, annotation: &str, value: &str) -> (u8, Value) {
+    let annotations = json!({format!("caracal.dev/{annotation}"): value});
+    let runtime = json!({"io.kubernetes.cri.pod-annotations": annotations});
+    let extra = json!({"ipam": {"assign_ipv6": false}, "runtimeConfig": runtime});
+    agent.call("ADD", pod, extra, true).await
+}
+
+#[test]
+fn bad_input_is_told_by_the_error_and_as_an_event_on_the_pod() {
+    in_namespace(|| async {
+        let node = Node::new(&POOLS).await;
+        node.pool("off", json!({"cidr": "10.98.0.0/24", "blockSize": 28, "disabled": true})).await;
+        node.pool("tiny", json!({"cidr": "10.99.0.0/30", "blockSize": 30, "assignmentMode": "Manual"})).await;
+        node.create("caracal.dev", "IPReservation", "kept", json!({"reservedCIDRs": ["10.244.77.0/24"]}))
+            .await;
+        let agent = node.agent().await;
+        let first = Pod::new("first", "first");
+        let taken = addresses(&agent.add(&first).await)[0].clone();
+        for number in 0..4 {
+            let name = format!("tiny-{number}");
+            let (exit, result) = add(&agent, &Pod::new(&name, &name), "ipv4pools", r#"["tiny"]"#).await;
+            assert_eq!(exit, 0, "{result}");
+        }
+        let held = agent.attachments().await;
+        let taken_by = format!(r#"["{taken}"]"#);
+        // Annotation, its value, the reason, and what the words name: pool, address, node, holder.
+        let table: [(&str, &str, &str, &[&str]); 7] = [
+            ("ipv4pools", r#"["nowhere"]"#, "PoolNotFound", &["nowhere"]),
+            ("ipv4pools", r#"["off"]"#, "NoPool", &["off", "disabled", "n1"]),
+            ("ipv4pools", r#"["tiny"]"#, "PoolsClosed", &["tiny", "n1"]),
+            ("ipAddrs", r#"["203.0.113.9"]"#, "AddressNotServed", &["203.0.113.9", "no IPPool"]),
+            ("ipAddrs", r#"["10.244.77.7"]"#, "AddressNotServed", &["10.244.77.7", "IPReservation"]),
+            ("ipAddrs", &taken_by, "AddressTaken", &[&taken, "net.first.eth0", "10-244-"]),
+            ("ipAddrs", "10.244.0.9", "BadRequest", &["ipAddrs", "10.244.0.9"]),
+        ];
+        for (number, (annotation, value, reason, named)) in table.into_iter().enumerate() {
+            let name = format!("bad-{number}");
+            let pod = Pod::new(&name, &name);
+            let (exit, error) = add(&agent, &pod, annotation, value).await;
+            assert_eq!((exit, error["details"].as_str()), (1, Some(reason)), "{value}: {error}");
+            let said = error["msg"].as_str().unwrap();
+            assert!(named.iter().all(|word| said.contains(word)), "{named:?}: {said}");
+            let deadline = Instant::now() + PATIENCE;
+            let event = loop {
+                if let Some(event) = node.events_of(&name).await.into_iter().next() {
+                    break event;
+                }
+                assert!(Instant::now() < deadline, "no Event on {name}: {said}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            };
+            assert_eq!(event, (reason.to_owned(), said.to_owned()));
+        }
+        assert_eq!(agent.attachments().await, held, "nothing stays of what was refused");
+        agent.stop().await;
+        node.stop().await;
+    });
+}
