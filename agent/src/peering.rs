@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use caracal_api::block_cidr::masked;
 use caracal_bgp::Config;
+use caracal_bgp::bmp::Stations;
 use caracal_bgp::speaker::{Handle, Origination, Stopped};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
@@ -65,8 +66,11 @@ impl Peering {
         let mut announced = BTreeSet::new();
         let latest = Instant::now() + COMPLETE_BY;
         let mut complete = false;
+        let mut stations = Stations::new(self.speaker.clone());
         loop {
             let refused = self.configure(&mut configured).await == Offer::Refused;
+            let collectors = self.settings.borrow().collectors.clone();
+            stations.follow(&collectors).await;
             if self.announce(&mut announced).await.is_err() {
                 return;
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use caracal_api::IpPool;
 use caracal_api::conditions::{self, Verdict};
+use caracal_bgp::bfd::State as BfdState;
 use caracal_bgp::speaker::Handle;
 use caracal_linux::features::Features;
 use caracal_linux::kernel::Kernel;
@@ -107,6 +108,17 @@ pub struct PeerSummary {
     pub name: String,
     /// Whether the session stands.
     pub established: bool,
+    /// How BFD sees the path, where it watches it.
+    pub bfd: Option<BfdSummary>,
+}
+
+/// A path that BFD watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BfdSummary {
+    /// Packets pass both ways.
+    pub up: bool,
+    /// How often it went down.
+    pub downs: u64,
 }
 
 /// The newest reading, and its conditions with the times of their last change.
@@ -171,6 +183,10 @@ impl StatusSources {
             .map(|p| PeerSummary {
                 address: p.key.to_string(),
                 established: p.is_established(),
+                bfd: p.bfd.as_ref().map(|path| BfdSummary {
+                    up: path.session.state == BfdState::Up,
+                    downs: path.session.downs,
+                }),
                 name: p.name,
             })
             .collect();
@@ -269,8 +285,12 @@ mod tests {
 
     #[test]
     fn peers_that_are_down_are_named() {
-        let peer =
-            |name: &str, established| PeerSummary { address: String::new(), name: name.into(), established };
+        let peer = |name: &str, established| PeerSummary {
+            address: String::new(),
+            name: name.into(),
+            established,
+            bfd: None,
+        };
         assert_eq!(established(&[]).reason, "NoPeers");
         assert_eq!(established(&[peer("n2", true)]).status, Some(true));
         let verdict = established(&[peer("n2", true), peer("n3", false)]);

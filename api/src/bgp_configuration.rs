@@ -101,6 +101,36 @@ pub struct BgpConfigurationSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub prefix_advertisements: Vec<PrefixAdvertisement>,
+    /// Collectors that are told what the peers of every node say (BMP, RFC 7854).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub bmp_collectors: Vec<BmpCollector>,
+}
+
+/// A collector of what peers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BmpCollector {
+    /// Where it is dialled: `collector.example:5000`, `192.0.2.1:5000`, `[2001:db8::1]:5000`.
+    #[schemars(length(max = 259), regex(pattern = r"^(\[[0-9a-fA-F:.]+\]|[^:\[\] ]+):[0-9]{1,5}$"))]
+    pub address: String,
+    /// What it is told: routes as they came (`PrePolicy`, if left out), as import left them (`PostPolicy`), or both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    pub monitoring: Vec<BmpMonitoring>,
+    /// How often it is told counts, in seconds (never if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub statistics_interval: Option<u32>,
+}
+
+/// On which side of import a route is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum BmpMonitoring {
+    /// As the peer sent it.
+    PrePolicy,
+    /// As import left it.
+    PostPolicy,
 }
 
 /// A name for a community.

@@ -139,6 +139,15 @@ Examples:
     /// Show all that is known of one peer, and what was faulty in what it sent
     #[command(visible_alias = "neighbour", after_help = "Example:\n  caracalctl bgp neighbor node-2")]
     Neighbor(PeerArgs),
+    /// List the paths that BFD watches
+    #[command(after_help = "\
+SENDS is how often packets are sent, DETECTS after how much silence the path is down; -o wide adds the discriminators of both
+ends and the packets in and out.
+
+Examples:
+  caracalctl bgp bfd
+  caracalctl bgp bfd -o json")]
+    Bfd,
     /// End the session of a peer and start it anew
     #[command(after_help = "Example:\n  caracalctl bgp reset node-2 --message 'new cables'")]
     Reset(FarewellArgs),

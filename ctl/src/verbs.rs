@@ -1,5 +1,6 @@
 //! One verb is one file.
 
+mod bgp_bfd;
 mod bgp_neighbor;
 mod bgp_peers;
 mod bgp_refresh;
@@ -44,6 +45,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Bgp(BgpCommand::Peers) => {
             print(&bgp_peers::ask(connection::open(socket).await?).await?, format)
         }
+        Command::Bgp(BgpCommand::Bfd) => print(&bgp_bfd::ask(connection::open(socket).await?).await?, format),
         Command::Bgp(BgpCommand::Routes(args)) => {
             print(&bgp_routes::ask(connection::open(socket).await?, args).await?, format)
         }

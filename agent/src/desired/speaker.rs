@@ -1,15 +1,19 @@
 //! What the `BGPConfiguration`s say for one node: `default`, overlaid by `node.<name>`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use caracal_api::bgp_configuration::{DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT};
+use caracal_api::bgp_configuration::{
+    BmpCollector, BmpMonitoring, DEFAULT_AS_NUMBER, DEFAULT_HOLD_TIME, DEFAULT_PORT,
+};
 use caracal_api::bgp_peer::Bfd;
 use caracal_api::restart_time::{DEFAULT_RESTART_TIME, parse_restart_time};
 use caracal_api::secret_key_ref::SecretKeyRef;
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, DEFAULT_NAME};
 use caracal_bgp::bfd::Timers as BfdTimers;
+use caracal_bgp::bmp::{IllegalHostPort, StationConfig, Views};
 use caracal_bgp::policy::AnyCommunity;
 use caracal_bgp::{Asn, HoldTime, RouterId};
 use ipnetwork::IpNetwork;
@@ -38,7 +42,9 @@ pub struct SpeakerSettings {
     pub bfd: Option<BfdTimers>,
     /// Communities that routes are announced with.
     pub advertisements: Vec<Advertisement>,
-    /// What of `prefixAdvertisements` could not be read, and why.
+    /// Who is told what peers say, by address.
+    pub collectors: BTreeMap<String, StationConfig>,
+    /// What of `prefixAdvertisements` and `bmpCollectors` could not be read, and why.
     pub unreadable: Vec<String>,
 }
 
@@ -56,9 +62,18 @@ pub fn settings(node_name: &str, configurations: &Snapshot<BgpConfiguration>) ->
     let named = |spec: &BgpConfigurationSpec| {
         (!spec.prefix_advertisements.is_empty()).then(|| advertisements(spec, all))
     };
-    let (advertisements, unreadable) = first(specs, named).unwrap_or_default();
+    let (advertisements, mut unreadable) = first(specs, named).unwrap_or_default();
+    let told = first(specs, |s| (!s.bmp_collectors.is_empty()).then(|| s.bmp_collectors.clone()));
+    let mut collectors = BTreeMap::new();
+    for one in told.unwrap_or_default() {
+        match station(node_name, &one) {
+            Ok(station) => drop(collectors.insert(one.address, station)),
+            Err(why) => unreadable.push(format!("bmpCollectors: {why}")),
+        }
+    }
     SpeakerSettings {
         advertisements,
+        collectors,
         unreadable,
         local_as: Asn(first(specs, |s| s.as_number).unwrap_or(DEFAULT_AS_NUMBER)),
         listen_port: first(specs, |s| s.listen_port).unwrap_or(DEFAULT_PORT),
@@ -99,6 +114,19 @@ fn advertisements(
         }
     }
     (read, unreadable)
+}
+
+/// How this node tells a collector.
+fn station(node_name: &str, collector: &BmpCollector) -> Result<StationConfig, IllegalHostPort> {
+    let has = |view| collector.monitoring.contains(&view);
+    let post_policy = has(BmpMonitoring::PostPolicy);
+    Ok(StationConfig {
+        name: collector.address.clone(),
+        address: collector.address.parse()?,
+        views: Views { pre_policy: has(BmpMonitoring::PrePolicy) || !post_policy, post_policy },
+        statistics: collector.statistics_interval.map(|seconds| Duration::from_secs(seconds.into())),
+        sys_name: node_name.to_owned(),
+    })
 }
 
 /// The times of BFD; the usual ones where none are given.
@@ -174,6 +202,23 @@ mod tests {
         let network = "10.244.0.0/16".parse().unwrap();
         assert_eq!(settings.advertisements, [Advertisement { network, communities }]);
         assert!(settings.unreadable[0].starts_with("10.245.0.0/16: 'services' is no community"));
+    }
+
+    #[test]
+    fn collectors_are_told_what_came_unless_they_are_to_be_told_only_what_import_left() {
+        let all: BgpConfigurationSpec = serde_json::from_value(serde_json::json!({"bmpCollectors": [
+            {"address": "collector.example:5000"},
+            {"address": "[2001:db8::1]:5000", "monitoring": ["PostPolicy"], "statisticsInterval": 60},
+            {"address": "192.0.2.1:70000"}
+        ]}))
+        .unwrap();
+        let settings = settings("n1", &[configuration("default", &all)].into_iter().collect());
+        let told: Vec<_> = settings.collectors.values().map(|one| (one.views, one.statistics)).collect();
+        let views = |pre_policy, post_policy| Views { pre_policy, post_policy };
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(told, [(views(false, true), minute), (views(true, false), None)]);
+        assert!(settings.collectors.values().all(|one| one.sys_name == "n1"));
+        assert!(settings.unreadable[0].contains("192.0.2.1:70000"), "{:?}", settings.unreadable);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::fs;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::status::{PoolSummary, Status};
+use crate::status::{PeerSummary, PoolSummary, Status};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PeerLabels {
@@ -52,6 +53,7 @@ pub fn page(status: &Status) -> Result<String, fmt::Error> {
         up.get_or_create(&labels).set(i64::from(peer.established));
     }
     registry.register("bgp_peer_up", "1 where the session is Established", up);
+    paths(&mut registry, &status.peers);
     let not_installed: Family<ReasonLabel, Gauge> = Family::default();
     for why in status.not_installed.values() {
         not_installed.get_or_create(&ReasonLabel { reason: why.code().to_owned() }).inc();
@@ -74,6 +76,19 @@ pub fn page(status: &Status) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
+}
+
+/// The paths that BFD watches.
+fn paths(registry: &mut Registry, peers: &[PeerSummary]) {
+    let (up, downs): (Family<PeerLabels, Gauge>, Family<PeerLabels, Counter>) = Default::default();
+    for peer in peers {
+        let Some(path) = peer.bfd else { continue };
+        let labels = PeerLabels { peer: peer.address.clone(), name: peer.name.clone() };
+        up.get_or_create(&labels).set(i64::from(path.up));
+        downs.get_or_create(&labels).inc_by(path.downs);
+    }
+    registry.register("bfd_up", "1 where BFD says that packets pass both ways", up);
+    registry.register("bfd_downs", "How often BFD said that the path is down", downs);
 }
 
 /// The pools of the whole cluster, on every node alike: one node that answers is enough to be warned.
@@ -105,7 +120,7 @@ fn resident_bytes() -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::PeerSummary;
+    use crate::status::BfdSummary;
 
     #[test]
     fn the_page_counts_what_the_status_says() {
@@ -113,6 +128,7 @@ mod tests {
             address: address.to_owned(),
             name: "n2".to_owned(),
             established,
+            bfd: established.then_some(BfdSummary { up: true, downs: 3 }),
         };
         let peers = vec![peer("192.0.2.2", true), peer("192.0.2.3", false)];
         let refused = [("RouteContended".to_owned(), 2)].into();
@@ -123,6 +139,8 @@ mod tests {
             "caracal_kernel_objects_refused{reason=\"RouteContended\"} 2",
             "caracal_bgp_peer_up{peer=\"192.0.2.2\",name=\"n2\"} 1",
             "caracal_bgp_peer_up{peer=\"192.0.2.3\",name=\"n2\"} 0",
+            "caracal_bfd_up{peer=\"192.0.2.2\",name=\"n2\"} 1",
+            "caracal_bfd_downs_total{peer=\"192.0.2.2\",name=\"n2\"} 3",
             "caracal_ip_pool_low{pool=\"pods\"} 1",
             "caracal_ip_pool_blocks{pool=\"pods\"} 4",
             "caracal_ip_pool_addresses_used{pool=\"pods\"} 240",

@@ -14,6 +14,11 @@ pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
         ("IPAMConfig", "default", json!({"strictAffinity": false, "maxBlocksPerHost": 4})),
         ("IPAMBlock", "10-244-0-0-26", block("10.244.0.0/26")),
         ("BGPConfiguration", "default", json!({"asNumber": 64512, "nodeToNodeMeshEnabled": true})),
+        (
+            "BGPConfiguration",
+            "default",
+            json!({"bmpCollectors": [{"address": "[2001:db8::1]:5000", "monitoring": ["PostPolicy"]}]}),
+        ),
         ("BGPConfiguration", "node.worker-1", json!({"asNumber": 4_294_967_294_u32, "holdTime": 0})),
         ("BGPPeer", "tor", json!({"peerIP": "192.0.2.1", "asNumber": 65001, "nodeSelector": "rack == 'a'"})),
         ("BGPPeer", "reflectors", json!({"peerSelector": "has(reflector)", "holdTime": 3})),
@@ -130,6 +135,12 @@ pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> 
             "must have maxLength 1024",
         ),
         ("BGPConfiguration", "mine", json!({}), "a BGPConfiguration is named default, or node.<name>"),
+        (
+            "BGPConfiguration",
+            "default",
+            json!({"bmpCollectors": [{"address": "192.0.2.1:5000", "statisticsInterval": 0}]}),
+            "must have minimum 1",
+        ),
         ("BGPConfiguration", "default", json!({"holdTime": 1}), HOLD_TIME),
         ("BGPConfiguration", "default", json!({"asNumber": 0}), "must have minimum 1"),
         (

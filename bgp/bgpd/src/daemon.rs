@@ -1,7 +1,8 @@
 //! The daemon: starts the owners in order, runs them, and ends them in words.
 //!
 //! SIGTERM and SIGINT are a stop: sessions end with Cease, Administrative Shutdown (RFC 4486), so that peers drop the
-//! routes at once, and the routes in the kernel go. A killed daemon leaves both to the next run.
+//! routes at once, and the routes in the kernel go. A killed daemon leaves both to the next run; SIGUSR1 is that without
+//! violence, for a daemon that is about to be started anew.
 
 use std::fs;
 use std::future::Future;
@@ -32,6 +33,7 @@ use crate::{next_hops, socket};
 pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut restart = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
     let hang_ups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
 
     let kernel = kernel(&settings)?;
@@ -70,6 +72,14 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = restart.recv() => {
+            info!("told to restart: closing every session without a word, and leaving the routes to the next run");
+            // First of all, so that it does not take away the routes of sessions that end.
+            leave(writing).await;
+            reload.stop().await;
+            speaker.stop(Farewell::Silent).await;
+            return Ok(());
+        }
         () = reload.run(hang_ups) => bail!("the configuration's keeper has ended: ending, to be started anew"),
         () = ended(&mut writing) => bail!("the writer of kernel routes has ended: ending, to be started anew"),
         error = served(answering) => return Err(error),
@@ -98,6 +108,17 @@ impl Writer {
         let (stop, told) = oneshot::channel();
         let fib = Fib { feed: speaker.feed().await?, speaker, kernel };
         Ok(Writer { stop, task: tokio::spawn(fib.run(told)) })
+    }
+}
+
+/// Ends the writer at once, with all it has written as it is.
+async fn leave(writing: Option<JoinHandle<()>>) {
+    let Some(task) = writing else { return };
+    task.abort();
+    if let Err(failure) = task.await
+        && !failure.is_cancelled()
+    {
+        error!("the writer of kernel routes: {failure}");
     }
 }
 

@@ -18,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 Signals:
   SIGHUP           read the file again; a file with a mistake is refused whole, and the present one goes on
   SIGTERM, SIGINT  end every session with Cease, remove the routes from the kernel, exit
+  SIGUSR1          close every session without a word, leave the routes to the next run, exit
 
 Examples:
   caracal-bgpd --config /etc/caracal/bgpd.toml --check

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use caracal_bgp::bmp::Stations;
 use caracal_bgp::speaker::{ConfigureError, Handle, Origination, Stopped};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config};
@@ -21,7 +22,6 @@ use crate::file::FileError;
 use crate::next_hops;
 use crate::restart::Comeback;
 use crate::settings::Settings;
-use crate::stations::Stations;
 
 /// Why a new file is not in force.
 #[derive(Debug, thiserror::Error)]

@@ -280,6 +280,15 @@ mod tests {
     }
 
     #[test]
+    fn tcp_ao_is_refused_in_words_and_at_its_place() {
+        let peer =
+            "[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\ntcp-ao = [{ id = 1, key = \"secret\" }]\n";
+        let said = read(peer).unwrap_err();
+        assert!(said.starts_with("f:7: peer[1].tcp-ao: TCP-AO (RFC 5925) is not offered"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+
+    #[test]
     fn limits_of_prefixes_say_what_is_done() {
         let peer = |limit: &str| {
             read(&format!("[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\nmax-prefixes = {limit}\n"))

@@ -196,13 +196,16 @@ pub struct Gauges {
     pub announced: u64,
 }
 
+/// One of them.
+type Gauge = fn(&Gauges) -> u64;
+
 /// Statistics Report (RFC 7854 §4.8): routes in Adj-RIB-In (types 7 and 9) and in Adj-RIB-Out after the export policy
 /// (types 15 and 17, RFC 8671 §6.2).
 pub fn statistics(header: &PeerHeader, families: &[(Family, Gauges)], out: &mut BytesMut) {
     message(kind::STATISTICS_REPORT, out, |out| {
         header.encode(out);
         out.put_u32(u32::try_from(2 + 2 * families.len()).unwrap_or(u32::MAX));
-        let kinds: [(u16, u16, fn(&Gauges) -> u64); 2] =
+        let kinds: [(u16, u16, Gauge); 2] =
             [(7, 9, |gauges| gauges.received), (15, 17, |gauges| gauges.announced)];
         for (all, by_family, value) in kinds {
             out.put_u16(all);

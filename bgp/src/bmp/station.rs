@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
+use super::host_port::HostPort;
 use super::message::{self, Goodbye};
 use super::report::Reporter;
 use crate::speaker::{Handle, Stopped};
@@ -48,8 +49,8 @@ pub struct Views {
 pub struct StationConfig {
     /// What people call it.
     pub name: String,
-    /// Where it listens: host and port. A name is looked up at every dial.
-    pub address: String,
+    /// Where it listens. A name is looked up at every dial.
+    pub address: HostPort,
     /// What it is told.
     pub views: Views,
     /// How often it is told counts; `None`: never.
@@ -116,7 +117,7 @@ struct Task {
 #[derive(Debug, thiserror::Error)]
 enum Over {
     #[error("dialling the collector {address}: {error}: check that it listens there and the path to it")]
-    Dial { address: String, error: io::Error },
+    Dial { address: HostPort, error: io::Error },
     #[error("telling the collector: {0}")]
     Write(io::Error),
     #[error("the collector has closed the connection")]
@@ -238,9 +239,9 @@ impl Task {
     }
 }
 
-async fn dial(address: &str) -> Result<TcpStream, Over> {
-    let failed = |error| Over::Dial { address: address.to_owned(), error };
-    match timeout(DIALLING, TcpStream::connect(address)).await {
+async fn dial(address: &HostPort) -> Result<TcpStream, Over> {
+    let failed = |error| Over::Dial { address: address.clone(), error };
+    match timeout(DIALLING, TcpStream::connect(address.as_ref())).await {
         Ok(dialled) => dialled.map_err(failed),
         Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
     }

@@ -118,6 +118,7 @@ where
         signals: None,
         bfd: None,
         path_downs: None,
+        held_path: None,
         outbox: VecDeque::new(),
         to_rib,
         status: report,
@@ -214,6 +215,8 @@ struct Session<C> {
     bfd: Option<watch::Receiver<BfdReport>>,
     /// How many times it has said that the path is down; `None`: it has said nothing yet.
     path_downs: Option<u64>,
+    /// What it said while the peer had closed the connection, which was not noticed yet.
+    held_path: Option<BfdReport>,
     /// Reports waiting for room in the RIB's queue.
     outbox: VecDeque<Report>,
     to_rib: mpsc::Sender<C>,
@@ -233,6 +236,7 @@ impl<C: From<Report>> Session<C> {
             if self.handle(happening).is_break() {
                 break;
             }
+            self.held_path();
         }
         while let Some(report) = self.outbox.pop_front() {
             if self.to_rib.send(C::from(report)).await.is_err() {

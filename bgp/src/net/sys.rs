@@ -1,5 +1,5 @@
-//! What no crate offers: keys for TCP-MD5 (RFC 2385), the least TTL of what is taken (RFC 5082), and a thread's place in
-//! the queue for a processor.
+//! What no crate offers: keys for TCP-MD5 (RFC 2385), the least TTL of what is taken (RFC 5082), whether the other end of
+//! a connection has closed it, and a thread's place in the queue for a processor.
 //!
 //! This is the only unsafe code of the speaker: system calls are told the addresses and the sizes of values that outlive
 //! them.
@@ -66,6 +66,28 @@ pub fn set_least_ttl(socket: BorrowedFd<'_>, peer: IpAddr, least: u8) -> io::Res
         IpAddr::V4(_) => set(socket, libc::IPPROTO_IP, libc::IP_MINTTL, &value),
         IpAddr::V6(_) => set(socket, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &value),
     }
+}
+
+/// `TCP_ESTABLISHED`: both ends are open.
+const STATE_ESTABLISHED: u8 = 1;
+
+/// Whether a connection that was established is so no longer, whatever of it has been read: the other end has closed or
+/// reset it.
+pub fn is_closed_there(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    // The state is the first octet; the kernel gives as much of the value as is asked for.
+    let mut state = 0_u8;
+    let mut length = size_of::<u8>() as socklen_t;
+    // SAFETY: both addresses are those of live values, and the kernel writes no more than the length says.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            std::ptr::from_mut(&mut state).cast::<c_void>(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    if done == 0 { Ok(state != STATE_ESTABLISHED) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The address as a `sockaddr_in` or `sockaddr_in6` at the head of a `sockaddr_storage`.

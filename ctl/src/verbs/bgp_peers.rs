@@ -52,20 +52,20 @@ pub(crate) struct Peer {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Bfd {
-    state: String,
-    remote_state: String,
-    diagnostic: String,
-    multihop: bool,
-    discriminator: u32,
-    remote_discriminator: u32,
-    transmit_interval_micros: u64,
-    detection_time_micros: u64,
-    age_millis: u64,
-    ups: u64,
-    downs: u64,
-    packets_sent: u64,
-    packets_received: u64,
-    trouble: Option<String>,
+    pub(crate) state: String,
+    pub(crate) remote_state: String,
+    pub(crate) diagnostic: String,
+    pub(crate) multihop: bool,
+    pub(crate) discriminator: u32,
+    pub(crate) remote_discriminator: u32,
+    pub(crate) transmit_interval_micros: u64,
+    pub(crate) detection_time_micros: u64,
+    pub(crate) age_millis: u64,
+    pub(crate) ups: u64,
+    pub(crate) downs: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) trouble: Option<String>,
 }
 
 impl Bfd {
@@ -89,6 +89,15 @@ impl Bfd {
             (interval, detection) => {
                 format!("a packet each {}, silence of {} is noticed", millis(interval), millis(detection))
             }
+        }
+    }
+
+    /// How the state is meant.
+    pub(crate) fn tone(&self) -> Tone {
+        match self.state.as_str() {
+            "Up" => Tone::Good,
+            "Down" => Tone::Bad,
+            _ => Tone::Unsure,
         }
     }
 

@@ -22,6 +22,8 @@ const SHOWN: &[(&str, &str)] = &[
     ("get-several", "get blocks,bgpPeers,bgpConfig,ipamconfig"),
     ("bgp-peers-json", "bgp peers -o json"),
     ("bgp-neighbor", "bgp neighbor node-2"),
+    ("bgp-bfd-wide", "bgp bfd -o wide"),
+    ("bgp-bfd-json", "bgp bfd -o json"),
     ("bgp-routes-json", "bgp routes -o json --peer 2001:db8::1"),
     ("ipam-show-json", "ipam show -o json"),
     ("ipam-show-borrowed", "ipam show --borrowed"),

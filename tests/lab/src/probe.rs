@@ -12,7 +12,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Serialize;
+use tokio::io::AsyncReadExt;
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 use crate::command;
 use crate::netns::Netns;
@@ -108,6 +110,8 @@ pub async fn matrix(sources: &[Source], targets: &[Target]) -> anyhow::Result<Ve
 #[derive(Debug)]
 pub struct Flow {
     child: Child,
+    /// What it prints, read all the time: a ping whose words nobody takes stops after some hundred packets.
+    output: JoinHandle<std::io::Result<(String, String)>>,
     what: String,
 }
 
@@ -116,7 +120,7 @@ impl Flow {
     pub fn start(from: &Netns, to: IpAddr, every: Duration) -> anyhow::Result<Self> {
         let what = format!("ping {to} in {}", from.name());
         let interval = format!("{:.3}", every.as_secs_f32());
-        let child = from
+        let mut child = from
             .command("ping")
             .env("LC_ALL", "C")
             .args(["-n", "-i", &interval, &to.to_string()])
@@ -126,20 +130,26 @@ impl Flow {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("starting {what}"))?;
-        Ok(Self { child, what })
+        let ends = child.stdout.take().zip(child.stderr.take());
+        let (mut stdout, mut stderr) = ends.with_context(|| format!("no output of {what}"))?;
+        let output = tokio::spawn(async move {
+            let (mut text, mut errors) = (String::new(), String::new());
+            tokio::try_join!(stdout.read_to_string(&mut text), stderr.read_to_string(&mut errors))?;
+            Ok((text, errors))
+        });
+        Ok(Self { child, output, what })
     }
 
     /// Stops it and counts. The very last packet may still be under way and is not held against the path.
-    pub async fn stop(self) -> anyhow::Result<Count> {
+    pub async fn stop(mut self) -> anyhow::Result<Count> {
         let pid = self.child.id().with_context(|| format!("{} ended too early", self.what))?;
         kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT)
             .with_context(|| format!("stopping {}", self.what))?;
-        let output = tokio::time::timeout(command::PATIENCE, self.child.wait_with_output())
+        tokio::time::timeout(command::PATIENCE, self.child.wait())
             .await
             .with_context(|| format!("{} does not stop", self.what))??;
-        let text = String::from_utf8_lossy(&output.stdout);
-        count(&text)
-            .with_context(|| format!("{}: {}", self.what, String::from_utf8_lossy(&output.stderr).trim()))
+        let (text, errors) = self.output.await??;
+        count(&text).with_context(|| format!("{}: {}", self.what, errors.trim()))
     }
 }
 

@@ -108,13 +108,18 @@ impl Process {
 
     /// SIGTERM, and waits until it is gone.
     pub async fn terminate(&self, within: Duration) -> anyhow::Result<ExitStatus> {
+        self.end(Signal::SIGTERM, within).await
+    }
+
+    /// Ends it by a signal, and waits until it is gone.
+    pub async fn end(&self, signal: Signal, within: Duration) -> anyhow::Result<ExitStatus> {
         let mut child = self.take().await?;
         let pid = child.id().with_context(|| format!("{} has ended already", self.name))?;
-        kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM)
-            .with_context(|| format!("sending SIGTERM to {}", self.name))?;
+        kill(Pid::from_raw(pid.cast_signed()), signal)
+            .with_context(|| format!("sending {signal} to {}", self.name))?;
         tokio::time::timeout(within, child.wait())
             .await
-            .with_context(|| format!("{} did not end within {} s of SIGTERM", self.name, within.as_secs()))?
+            .with_context(|| format!("{} did not end within {} s of {signal}", self.name, within.as_secs()))?
             .with_context(|| format!("waiting for {}", self.name))
     }
 

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use caracal_lab::Process;
+use caracal_lab::wait::{self, NotYet};
 
-use crate::peer::{BFD, Neighbor, Peer, Plan, Seen};
+use crate::passwords::Rekeys;
+use crate::peer::{BFD, Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::restart::Restarts;
 use crate::segment::Host;
 
 /// A running `bird`.
 pub(crate) struct Bird {
-    /// It lives as long as this value.
-    _process: Process,
+    process: Process,
     control: String,
 }
 
@@ -21,7 +23,13 @@ fn configuration(host: &Host, plan: &Plan) -> String {
     if plan.neighbors.iter().any(|neighbor| neighbor.bfd) {
         let (interval, multiplier) = BFD;
         let times = format!("interval {interval} ms; idle tx interval 1 s; multiplier {multiplier};");
-        writeln!(text, "protocol bfd {{ interface \"*\" {{ {times} }}; }}").unwrap();
+        writeln!(text, "protocol bfd {{ interface \"*\" {{ {times} }}; multihop {{ {times} }}; }}").unwrap();
+    }
+    if plan.kernel {
+        for family in ["ipv4", "ipv6"] {
+            let what = format!("{family} {{ import none; export where source = RTS_BGP; }};");
+            writeln!(text, "protocol kernel {{ {what} graceful restart on; }}").unwrap();
+        }
     }
     for prefix in &plan.v4 {
         let tags = "bgp_community.add((64700,8)); bgp_large_community.add((64700,1,2)); \
@@ -38,6 +46,9 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         writeln!(text, "neighbor {} as {asn};", neighbor.address()).unwrap();
         writeln!(text, "connect delay time 0; connect retry time 1; error wait time 1,2;").unwrap();
         writeln!(text, "enable extended messages on;").unwrap();
+        if neighbor.multihop {
+            writeln!(text, "multihop 5;").unwrap();
+        }
         if let Some(hold) = neighbor.hold {
             writeln!(text, "hold time {hold};").unwrap();
         }
@@ -45,7 +56,14 @@ fn configuration(host: &Host, plan: &Plan) -> String {
             writeln!(text, "rr client;").unwrap();
         }
         if neighbor.bfd {
-            writeln!(text, "bfd on;").unwrap();
+            // By itself it takes the end of BFD for the end of all routes, also of one that restarts.
+            writeln!(text, "bfd {};", if neighbor.restart { "graceful" } else { "on" }).unwrap();
+        }
+        if neighbor.restart {
+            writeln!(text, "graceful restart on; graceful restart time {RESTART_TIME};").unwrap();
+        }
+        if let Some(password) = neighbor.password {
+            writeln!(text, "password \"{password}\";").unwrap();
         }
         let paths = if neighbor.add_path { "add paths on;" } else { "" };
         if !neighbor.over_v6 || neighbor.extended_next_hop {
@@ -64,16 +82,62 @@ impl Bird {
     }
 }
 
+fn control(host: &Host) -> String {
+    host.file("bird.ctl").display().to_string()
+}
+
+async fn spawn(host: &Host, more: &[&str]) -> anyhow::Result<Process> {
+    let file = host.file("bird.conf").display().to_string();
+    let control = control(host);
+    let pid = host.file("bird.pid").display().to_string();
+    let mut words = vec!["-f", "-c", &file, "-s", &control, "-P", &pid];
+    words.extend(more);
+    host.start("bird", Path::new("/usr/sbin/bird"), &words).await
+}
+
+impl Restarts for Bird {
+    async fn is_up(&self, host: &Host, _: &Neighbor) -> anyhow::Result<bool> {
+        let text = host.run(&["birdc", "-s", &self.control, "show", "protocols", "p0"]).await?;
+        Ok(text.contains("Established"))
+    }
+
+    async fn sees_path(&self, host: &Host) -> anyhow::Result<bool> {
+        let text = host.run(&["birdc", "-s", &self.control, "show", "bfd", "sessions"]).await?;
+        Ok(text.split_whitespace().any(|word| word == "Up"))
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
+    async fn leave(&self, host: &Host) -> anyhow::Result<()> {
+        host.run(&["birdc", "-s", &self.control, "graceful", "restart"]).await?;
+        wait::until(SOON, "BIRD has left", || async {
+            if self.process.is_running().await { Err(NotYet::because("it is there")) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn back(&mut self, host: &Host, _: &Plan) -> anyhow::Result<()> {
+        // -R: it has restarted.
+        self.process = spawn(host, &["-R"]).await?;
+        Ok(())
+    }
+}
+
+impl Rekeys for Bird {
+    async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        host.write("bird.conf", &configuration(host, plan))?;
+        host.run(&["birdc", "-s", &self.control, "configure"]).await.map(drop)
+    }
+}
+
 impl Peer for Bird {
     const NAME: &'static str = "BIRD";
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
-        let file = host.write("bird.conf", &configuration(host, plan))?.display().to_string();
-        let control = host.file("bird.ctl").display().to_string();
-        let pid = host.file("bird.pid").display().to_string();
-        let words = ["-f", "-c", &file, "-s", &control, "-P", &pid];
-        let process = host.start("bird", Path::new("/usr/sbin/bird"), &words).await?;
-        Ok(Self { _process: process, control })
+        host.write("bird.conf", &configuration(host, plan))?;
+        Ok(Self { process: spawn(host, &[]).await?, control: control(host) })
     }
 
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {

@@ -191,8 +191,8 @@ pub(crate) async fn a_collector_is_told(sandbox: Sandbox) -> anyhow::Result<()> 
     let peers = [us::peer(&v4(2), THEIR_AS, "import = \"in\""), us::peer(&source, 64610, "passive = true")];
     let us = Us::start(&here, OUR_AS, &format!("{}{TABLES}", peers.concat())).await?;
     let neighbors = vec![Neighbor::new(1, OUR_AS)];
-    let plan =
-        Plan { asn: THEIR_AS, neighbors, v4: vec!["10.2.0.0/24", "10.2.1.0/24"], v6: vec!["fd00:2::/64"] };
+    let v4s = vec!["10.2.0.0/24", "10.2.1.0/24"];
+    let plan = Plan { asn: THEIR_AS, neighbors, v4: v4s, v6: vec!["fd00:2::/64"], ..Plan::default() };
     let bird = Bird::start(&there, &plan).await?;
     us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
     us.says("dialling the collector").await?;

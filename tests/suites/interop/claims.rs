@@ -8,7 +8,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{bfd, bmp, daemon, malformed, many, options, page, scenario};
+use crate::{bfd, bmp, daemon, malformed, many, options, page, passwords, restart, scenario};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -95,7 +95,18 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "who announces too many prefixes loses the session", "max_prefix", scenario::max_prefix:
         Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
-    claims!(all, "the path fails: BFD ends the session (RFC 5880, RFC 5881)", "bfd", bfd::path_failure: Bird "bird");
+    claims!(all, "the path fails: BFD ends the session (RFC 5880, RFC 5881)", "bfd", bfd::path_failure:
+        Bird "bird", Frr "frr");
+    claims!(all, "the same over many hops (RFC 5883)", "bfd_over_many_hops", bfd::path_failure_over_many_hops:
+        Bird "bird", Frr "frr");
+    claims!(all, "either side is killed, or told to restart: no packet is lost (RFC 4724)", "restarts",
+        restart::restarts: Bird "bird", Frr "frr", GoBgp "gobgp");
+    claims!(all, "nor where BFD watches the path at both ends (RFC 5882)", "restarts_with_bfd",
+        restart::restarts_with_bfd: Bird "bird", Frr "frr");
+    claims!(all, "a dead node: the hold time ends the session and not its only routes (RFC 8538)", "a_dead_node",
+        restart::a_dead_node: Frr "frr", GoBgp "gobgp");
+    claims!(all, "passwords: missing, wrong, right, changed (RFC 2385)", "passwords", passwords::are_asked_for:
+        Bird "bird", Frr "frr", GoBgp "gobgp");
     claim!(
         all,
         "200 simultaneous opens, of each collision one session is left",

@@ -191,7 +191,7 @@ pub(crate) async fn policies_do_what_they_say(sandbox: Sandbox) -> anyhow::Resul
         asn: THERE,
         neighbors: vec![Neighbor::new(1, HERE)],
         v4: vec!["10.2.0.0/24", "10.2.1.0/24", "10.3.0.0/24"],
-        v6: vec![],
+        ..Plan::default()
     };
     let _source = Bird::start(&there, &source).await?;
     let sink = Plan { asn: 64603, neighbors: vec![Neighbor::new(1, HERE)], ..Plan::default() };

@@ -1,18 +1,23 @@
-//! FRR: its `bgpd` alone, without `zebra`.
+//! FRR: its `bgpd` alone, or with `zebra` where routes go into the kernel, and with `bfdd` where a path is watched.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use caracal_lab::Process;
+use caracal_lab::wait::{self, NotYet};
 use serde_json::Value;
 
-use crate::peer::{Neighbor, Peer, Plan, Seen};
+use crate::passwords::Rekeys;
+use crate::peer::{BFD, Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::restart::Restarts;
 use crate::segment::Host;
 
 /// A running `bgpd` of FRR.
 pub(crate) struct Frr {
-    _process: Process,
+    process: Process,
+    /// `zebra` and `bfdd`, which stay when `bgpd` restarts.
+    _others: Vec<Process>,
     vty: String,
 }
 
@@ -29,6 +34,13 @@ fn configuration(host: &Host, plan: &Plan) -> String {
     writeln!(text, " set ipv6 next-hop global {}\nexit\nroute-map OWN6 permit 20\nexit", host.v6()).unwrap();
     writeln!(text, "router bgp {}\n bgp router-id {}", plan.asn, host.v4()).unwrap();
     text.push_str(" no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n coalesce-time 0\n");
+    if plan.neighbors.iter().any(|neighbor| neighbor.restart) {
+        text.push_str(" bgp graceful-restart\n bgp graceful-restart notification\n");
+        text.push_str(
+            " bgp graceful-restart preserve-fw-state\n bgp graceful-restart select-defer-time 10\n",
+        );
+        writeln!(text, " bgp graceful-restart restart-time {RESTART_TIME}").unwrap();
+    }
     for neighbor in &plan.neighbors {
         let address = neighbor.address();
         writeln!(text, " neighbor {address} remote-as {}", neighbor.asn).unwrap();
@@ -36,6 +48,16 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         writeln!(text, " neighbor {address} advertisement-interval 0").unwrap();
         if let Some(hold) = neighbor.hold {
             writeln!(text, " neighbor {address} timers {} {hold}", hold / 3).unwrap();
+        }
+        if neighbor.bfd {
+            let (interval, multiplier) = BFD;
+            if neighbor.multihop {
+                writeln!(text, " neighbor {address} ebgp-multihop 5").unwrap();
+            }
+            writeln!(text, " neighbor {address} bfd {multiplier} {interval} {interval}").unwrap();
+        }
+        if let Some(password) = neighbor.password {
+            writeln!(text, " neighbor {address} password {password}").unwrap();
         }
         if neighbor.extended_next_hop {
             writeln!(text, " neighbor {address} capability extended-nexthop").unwrap();
@@ -68,20 +90,107 @@ fn configuration(host: &Host, plan: &Plan) -> String {
     text
 }
 
+/// Where `zebra` is spoken to.
+fn zebra(host: &Host) -> PathBuf {
+    host.file("zebra.sock")
+}
+
+/// Starts `bgpd`.
+async fn spawn(host: &Host, plan: &Plan, vty: &str, with_zebra: bool) -> anyhow::Result<Process> {
+    let file = host.write("frr.conf", &configuration(host, plan))?.display().to_string();
+    let pid = host.file("frr.pid").display().to_string();
+    let zebra = zebra(host).display().to_string();
+    // -S: it keeps the rights it was started with. Not listening to telnet: port 0.
+    let mut words = vec!["-S", "-f", &file, "-i", &pid, "-z", &zebra, "--vty_socket", vty, "-P", "0"];
+    if !with_zebra {
+        words.extend(["-n", "-Z"]);
+    }
+    host.start("frr", Path::new("/usr/lib/frr/bgpd"), &words).await
+}
+
+/// Starts another daemon of FRR's. It knows no -S; its group has to be the one that may speak to it.
+async fn other(host: &Host, vty: &str, name: &str, more: &[&str]) -> anyhow::Result<Process> {
+    let file = host.write(&format!("{name}.conf"), "log stdout\n")?.display().to_string();
+    let pid = host.file(&format!("{name}.pid")).display().to_string();
+    let zebra = zebra(host).display().to_string();
+    let mut words = vec!["-u", "root", "-g", "frrvty", "-f", &file, "-i", &pid, "-z", &zebra];
+    words.extend(["--vty_socket", vty, "-P", "0"]);
+    words.extend(more);
+    host.start(name, &Path::new("/usr/lib/frr").join(name), &words).await
+}
+
+impl Restarts for Frr {
+    /// Its own routes come some ten milliseconds after its End-of-RIB.
+    const ENDS_LAST: bool = false;
+    /// Told to end, it takes its routes out of its kernel.
+    const CAN_LEAVE: bool = false;
+
+    async fn is_up(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<bool> {
+        let address = neighbor.address();
+        let told = self.show(host, &format!("show bgp neighbors {address} json")).await?;
+        Ok(told.pointer(&format!("/{address}/bgpState")).and_then(Value::as_str) == Some("Established"))
+    }
+
+    async fn sees_path(&self, host: &Host) -> anyhow::Result<bool> {
+        let text = self.ask(host, "bfdd", "show bfd peers json").await?;
+        let told: Value =
+            serde_json::from_str(&text).with_context(|| format!("reading bfdd's peers: {text}"))?;
+        let mut peers = told.as_array().into_iter().flatten();
+        Ok(peers.any(|peer| peer.get("status").and_then(Value::as_str) == Some("up")))
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
+    async fn leave(&self, _: &Host) -> anyhow::Result<()> {
+        self.process.terminate(SOON).await.map(drop)
+    }
+
+    async fn back(&mut self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        self.process = spawn(host, plan, &self.vty, true).await?;
+        Ok(())
+    }
+}
+
+impl Rekeys for Frr {
+    async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        let mut words = vec!["vtysh".to_owned(), "--vty_socket".to_owned(), self.vty.clone()];
+        let mut say = |text: String| words.extend(["-c".to_owned(), text]);
+        say("configure terminal".to_owned());
+        say(format!("router bgp {}", plan.asn));
+        for neighbor in &plan.neighbors {
+            let password = neighbor.password.context("no password")?;
+            say(format!("neighbor {} password {password}", neighbor.address()));
+        }
+        words.splice(3..3, ["-d".to_owned(), "bgpd".to_owned()]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        host.run(&words).await.map(drop)
+    }
+}
+
 impl Peer for Frr {
     const NAME: &'static str = "FRR";
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
-        let file = host.write("frr.conf", &configuration(host, plan))?.display().to_string();
         let vty = host.file("vty").display().to_string();
         std::fs::create_dir_all(&vty).with_context(|| format!("making {vty}"))?;
-        let pid = host.file("frr.pid").display().to_string();
-        let zebra = host.file("no-zebra.sock").display().to_string();
-        // -S: it keeps the rights it was started with. Not listening to telnet: port 0.
-        let words =
-            ["-n", "-Z", "-S", "-f", &file, "-i", &pid, "-z", &zebra, "--vty_socket", &vty, "-P", "0"];
-        let process = host.start("frr", Path::new("/usr/lib/frr/bgpd"), &words).await?;
-        Ok(Self { _process: process, vty })
+        let bfd = plan.neighbors.iter().any(|neighbor| neighbor.bfd);
+        let mut others = Vec::new();
+        if plan.kernel || bfd {
+            others.push(other(host, &vty, "zebra", &[]).await?);
+            let socket = zebra(host);
+            wait::until(SOON, "zebra is there", || async {
+                if socket.exists() { Ok(()) } else { Err(NotYet::because("it has no socket")) }
+            })
+            .await?;
+        }
+        if bfd {
+            let control = host.file("bfdd.sock").display().to_string();
+            others.push(other(host, &vty, "bfdd", &["--bfdctl", &control]).await?);
+        }
+        let process = spawn(host, plan, &vty, !others.is_empty()).await?;
+        Ok(Self { process, _others: others, vty })
     }
 
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {
@@ -99,14 +208,17 @@ impl Peer for Frr {
     }
 
     async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()> {
-        let command = format!("clear bgp {} soft in", neighbor.address());
-        host.run(&["vtysh", "--vty_socket", &self.vty, "-d", "bgpd", "-c", &command]).await.map(drop)
+        self.ask(host, "bgpd", &format!("clear bgp {} soft in", neighbor.address())).await.map(drop)
     }
 }
 
 impl Frr {
+    async fn ask(&self, host: &Host, daemon: &str, command: &str) -> anyhow::Result<String> {
+        host.run(&["vtysh", "--vty_socket", &self.vty, "-d", daemon, "-c", command]).await
+    }
+
     async fn show(&self, host: &Host, command: &str) -> anyhow::Result<Value> {
-        let text = host.run(&["vtysh", "--vty_socket", &self.vty, "-d", "bgpd", "-c", command]).await?;
+        let text = self.ask(host, "bgpd", command).await?;
         serde_json::from_str(&text).with_context(|| format!("reading FRR's `{command}`: {text}"))
     }
 }

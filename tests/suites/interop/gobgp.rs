@@ -6,9 +6,12 @@ use std::path::Path;
 use anyhow::Context;
 use caracal_lab::Process;
 use caracal_lab::wait::{self, NotYet};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::peer::{Neighbor, Peer, Plan, SOON, Seen};
+use crate::passwords::Rekeys;
+use crate::peer::{Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::restart::Restarts;
 use crate::segment::Host;
 
 /// A running `gobgpd`.
@@ -21,6 +24,9 @@ fn configuration(host: &Host, plan: &Plan) -> String {
     for neighbor in &plan.neighbors {
         writeln!(text, "[[neighbors]]\n[neighbors.config]").unwrap();
         writeln!(text, "neighbor-address = \"{}\"\npeer-as = {}", neighbor.address(), neighbor.asn).unwrap();
+        if let Some(password) = neighbor.password {
+            writeln!(text, "auth-password = \"{password}\"").unwrap();
+        }
         writeln!(text, "[neighbors.timers.config]\nconnect-retry = 1\nidle-hold-time-after-reset = 1")
             .unwrap();
         if let Some(hold) = neighbor.hold {
@@ -33,6 +39,14 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         if neighbor.add_path {
             writeln!(text, "[neighbors.add-paths.config]\nreceive = true\nsend-max = 8").unwrap();
         }
+        if neighbor.restart {
+            writeln!(
+                text,
+                "[neighbors.graceful-restart.config]\nenabled = true\nnotification-enabled = true"
+            )
+            .unwrap();
+            writeln!(text, "restart-time = {RESTART_TIME}").unwrap();
+        }
         for family in ["ipv4-unicast", "ipv6-unicast"] {
             if family == "ipv4-unicast" && neighbor.over_v6 && !neighbor.extended_next_hop {
                 continue;
@@ -42,23 +56,26 @@ fn configuration(host: &Host, plan: &Plan) -> String {
                 "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{family}\""
             )
             .unwrap();
+            if neighbor.restart {
+                writeln!(text, "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true").unwrap();
+            }
         }
     }
     text
 }
 
-impl Peer for GoBgp {
-    const NAME: &'static str = "GoBGP";
-    /// It looks again at what it has kept.
-    const ASKS_AGAIN: bool = false;
+async fn spawn(host: &Host, more: &[&str]) -> anyhow::Result<Process> {
+    let file = host.file("gobgp.toml").display().to_string();
+    let mut words = vec!["-f", &file, "--api-hosts", "127.0.0.1:50051"];
+    words.extend(more);
+    host.start("gobgp", Path::new("/usr/bin/gobgpd"), &words).await
+}
 
-    async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
-        let file = host.write("gobgp.toml", &configuration(host, plan))?.display().to_string();
-        let words = ["-f", &file, "--api-hosts", "127.0.0.1:50051"];
-        let process = host.start("gobgp", Path::new("/usr/bin/gobgpd"), &words).await?;
-        let gobgp = Self { process };
+impl GoBgp {
+    /// Waits until it answers, and has it announce what is planned: its file says nothing of that.
+    async fn originate(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
         wait::until(SOON, "GoBGP answers", || async {
-            gobgp.process.must_live().await?;
+            self.process.must_live().await?;
             host.run(&["gobgp", "global"]).await.map_err(NotYet::from)
         })
         .await?;
@@ -74,6 +91,67 @@ impl Peer for GoBgp {
         for prefix in &plan.v6 {
             host.run(&["gobgp", "global", "rib", "-a", "ipv6", "add", prefix, "nexthop", &host.v6()]).await?;
         }
+        Ok(())
+    }
+}
+
+/// Nothing of BGP comes in: a daemon that learns only after its start what it announces has no session before that.
+const QUIET: &str = "\
+table inet quiet {
+ chain in {
+  type filter hook input priority 0
+  tcp dport 179 drop
+  tcp sport 179 drop
+ }
+}
+";
+
+impl Restarts for GoBgp {
+    const WRITES_KERNEL: bool = false;
+
+    async fn is_up(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<bool> {
+        let text = host.run(&["gobgp", "neighbor", &neighbor.address()]).await?;
+        Ok(text.lines().any(|line| line.contains("BGP state") && line.contains("ESTABLISHED")))
+    }
+
+    async fn sees_path(&self, _: &Host) -> anyhow::Result<bool> {
+        anyhow::bail!("GoBGP has no BFD")
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
+    async fn leave(&self, _: &Host) -> anyhow::Result<()> {
+        self.process.terminate(SOON).await.map(drop)
+    }
+
+    async fn back(&mut self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        let file = host.write("quiet.nft", QUIET)?.display().to_string();
+        host.run(&["nft", "-f", &file]).await?;
+        // -r: it has restarted.
+        self.process = spawn(host, &["-r"]).await?;
+        self.originate(host, plan).await?;
+        host.run(&["nft", "delete", "table", "inet", "quiet"]).await.map(drop)
+    }
+}
+
+impl Rekeys for GoBgp {
+    async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        host.write("gobgp.toml", &configuration(host, plan))?;
+        self.process.signal(Signal::SIGHUP).await
+    }
+}
+
+impl Peer for GoBgp {
+    const NAME: &'static str = "GoBGP";
+    /// It looks again at what it has kept.
+    const ASKS_AGAIN: bool = false;
+
+    async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
+        host.write("gobgp.toml", &configuration(host, plan))?;
+        let gobgp = Self { process: spawn(host, &[]).await? };
+        gobgp.originate(host, plan).await?;
         Ok(gobgp)
     }
 

@@ -95,7 +95,7 @@ pub(crate) async fn add_path<P: Peer>(_: PhantomData<P>, sandbox: Sandbox) -> an
     }
     // One that passes nothing on announces two paths itself, with the AS paths that the others would give them.
     let own = if P::PASSES_ON { vec![] } else { vec!["10.9.0.0/24"] };
-    let they = P::start(&there, &Plan { asn: THEIR_AS, neighbors, v4: own, v6: vec![] }).await?;
+    let they = P::start(&there, &Plan { asn: THEIR_AS, neighbors, v4: own, ..Plan::default() }).await?;
 
     let theirs = ["64602 64603", "64602 64604"];
     wait::until(SOON, "caracal has both paths of the daemon", || async {
@@ -144,7 +144,8 @@ pub(crate) async fn enhanced_refresh<P: Peer>(_: PhantomData<P>, sandbox: Sandbo
     let tables = [us::originate("10.1.0.0/24", &[]), us::peer(&v4(2), THEIR_AS, options)].concat();
     let us = Us::start(&here, OUR_AS, &tables).await?;
     let neighbor = Neighbor { hold: Some(scenario::NO_KEEPALIVES), ..Neighbor::new(1, OUR_AS) };
-    let plan = Plan { asn: THEIR_AS, neighbors: vec![neighbor.clone()], v4: vec!["10.2.0.0/24"], v6: vec![] };
+    let v4s = vec!["10.2.0.0/24"];
+    let plan = Plan { asn: THEIR_AS, neighbors: vec![neighbor.clone()], v4: v4s, ..Plan::default() };
     let they = P::start(&there, &plan).await?;
     us.learns(&here, "10.2.0.0/24", |path| path.best).await?;
     they.learns(&there, "10.1.0.0/24", |_| true).await?;

@@ -28,6 +28,18 @@ and resets the connection; it is reset by whoever asks, and caracal has the sess
 refreshes has it ask, and `enhanced-refresh = false` on caracal's side lets it be asked. This FRR answers no refresh before
 it has sent End-of-RIB, which it sends only to peers that offer graceful restart: where refreshes are marked, `graceful-restart`
 has to be set on caracal's side for it to answer at all, and in its case it is.
+
+Of restarts: routes go both ways through the kernels of both ends, and every packet is counted. What the peers themselves
+make of a restart:
+
+* BIRD keeps its kernel's routes when it is killed, or ended with `birdc graceful restart`, and finds them again with `-R`
+  and `graceful restart` in its `kernel` protocols. With plain `bfd on` it takes the end of BFD for the end of all routes,
+  also of a peer that restarts (its packets to us are lost until we are back); its cases have `bfd graceful`, which does not.
+* FRR's `zebra` keeps the routes of a `bgpd` that was killed, with `bgp graceful-restart preserve-fw-state`. Told to end
+  (SIGTERM), `bgpd` takes them out of its kernel, which nobody else can prevent: that is in no case. When it is back, this FRR
+  says End-of-RIB some ten milliseconds before its own prefixes, so that all peers, by RFC 4724 \u{a7}4.2, drop them for
+  so long: packets to it are counted only while caracal restarts, packets from it always.
+* GoBGP writes no kernel here, and learns what it announces from its command line: its case keeps BGP out of it for so long.
 ";
 
 /// Where it belongs. In a sandbox the tree is where it was.
@@ -115,10 +127,22 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("200 simultaneous", "GoBGP", ONE_IS_ENOUGH),
     ("200 simultaneous", "ExaBGP", ONE_IS_ENOUGH),
     ("200 simultaneous", "OpenBGPD", ONE_IS_ENOUGH),
-    ("the path fails", "FRR", "Its BFD is a daemon of its own that needs zebra: it was not tried."),
     ("the path fails", "GoBGP", LACKS_5880),
     ("the path fails", "ExaBGP", LACKS_5880),
     ("the path fails", "OpenBGPD", LACKS_5880),
+    ("the same over many hops", "GoBGP", LACKS_5880),
+    ("the same over many hops", "ExaBGP", LACKS_5880),
+    ("the same over many hops", "OpenBGPD", LACKS_5880),
+    ("either side is killed", "ExaBGP", "ExaBGP is no router: it keeps nothing."),
+    ("either side is killed", "OpenBGPD", NOT_YET),
+    ("nor where BFD", "GoBGP", LACKS_5880),
+    ("nor where BFD", "ExaBGP", LACKS_5880),
+    ("nor where BFD", "OpenBGPD", LACKS_5880),
+    ("a dead node", "BIRD", "This version does not have RFC 8538."),
+    ("a dead node", "ExaBGP", "ExaBGP is no router: it keeps nothing."),
+    ("a dead node", "OpenBGPD", NOT_YET),
+    ("passwords", "ExaBGP", NOT_YET),
+    ("passwords", "OpenBGPD", NOT_YET),
     ("extended messages", "GoBGP", LACKS_8654),
     ("extended messages", "OpenBGPD", LACKS_8654),
     ("what is too long", "BIRD", TAKES_8654),
@@ -128,6 +152,7 @@ const ABSENT: &[(&str, &str, &str)] = &[
 
 const ONE_IS_ENOUGH: &str =
     "Collisions are made with a daemon that dials all 200 as it starts, and with another caracal.";
+const NOT_YET: &str = "It was not tried.";
 const LACKS_5880: &str = "This version has no BFD.";
 const LACKS_8654: &str =
     "This version does not have RFC 8654: it is in the row of peers for which messages can be too long.";

@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) v4: Vec<&'static str>,
     /// The IPv6 prefixes it announces.
     pub(crate) v6: Vec<&'static str>,
+    /// What it learns goes into the kernel.
+    pub(crate) kernel: bool,
 }
 
 /// One neighbour of a daemon.
@@ -43,16 +45,38 @@ pub(crate) struct Neighbor {
     pub(crate) extended_next_hop: bool,
     /// The path is watched by BFD, with the times of [`BFD`].
     pub(crate) bfd: bool,
+    /// It is not on this link: BFD is that of many hops.
+    pub(crate) multihop: bool,
+    /// Graceful restart, for [`RESTART_TIME`].
+    pub(crate) restart: bool,
+    /// All segments are signed with it (TCP-MD5).
+    pub(crate) password: Option<&'static str>,
 }
 
 /// The interval, in milliseconds, and the multiplier of every BFD session: patient, for the machine may be busy.
 pub(crate) const BFD: (u32, u8) = (400, 8);
 
+/// How many seconds a daemon may be away where it restarts gracefully.
+pub(crate) const RESTART_TIME: u16 = 30;
+
 impl Neighbor {
     /// A plain neighbour over IPv4, for both families.
     pub(crate) fn new(host: u8, asn: u32) -> Self {
         let (over_v6, client, add_path, extended_next_hop, bfd) = (false, false, false, false, false);
-        Self { host, asn, over_v6, client, hold: None, add_path, extended_next_hop, bfd }
+        let (multihop, restart, password, hold) = (false, false, None, None);
+        Self {
+            host,
+            asn,
+            over_v6,
+            client,
+            hold,
+            add_path,
+            extended_next_hop,
+            bfd,
+            multihop,
+            restart,
+            password,
+        }
     }
 
     /// The address it is spoken to at.

@@ -48,7 +48,7 @@ fn sessions<P: Peer>(host: u8, asn: u32, ours: u32, more: &str) -> (String, Vec<
 }
 
 fn plan(asn: u32, neighbors: Vec<Neighbor>, [v4, v6]: [&'static str; 2]) -> Plan {
-    Plan { asn, neighbors, v4: vec![v4], v6: vec![v6] }
+    Plan { asn, neighbors, v4: vec![v4], v6: vec![v6], ..Plan::default() }
 }
 
 fn originations(prefixes: [&str; 2]) -> String {

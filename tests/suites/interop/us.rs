@@ -30,6 +30,7 @@ pub(crate) struct Path {
     pub(crate) communities: Vec<String>,
     pub(crate) local_pref: Option<u32>,
     pub(crate) best: bool,
+    pub(crate) stale: bool,
     pub(crate) standing: String,
 }
 
@@ -213,6 +214,23 @@ impl Us {
             }
         })
         .await
+    }
+
+    /// Ends it without a word to it; it may be started again.
+    pub(crate) async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
+
+    /// Ends it as one that is about to be started again.
+    pub(crate) async fn leave(&self) -> anyhow::Result<()> {
+        let status = self.process.end(Signal::SIGUSR1, SOON).await?;
+        anyhow::ensure!(status.success(), "caracal-bgpd ended with {status}");
+        Ok(())
+    }
+
+    /// Starts it again.
+    pub(crate) async fn again(&self) -> anyhow::Result<()> {
+        self.process.start().await
     }
 
     /// Ends it without a word to it.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 
+use caracal_bgp::bmp::HostPort;
 use caracal_bgp::bmp::message::View;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
@@ -13,7 +14,6 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::collector::HostPort;
 use super::value::{AsNumber, HoldSeconds, LimitKind, Seconds, Text};
 
 /// The whole file.
@@ -84,6 +84,8 @@ pub(crate) struct Peer {
     pub(crate) ttl_security: Option<NonZeroU8>,
     pub(crate) device: Option<String>,
     pub(crate) password: Option<Text<Password>>,
+    /// Refused in words.
+    pub(crate) tcp_ao: Option<Spanned<toml::Value>>,
     pub(crate) graceful_restart: Option<Seconds>,
     pub(crate) bfd: Option<Bfd>,
     pub(crate) families: Option<Vec<Text<Family>>>,

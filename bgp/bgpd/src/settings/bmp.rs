@@ -49,7 +49,7 @@ fn station(table: &file::Bmp, router_id: RouterId) -> Result<StationConfig, Mist
     }
     Ok(StationConfig {
         name: table.name.get_ref().clone(),
-        address: table.address.0.0.clone(),
+        address: table.address.0.clone(),
         views,
         statistics,
         sys_name: router_id.to_string(),

@@ -23,6 +23,11 @@ pub(super) fn peer(
     speaker: &file::Speaker,
     policies: &Policies,
 ) -> Result<PeerConfig, Mistake> {
+    if let Some(keys) = &table.tcp_ao {
+        let what = "TCP-AO (RFC 5925) is not offered: the kernels this runs on do not have it; `password` signs segments \
+                    with TCP-MD5 (RFC 2385), which peers with TCP-AO can do as well";
+        return Err(Mistake::new(keys.span(), what));
+    }
     let address = table.address.get_ref().0;
     let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
     let remote_as = table.remote_as.0;

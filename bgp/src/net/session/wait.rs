@@ -3,6 +3,7 @@
 use std::future::{Future, pending};
 use std::io;
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use super::{Connection, Order, Session};
 use crate::bfd::PathState;
 use crate::net::dial::DialError;
 use crate::net::report::{BfdReport, Report, Signal};
+use crate::net::sys;
 use crate::net::write::Progress;
 use crate::peer::{Event, Loss, Side, Stop};
 use crate::wire::notification::Cease;
@@ -127,7 +129,7 @@ impl<C: From<Report>> Session<C> {
                 }
             }
             Order::Bfd(reports) => {
-                self.path_downs = None;
+                (self.path_downs, self.held_path) = (None, None);
                 self.bfd = reports;
                 if self.bfd.is_none() {
                     self.on(Event::Bfd(PathState::Unknown));
@@ -141,8 +143,43 @@ impl<C: From<Report>> Session<C> {
         ControlFlow::Continue(())
     }
 
-    /// A path that went down and is up again was down all the same.
+    /// The thread of BFD is quicker than this task: a peer whose process has ended may have closed the connection before its
+    /// BFD fell silent or said that it is down. The order in which it happened counts (RFC 5882 §4.3), not that in which
+    /// it is noticed here, so that what BFD says waits until the end of the connection has been read.
     fn path(&mut self, report: BfdReport) {
+        let fell = self.path_downs.is_some_and(|seen| report.downs > seen);
+        if (fell || report.path == PathState::Down) && self.is_closed_there() {
+            tracing::debug!(peer = %self.key, "BFD says that the path is down, after the peer has closed the connection");
+            self.held_path = Some(report);
+        } else {
+            self.held_path = None;
+            self.take_path(report);
+        }
+    }
+
+    /// What BFD said is taken once the connection is gone.
+    pub(super) fn held_path(&mut self) {
+        if let Some(report) = self.held_path.filter(|_| !self.is_closed_there()) {
+            self.held_path = None;
+            self.take_path(report);
+        }
+    }
+
+    /// Whether the peer has closed the connection of the established session, and that has not been read yet.
+    fn is_closed_there(&self) -> bool {
+        let connections = [&self.active, &self.passive].into_iter().flatten();
+        let mut established = connections.filter(|connection| connection.context.is_some());
+        established.any(|connection| {
+            let stream: &TcpStream = connection.reader.as_ref();
+            sys::is_closed_there(stream.as_fd()).unwrap_or_else(|error| {
+                tracing::debug!(peer = %self.key, %error, "asking for the state of a connection");
+                false
+            })
+        })
+    }
+
+    /// A path that went down and is up again was down all the same.
+    fn take_path(&mut self, report: BfdReport) {
         let seen = self.path_downs.replace(report.downs);
         if seen.is_some_and(|seen| report.downs > seen) {
             self.on(Event::Bfd(PathState::Up));

@@ -55,6 +55,25 @@ pub(crate) fn system() -> CheckSystemResponse {
     }
 }
 
+fn watched() -> Bfd {
+    Bfd {
+        state: "Up".into(),
+        remote_state: "Up".into(),
+        diagnostic: "the neighbour said that its session is down".into(),
+        multihop: true,
+        discriminator: 4_026_531_841,
+        remote_discriminator: 7,
+        transmit_interval_micros: 300_000,
+        detection_time_micros: 900_000,
+        age_millis: 61_500,
+        ups: 2,
+        downs: 1,
+        packets_sent: 300,
+        packets_received: 299,
+        trouble: None,
+    }
+}
+
 pub(crate) fn peers() -> Vec<Peer> {
     let counts = |family: Family, n| FamilyCounts {
         family: family.into(),
@@ -91,6 +110,7 @@ pub(crate) fn peers() -> Vec<Peer> {
                 count: 2,
                 last: moment(),
             }],
+            bfd: Some(watched()),
             ..Peer::default()
         },
         Peer {

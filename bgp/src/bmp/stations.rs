@@ -1,10 +1,9 @@
-//! The BMP stations of this daemon: one a collector that the file names.
+//! The stations of a speaker: one a collector that its configuration names.
 
 use std::collections::BTreeMap;
 
-use caracal_bgp::bmp::{Station, StationConfig};
-use caracal_bgp::speaker::Handle;
-use tracing::info;
+use super::station::{Station, StationConfig};
+use crate::speaker::Handle;
 
 /// Those that run. They end with this value.
 #[derive(Debug)]
@@ -24,7 +23,7 @@ impl Stations {
         let differs = |name: &String, config: &StationConfig| wanted.get(name) != Some(config);
         let gone: Vec<_> = self.running.extract_if(.., |name, (config, _)| differs(name, config)).collect();
         for (name, (_, station)) in gone {
-            info!(station = name, "a BMP collector is told no more");
+            tracing::info!(station = name, "a BMP collector is told no more");
             station.stop().await;
         }
         for (name, config) in wanted {
