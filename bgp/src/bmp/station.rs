@@ -1,7 +1,7 @@
 //! The connection to one collector: dialled, told everything, followed, and dialled again when it is gone.
 //!
 //! The collector is told at the speed at which it reads: while bytes wait for it, nothing is pulled. What one pull makes
-//! is all that is ever held here. A write that makes no progress for [`STALLED`] ends the connection, and so does an
+//! is all that is ever held here. A write that makes no progress for a minute ends the connection, and so does an
 //! overrun of the monitor; the next connection begins with everything there is.
 
 use std::io;
