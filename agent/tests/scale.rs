@@ -53,12 +53,15 @@ async fn cluster(blocks: u32) -> (Server, Client, Arc<Pools>) {
     (server, client, Arc::new(read))
 }
 
+/// A request on its way, and what comes of it.
+type Flying = BoxFuture<'static, (RequestId, bool, Result<Reply, StoreError>)>;
+
 /// One node's allocator, and what it asks of the API server.
 struct Allocator {
     machine: Ipam,
     blocks: Blocks,
     out: Vec<Action>,
-    flying: FuturesUnordered<BoxFuture<'static, (RequestId, bool, Result<Reply, StoreError>)>>,
+    flying: FuturesUnordered<Flying>,
     requests: usize,
     granted: Vec<Allocation>,
 }
