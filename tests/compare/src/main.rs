@@ -57,11 +57,14 @@ Loads:
   b  50 pods at once
   c  8 at a time come and go beside 40 that stand
   d  110 pods at once
+  e  100 pods at once
 
 Examples:
   cargo compare cni
   cargo compare cni --loads a --rounds 9 --json cni.json")]
     Cni(Cni),
+    /// IPAM plugins: caracal and host-local as ptp asks them, one by one and 100 at once
+    Ipam(Ipam),
     /// The sink that the generator measures itself against
     #[command(hide = true)]
     Relay {
@@ -113,10 +116,34 @@ pub(crate) struct Cni {
     json: Option<PathBuf>,
 }
 
+/// How often addresses are compared.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Ipam {
+    /// How often each is measured, after one round to warm up
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl From<Ipam> for Cni {
+    fn from(asked: Ipam) -> Self {
+        let own = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        Self {
+            loads: own(["a", "e"]),
+            subjects: own(["caracal-ipam", "host-local"]),
+            rounds: asked.rounds,
+            json: asked.json,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
         What::Cni(asked) => cni::run(&asked),
+        What::Ipam(asked) => cni::run(&asked.into()),
         What::Relay { listen } => relay::run(listen),
     };
     match outcome {

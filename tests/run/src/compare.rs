@@ -12,7 +12,7 @@ use crate::privilege;
 /// What is built for a comparison: only these, since a release build of everything takes long.
 fn measured(arguments: &[String]) -> &'static [&'static str] {
     match arguments.first().map(String::as_str) {
-        Some("cni") => {
+        Some("cni" | "ipam") => {
             &["-p", "caracal-compare", "-p", "caracal-agent", "-p", "caracal-cni", "-p", "caracal-apiserver"]
         }
         _ => &["-p", "caracal-compare", "-p", "caracal-bgpd"],

@@ -15,6 +15,8 @@ use crate::report::{Figure, OURS};
 const ONE_BY_ONE: usize = 60;
 /// How many come at once.
 const AT_ONCE: usize = 50;
+/// How many ask for addresses at once.
+const HUNDRED: usize = 100;
 /// A full node.
 const FULL: usize = 110;
 /// In the mixed load: who asks at the same time, how often each, and how many pods stand meanwhile.
@@ -38,6 +40,7 @@ pub(crate) enum Load {
     AtOnce,
     Mixed,
     Full,
+    Hundred,
 }
 
 /// Containers are never named twice.
@@ -68,7 +71,8 @@ impl Load {
             "b" => Ok(Self::AtOnce),
             "c" => Ok(Self::Mixed),
             "d" => Ok(Self::Full),
-            other => bail!("there is no load `{other}`: a to d are there"),
+            "e" => Ok(Self::Hundred),
+            other => bail!("there is no load `{other}`: a to e are there"),
         }
     }
 
@@ -79,6 +83,7 @@ impl Load {
             Self::AtOnce => "(b) 50 pods at once",
             Self::Mixed => "(c) 8 at a time come and go beside 40 pods",
             Self::Full => "(d) 110 pods at once",
+            Self::Hundred => "(e) 100 at once",
         }
     }
 
@@ -89,6 +94,7 @@ impl Load {
             Self::AtOnce => AT_ONCE,
             Self::Mixed => STANDING + WORKERS,
             Self::Full => FULL,
+            Self::Hundred => HUNDRED,
         }
     }
 
@@ -111,7 +117,7 @@ impl Load {
     fn run(self, host: &Host, subject: &Subject, containers: &[Container]) -> anyhow::Result<Vec<Figure>> {
         match self {
             Self::OneByOne => one_by_one(host, subject, containers),
-            Self::AtOnce | Self::Full => at_once(host, subject, containers),
+            Self::AtOnce | Self::Full | Self::Hundred => at_once(host, subject, containers),
             Self::Mixed => mixed(subject, containers),
         }
     }

@@ -50,9 +50,19 @@ impl Subject {
                 let config = json!({"type": "bridge", "bridge": "cni0", "isGateway": true});
                 of_stock("bridge", "10.67.0.0/16", config)
             }
-            other => {
-                bail!("there is no subject `{other}`: caracal, caracal-no-api, ptp and bridge are there")
+            "host-local" => {
+                let subject = of_stock("host-local", "10.68.0.0/16", json!({"type": "ptp"}));
+                Self { program: subject.program.with_file_name("host-local"), ..subject }
             }
+            "caracal-ipam" => {
+                let config = json!({"cniVersion": "1.0.0", "name": "delegated", "type": "ptp", "ipam": {"type": "caracal"},
+                                    "socket": folder.join("run/cni.sock")});
+                Self { name: "caracal-ipam", stdin: config.to_string(), ..ours(OURS, false) }
+            }
+            other => bail!(
+                "there is no subject `{other}`: caracal, caracal-no-api, ptp and bridge are there, and caracal-ipam and \
+                 host-local, which give addresses only"
+            ),
         };
         let program = subject.program.display();
         ensure!(subject.program.exists(), "{name} cannot be measured: there is no {program}");
