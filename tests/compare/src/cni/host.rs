@@ -85,6 +85,7 @@ fn programs(folder: &Path) -> anyhow::Result<(Process, Process, PathBuf)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let program = |name: &str| beside.with_file_name(name).display().to_string();
     let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "caracal-system"}},
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
          "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}},
         {"apiVersion": "caracal.dev/v1", "kind": "IPPool", "metadata": {"name": "pool"},
