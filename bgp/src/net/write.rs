@@ -2,7 +2,7 @@
 //! reading it nor from noticing that it is gone.
 //!
 //! Two queues, both bounded, end here: the machine's messages, which go first, and the RIB's UPDATEs. What waits
-//! ([`Outbox`]) is handed to the kernel in one call. Last words have a second to get through.
+//! (`Outbox`) is handed to the kernel in one call. Last words have a second to get through.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
