@@ -129,11 +129,11 @@ impl Owners {
             Arc::new(tokio::task::spawn_blocking(features::probe).await.context("asking the kernel")?);
         let nftables = start_nftables(&features);
         let facts = derived::facts(node, &cluster, &kernel, settings.detection());
-        let surroundings = derived::surroundings(&cluster, &facts, &features);
         let uplink_mtu = derived::uplink_mtu(&facts, &kernel);
-        let pod_mtu = derived::pod_mtu(&cluster, &surroundings, &uplink_mtu);
         let configurations = cluster.bgp_configurations.clone();
         let services = services::follow(client.clone(), configurations, facts.clone());
+        let surroundings = derived::surroundings(&cluster, &facts, &features, &uplink_mtu, &services);
+        let pod_mtu = derived::pod_mtu(&cluster, &surroundings, &uplink_mtu);
         let speaker_settings = derived::speaker_settings(node, &cluster);
         let comeback = comeback(&kernel, &recovered).await?;
         let beginning = Beginning {
@@ -212,9 +212,10 @@ impl Owners {
         recovered: Recovered,
         parts: &mut Parts,
     ) -> anyhow::Result<Arc<CniContext>> {
-        let devices: Vec<_> = self.kernel.underlay().borrow().links.values().map(|link| link.name).collect();
-        forwarding::enable(&devices)
+        let links = self.kernel.underlay();
+        forwarding::enable(&links.borrow())
             .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
+        parts.add("router advertisements", forwarding::follow(links));
         let owners = cni::Owners {
             node: settings.node_name.as_str().into(),
             mtu: self.pod_mtu.clone(),
@@ -314,6 +315,7 @@ impl Owners {
             settings: self.speaker_settings.clone(),
             tunnels,
             ends: derived::tunnel_ends(&self.surroundings, &self.used.subscribe(), &self.kernel),
+            uplink_mtu: self.uplink_mtu.clone(),
             stored: self.cluster.network_nodes.clone(),
         };
         parts.add("network node", network_node::keep(Api::all(self.client.clone()), told));

@@ -11,13 +11,14 @@ use caracal_linux::kernel::{Kernel, Underlay};
 use tokio::sync::watch;
 use tracing::error;
 
+use crate::cluster::services::ServiceAddressesReceiver;
 use crate::cluster::{Cluster, SnapshotReceiver};
 use crate::desired::handover::{self, Ends, Opening, TunnelEnds};
 use crate::desired::mtu;
 use crate::desired::speaker::{SpeakerSettings, settings};
 use crate::desired::surroundings::Surroundings;
 use crate::node::detection::Detection;
-use crate::node::{self, FactsReceiver, NodeFacts};
+use crate::node::{self, FactsReceiver};
 
 /// MTU of Ethernet, for as long as the uplink is not known.
 const ETHERNET_MTU: u32 = 1500;
@@ -116,16 +117,24 @@ pub fn surroundings(
     cluster: &Cluster,
     facts: &FactsReceiver,
     features: &Arc<Features>,
+    uplink_mtu: &watch::Receiver<u32>,
+    services: &ServiceAddressesReceiver,
 ) -> watch::Receiver<Arc<Surroundings>> {
-    let (mut facts, mut nodes, mut pools) =
-        (facts.clone(), cluster.network_nodes.clone(), cluster.ip_pools.clone());
+    let (mut facts, mut nodes, mut pools, mut mtu) =
+        (facts.clone(), cluster.network_nodes.clone(), cluster.ip_pools.clone(), uplink_mtu.clone());
+    let mut services = services.clone();
     let features = Arc::clone(features);
-    let start = Surroundings::of(
-        &facts.borrow_and_update(),
-        &nodes.borrow_and_update(),
-        &pools.borrow_and_update(),
-        &features,
-    );
+    let compute = move |facts: &mut FactsReceiver,
+                        nodes: &mut SnapshotReceiver<NetworkNode>,
+                        pools: &mut SnapshotReceiver<IpPool>,
+                        mtu: &mut watch::Receiver<u32>,
+                        services: &mut ServiceAddressesReceiver| {
+        let (facts, mtu) = (facts.borrow_and_update(), *mtu.borrow_and_update());
+        let (nodes, pools) = (nodes.borrow_and_update(), pools.borrow_and_update());
+        let ranges = services.borrow_and_update().ranges.clone();
+        Surroundings::of(&facts, &nodes, &pools, &features, mtu, ranges)
+    };
+    let start = compute(&mut facts, &mut nodes, &mut pools, &mut mtu, &mut services);
     let (sender, receiver) = watch::channel(Arc::new(start));
     tokio::spawn(async move {
         loop {
@@ -133,14 +142,13 @@ pub fn surroundings(
                 changed = facts.changed() => changed,
                 changed = nodes.changed() => changed,
                 changed = pools.changed() => changed,
+                changed = mtu.changed() => changed,
+                changed = services.changed() => changed,
             };
             if changed.is_err() {
                 return;
             }
-            let now: Arc<NodeFacts> = facts.borrow_and_update().clone();
-            let (nodes, pools) = (nodes.borrow_and_update(), pools.borrow_and_update());
-            let now = Surroundings::of(&now, &nodes, &pools, &features);
-            drop((nodes, pools));
+            let now = compute(&mut facts, &mut nodes, &mut pools, &mut mtu, &mut services);
             send(&sender, now);
         }
     });

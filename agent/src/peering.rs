@@ -123,21 +123,21 @@ impl Peering {
         let blocks = self.blocks.borrow_and_update().clone();
         let host = |address: &std::net::IpAddr| IpNetwork::from(*address);
         let whole = blocks.iter().filter(|block| block.whole).map(|block| block.cidr);
-        let mut own: Vec<IpNetwork> =
+        let own: Vec<IpNetwork> =
             whole.chain(blocks.iter().flat_map(|b| b.single.iter().map(host))).collect();
         let lent: Vec<IpNetwork> = blocks.iter().flat_map(|block| block.lent.iter().map(host)).collect();
-        // Service addresses are served by every node itself: others' routes to them are of no use here.
-        let services = self.services.borrow_and_update();
-        announced.extend(&services.ranges);
-        own.extend(&services.ranges);
-        drop(services);
-        let subnets: Vec<IpNetwork> = self.facts.borrow().addresses.iter().map(|a| a.network).collect();
+        let services: Vec<IpNetwork> = self.services.borrow_and_update().ranges.iter().copied().collect();
+        announced.extend(&services);
+        let facts = self.facts.borrow().clone();
+        let subnets: Vec<IpNetwork> = facts.addresses.iter().map(|a| a.network).collect();
         Policies::new(&Ground {
             pools: &ranges,
             announced_pools: &announced,
             own_blocks: &own,
             lent: &lent,
             own_subnets: &subnets,
+            services: &services,
+            reflects: facts.cluster_id.is_some(),
             advertisements: &self.settings.borrow().advertisements,
         })
     }

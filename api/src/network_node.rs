@@ -38,6 +38,10 @@ pub struct NetworkNodeSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 48)))]
     pub underlay: Vec<String>,
+    /// The largest packet that the node's uplinks carry, in bytes: the others send it none that is larger.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 68, max = 65535))]
+    pub mtu: Option<u32>,
     /// The node's AS number.
     #[schemars(range(min = 1, max = 4_294_967_294_u32))]
     pub as_number: u32,

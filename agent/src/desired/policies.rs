@@ -9,6 +9,9 @@
 //! 3. *What holds without them.* From nodes only what lies inside pools: a node speaks for pods, nothing else. From
 //!    other peers everything but a default route and what covers an address of this node or its own next hop. Announced
 //!    is what lies in pools, with the communities that `prefixAdvertisements` give it.
+//!
+//! A node that reflects routes takes Service addresses from nodes, to hand them on to its other peers: it does not follow them
+//! itself ([`super::routes`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +33,10 @@ pub struct Ground<'a> {
     pub lent: &'a [IpNetwork],
     /// This node's addresses with their subnets.
     pub own_subnets: &'a [IpNetwork],
+    /// The announced ranges of Services.
+    pub services: &'a [IpNetwork],
+    /// Whether this node reflects routes.
+    pub reflects: bool,
     /// Communities for what is announced inside a network.
     pub advertisements: &'a [Advertisement],
 }
@@ -56,6 +63,8 @@ pub enum Other {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policies {
     guard: Vec<Rule>,
+    /// The guard, but for Services that are reflected.
+    guard_of_nodes: Vec<Rule>,
     from_nodes: Vec<Rule>,
     from_outsiders: Vec<Rule>,
     to_all: Vec<Rule>,
@@ -64,13 +73,20 @@ pub struct Policies {
 impl Policies {
     /// Makes them.
     pub fn new(ground: &Ground<'_>) -> Self {
-        let guard = [
-            // An address that another node holds in an own block is announced by that node.
-            rule("Lent", ground.lent, Then::Accept),
-            rule("OwnBlock", ground.own_blocks, Then::Reject),
-            rule("OwnSubnet", ground.own_subnets, Then::Reject),
-            Some(martians()),
-        ];
+        let service_range = |then| rule("ServiceRange", ground.services, then);
+        let guard = |with_services: bool| -> Vec<Rule> {
+            let services = if with_services { service_range(Then::Reject) } else { None };
+            let rules = [
+                // An address that another node holds in an own block is announced by that node.
+                rule("Lent", ground.lent, Then::Accept),
+                rule("OwnBlock", ground.own_blocks, Then::Reject),
+                rule("OwnSubnet", ground.own_subnets, Then::Reject),
+                services,
+                Some(martians()),
+            ];
+            rules.into_iter().flatten().collect()
+        };
+        let reflected = if ground.reflects { service_range(Then::Accept) } else { None };
         let addresses: Vec<IpAddr> = ground.own_subnets.iter().map(|network| network.ip()).collect();
         let from_outsiders = vec![
             default_routes(),
@@ -84,8 +100,9 @@ impl Policies {
         });
         let announced = rule("InsidePool", ground.announced_pools, Then::Accept);
         Policies {
-            guard: guard.into_iter().flatten().collect(),
-            from_nodes: rule("InsidePool", ground.pools, Then::Accept).into_iter().collect(),
+            guard: guard(true),
+            guard_of_nodes: guard(!ground.reflects),
+            from_nodes: rule("InsidePool", ground.pools, Then::Accept).into_iter().chain(reflected).collect(),
             from_outsiders,
             to_all: communities.chain(announced).collect(),
         }
@@ -93,11 +110,11 @@ impl Policies {
 
     /// What is accepted from a peer with these filters.
     pub fn import(&self, other: Other, filters: &[Rule]) -> Arc<Policy> {
-        let (rest, default) = match other {
-            Other::Node => (&self.from_nodes, Verdict::Reject),
-            Other::Outsider => (&self.from_outsiders, Verdict::Accept),
+        let (guard, rest, default) = match other {
+            Other::Node => (&self.guard_of_nodes, &self.from_nodes, Verdict::Reject),
+            Other::Outsider => (&self.guard, &self.from_outsiders, Verdict::Accept),
         };
-        let rules = self.guard.iter().chain(filters).chain(rest);
+        let rules = guard.iter().chain(filters).chain(rest);
         Arc::new(Policy::new(rules.cloned().collect(), default))
     }
 
@@ -180,11 +197,33 @@ mod tests {
             own_blocks: &networks(&["10.244.3.0/26"]),
             lent: &networks(&["10.244.3.9/32"]),
             own_subnets: &networks(&["172.30.0.11/24", "fd00:30::11/64"]),
+            services: &[],
+            reflects: false,
             advertisements: &[Advertisement {
                 network: "10.244.128.0/17".parse().unwrap(),
                 communities: vec!["64512:7".parse().unwrap()],
             }],
         })
+    }
+
+    #[test]
+    fn services_are_taken_from_nodes_by_those_who_reflect_and_from_nobody_else() {
+        let (pools, services) = (networks(&["10.244.0.0/16"]), networks(&["10.96.0.0/16"]));
+        let ground = Ground { pools: &pools, services: &services, ..Ground::default() };
+        let address = "10.96.7.7/32";
+        for (reflects, other, expected) in [
+            (false, Other::Node, Verdict::Reject),
+            (false, Other::Outsider, Verdict::Reject),
+            (true, Other::Node, Verdict::Accept),
+            (true, Other::Outsider, Verdict::Reject),
+        ] {
+            let policies = Policies::new(&Ground { reflects, ..ground.clone() });
+            assert_eq!(verdict(&policies.import(other, &[]), address), expected, "{reflects} {other:?}");
+        }
+        // No filter opens what the guard keeps shut.
+        let filter = Rule::new("filter", Vec::<PrefixMatch>::new(), Then::Accept);
+        let policies = Policies::new(&ground);
+        assert_eq!(verdict(&policies.import(Other::Outsider, &[filter]), address), Verdict::Reject);
     }
 
     #[test]

@@ -102,6 +102,11 @@ pub fn outcome(
     standing: Option<&Route>,
     terrain: Terrain<'_>,
 ) -> Option<Outcome> {
+    let of_others = best.paths.first().is_some_and(|path| path.next_hop.is_some());
+    if of_others && terrain.around.is_of_services(prefix) {
+        // Every node serves Services itself, by kube-proxy. What others announce of them is here to be reflected.
+        return Some(Outcome { route: None, why: None });
+    }
     match route(prefix, best, terrain) {
         Ok(route) => Some(Outcome { route: Some(route), why: None }),
         Err(NotInstalled::Originated) => None,
@@ -121,11 +126,14 @@ pub fn outcome(
 /// [`NotInstalled`], of the first path, when none can be used.
 fn route(prefix: IpNetwork, best: &BestPaths, terrain: Terrain<'_>) -> Result<Route, NotInstalled> {
     let mut all = Vec::with_capacity(best.paths.len());
-    let mut refusal = None;
+    let (mut refusal, mut mtu) = (None, None);
     for path in &best.paths {
         let next_hop = path.next_hop.ok_or(NotInstalled::Originated);
-        match next_hop.and_then(|next_hop| hops(prefix, next_hop, terrain)) {
-            Ok(hops) => all.extend(hops),
+        match next_hop.and_then(|next_hop| Ok((next_hop, hops(prefix, next_hop, terrain)?))) {
+            Ok((next_hop, hops)) => {
+                mtu = mtu.into_iter().chain(smaller_mtu(&hops, next_hop, terrain.around)).min();
+                all.extend(hops);
+            }
             Err(NotInstalled::Originated) => return Err(NotInstalled::Originated),
             Err(why) => refusal = refusal.or(Some(why)),
         }
@@ -136,7 +144,16 @@ fn route(prefix: IpNetwork, best: &BestPaths, terrain: Terrain<'_>) -> Result<Ro
     all.sort();
     all.dedup();
     let (scope, protocol) = (Scope::Universe, terrain.protocol);
-    Ok(Route { kind: RouteKind::Unicast(all), source: None, scope, protocol, mtu: None })
+    Ok(Route { kind: RouteKind::Unicast(all), source: None, scope, protocol, mtu })
+}
+
+/// The largest packet for a node that takes less than this node's own uplink carries, in bytes. Between two machines of one
+/// segment there is nobody to tell that a packet is too large: it is lost in silence, unless the route says it beforehand.
+fn smaller_mtu(hops: &[Hop], next_hop: IpAddr, around: &Surroundings) -> Option<u32> {
+    let theirs = around.nodes.get(&next_hop)?.mtu.filter(|theirs| *theirs < around.uplink_mtu)?;
+    let device = hops.first()?.device;
+    let end = tunnels::ALL.into_iter().find(|end| tunnels::device(*end) == device);
+    Some(end.map_or(theirs, |end| tunnels::mtu(theirs, end)))
 }
 
 /// What stands in the kernel in place of a route that cannot be: inside a pool `unreachable`, since the default route

@@ -29,6 +29,10 @@ pub struct Surroundings {
     pub asked: Asked,
     /// Which tunnels this node can have.
     pub ability: Ability,
+    /// The largest packet that this node's uplinks carry, in bytes.
+    pub uplink_mtu: u32,
+    /// The announced ranges of Services.
+    pub services: BTreeSet<IpNetwork>,
 }
 
 /// Another node.
@@ -44,6 +48,8 @@ pub struct Remote {
     pub receives: BTreeSet<TunnelDevice>,
     /// The tunnels by which it sends, or may.
     pub sends: BTreeSet<TunnelDevice>,
+    /// The largest packet that its uplinks carry, in bytes, if it has said so.
+    pub mtu: Option<u32>,
 }
 
 /// Which tunnels a node can have, with the address that their packets come from; or why not, in words for people.
@@ -109,6 +115,8 @@ impl Surroundings {
         nodes: &Snapshot<NetworkNode>,
         pools: &Snapshot<IpPool>,
         features: &Features,
+        uplink_mtu: u32,
+        services: BTreeSet<IpNetwork>,
     ) -> Self {
         let mut subnets: Vec<Subnet> = Vec::new();
         for address in facts.addresses.iter().chain(facts.underlay.iter().copied()) {
@@ -127,6 +135,7 @@ impl Surroundings {
                     v6: own(&node.spec.ipv6),
                     receives: node.spec.receives.iter().copied().collect(),
                     sends: node.spec.sends.iter().copied().collect(),
+                    mtu: node.spec.mtu,
                 });
                 let underlay = node.spec.underlay.iter().filter_map(|text| text.parse().ok());
                 let addresses: Vec<IpNetwork> = node.spec.addresses().chain(underlay).collect();
@@ -141,7 +150,7 @@ impl Surroundings {
             })
             .collect();
         let ability = Ability::of(&facts.addresses, features);
-        Self { subnets, nodes, pools: ranges, asked: tunnels::asked(pools), ability }
+        Self { subnets, nodes, pools: ranges, asked: tunnels::asked(pools), ability, uplink_mtu, services }
     }
 
     /// The other nodes, each once.
@@ -154,6 +163,12 @@ impl Surroundings {
     pub fn subnet_of(&self, address: IpAddr) -> Option<&Subnet> {
         let around = self.subnets.iter().filter(|s| s.network.contains(address));
         around.reduce(|best, one| if one.network.prefix() > best.network.prefix() { one } else { best })
+    }
+
+    /// Whether a prefix lies in an announced range of Services.
+    pub fn is_of_services(&self, prefix: IpNetwork) -> bool {
+        let within = |range: &IpNetwork| range.prefix() <= prefix.prefix() && range.contains(prefix.ip());
+        self.services.iter().any(within)
     }
 
     /// The pool that a prefix lies in.

@@ -101,6 +101,9 @@ pub fn asked(pools: &Snapshot<IpPool>) -> Asked {
     Asked { ipip: any(&[TunnelAddress::Ipip]), vxlan: any(&[TunnelAddress::VxlanV4, TunnelAddress::VxlanV6]) }
 }
 
+/// Every tunnel device.
+pub const ALL: [TunnelDevice; 3] = [TunnelDevice::Ipip, TunnelDevice::VxlanV4, TunnelDevice::VxlanV6];
+
 /// The name of a device, as text.
 pub fn device_name(which: TunnelDevice) -> &'static str {
     match which {
@@ -157,7 +160,7 @@ pub fn tunnels(
 
 fn ipip(addresses: &TunnelAddresses, uplink_mtu: u32, wanted: &mut Vec<Wanted>) {
     let name = device(TunnelDevice::Ipip);
-    wanted.push(Wanted::Tunnel(name, Some(Tunnel::ipip(mtu(uplink_mtu, IPIP_OVERHEAD)))));
+    wanted.push(Wanted::Tunnel(name, Some(Tunnel::ipip(mtu(uplink_mtu, TunnelDevice::Ipip)))));
     wanted.push(loose_filter(name));
     wanted.extend(addresses.get(&TunnelAddress::Ipip).map(|own| address(name, IpNetwork::from(*own))));
 }
@@ -170,15 +173,11 @@ fn vxlan(
     wanted: &mut Vec<Wanted>,
 ) {
     let v4 = which == TunnelDevice::VxlanV4;
-    let (local, overhead) = if v4 {
-        (&around.ability.vxlan_v4, VXLAN_V4_OVERHEAD)
-    } else {
-        (&around.ability.vxlan_v6, VXLAN_V6_OVERHEAD)
-    };
+    let local = if v4 { &around.ability.vxlan_v4 } else { &around.ability.vxlan_v6 };
     let Ok(local) = *local else { return };
     let (name, mac) = (device(which), vtep_mac(local));
     let vxlan = Vxlan { vni: VNI, port: PORT, local, mac, learning: false };
-    wanted.push(Wanted::Tunnel(name, Some(Tunnel::vxlan(vxlan, mtu(uplink_mtu, overhead)))));
+    wanted.push(Wanted::Tunnel(name, Some(Tunnel::vxlan(vxlan, mtu(uplink_mtu, which)))));
     wanted.push(loose_filter(name));
     wanted.push(address(name, ipv6(link_local(mac))));
     let own = [TunnelAddress::VxlanV4, TunnelAddress::VxlanV6];
@@ -239,7 +238,13 @@ pub fn vtep(ability: &Ability, remote: &Remote) -> Result<Vtep, String> {
     Err(refusal.unwrap_or_else(|| format!("node {} has no address that this node could reach", remote.name)))
 }
 
-fn mtu(uplink: u32, overhead: u32) -> u32 {
+/// The largest packet inside a tunnel over uplinks of this MTU, both in bytes.
+pub fn mtu(uplink: u32, which: TunnelDevice) -> u32 {
+    let overhead = match which {
+        TunnelDevice::Ipip => IPIP_OVERHEAD,
+        TunnelDevice::VxlanV4 => VXLAN_V4_OVERHEAD,
+        TunnelDevice::VxlanV6 => VXLAN_V6_OVERHEAD,
+    };
     uplink.saturating_sub(overhead).max(LEAST_MTU)
 }
 

@@ -22,6 +22,8 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// The most addresses that are told.
 const MOST_ADDRESSES: usize = 64;
+/// The largest packet there is, in bytes.
+const MOST_MTU: u32 = 65535;
 
 /// What the object follows from.
 pub struct NetworkNodeSources {
@@ -33,6 +35,8 @@ pub struct NetworkNodeSources {
     pub tunnels: watch::Receiver<Arc<TunnelAddresses>>,
     /// By which tunnels it takes packets and sends.
     pub ends: watch::Receiver<Arc<TunnelEnds>>,
+    /// The smallest MTU of the uplinks, in bytes.
+    pub uplink_mtu: watch::Receiver<u32>,
     /// The object as the API server has it.
     pub stored: SnapshotReceiver<NetworkNode>,
 }
@@ -41,7 +45,8 @@ impl NetworkNodeSources {
     fn wanted(&mut self) -> Option<(String, NetworkNodeSpec)> {
         let facts = self.facts.borrow_and_update();
         let (settings, tunnels) = (self.settings.borrow_and_update(), self.tunnels.borrow_and_update());
-        let spec = wanted(&facts, &settings, &tunnels, &self.ends.borrow_and_update());
+        let (ends, mtu) = (self.ends.borrow_and_update(), *self.uplink_mtu.borrow_and_update());
+        let spec = wanted(&facts, &settings, &tunnels, &ends, mtu);
         facts.uid.is_some().then(|| (facts.name.clone(), spec))
     }
 }
@@ -52,6 +57,7 @@ pub fn wanted(
     settings: &SpeakerSettings,
     tunnels: &TunnelAddresses,
     ends: &TunnelEnds,
+    uplink_mtu: u32,
 ) -> NetworkNodeSpec {
     let text = |a: super::NodeAddress| a.network.to_string();
     let mut underlay: Vec<String> = Vec::new();
@@ -64,6 +70,8 @@ pub fn wanted(
         ipv4: facts.addresses.v4.map(text),
         ipv6: facts.addresses.v6.map(text),
         underlay,
+        // A loopback device's, where an address is there, is more than there may be; nobody sends that much.
+        mtu: Some(uplink_mtu.min(MOST_MTU)),
         as_number: settings.local_as.0,
         bgp_port: Some(settings.listen_port).filter(|p| *p != caracal_api::bgp_configuration::DEFAULT_PORT),
         route_reflector_cluster_id: facts.cluster_id.map(|id| id.to_string()),
@@ -103,6 +111,7 @@ pub async fn keep(api: Api<NetworkNode>, mut sources: NetworkNodeSources) {
             changed = sources.settings.changed() => changed,
             changed = sources.tunnels.changed() => changed,
             changed = sources.ends.changed() => changed,
+            changed = sources.uplink_mtu.changed() => changed,
             changed = sources.stored.changed() => changed,
             () = tokio::time::sleep(pause), if failed => Ok(()),
         };

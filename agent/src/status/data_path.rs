@@ -44,7 +44,7 @@ pub(super) fn pod_mtu(attachments: &[Attachment], now: u32) -> Verdict {
     const TYPE: &str = "PodMTU";
     let pods = attachments.iter().filter(|one| matches!(one.phase, Phase::Ready));
     let mut large: Vec<&Attachment> = pods.filter(|one| one.mtu > now).collect();
-    large.sort_by(|a, b| a.key.cmp(&b.key));
+    large.sort_by(|a, b| b.mtu.cmp(&a.mtu).then_with(|| a.key.cmp(&b.key)));
     let Some(first) = large.first() else { return yes(TYPE, "OK") };
     let name = first.pod.as_ref().map_or_else(
         || format!("container {}", first.key.container),

@@ -6,6 +6,7 @@ mod agent_kills;
 mod chain;
 mod conflist;
 mod delegate;
+mod facts;
 mod kills;
 mod process;
 mod refusals;

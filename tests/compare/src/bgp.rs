@@ -79,17 +79,18 @@ fn measure(
 
 /// What was compared, on what.
 fn header(cpus: &Cpus, subjects: &[Subject]) -> anyhow::Result<String> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel")?;
     let mut versions = Vec::new();
     for subject in subjects {
         versions.push(format!("{} {}", subject.name, (subject.version)(subject)?));
     }
-    Ok(format!(
-        "Linux {}, 1 CPU for the generator, {} for the subject; {}",
-        kernel.trim(),
-        cpus.of_the_subject(),
-        versions.join(", ")
-    ))
+    Ok(format!("{}; {}", machine(cpus)?, versions.join(", ")))
+}
+
+/// On what is compared.
+pub(crate) fn machine(cpus: &Cpus) -> anyhow::Result<String> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel")?;
+    let (kernel, subject) = (kernel.trim(), cpus.of_the_subject());
+    Ok(format!("Linux {kernel}, 1 CPU for the generator, {subject} for the subject"))
 }
 
 /// A thousand peers are a thousand sockets, here and there: as many files may be open as this process may ask for.

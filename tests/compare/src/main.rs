@@ -15,6 +15,7 @@ mod place;
 mod process;
 mod relay;
 mod report;
+mod routes;
 mod subject;
 
 use std::net::SocketAddr;
@@ -65,6 +66,23 @@ Examples:
     Cni(Cni),
     /// IPAM plugins: caracal and host-local as ptp asks them, one by one and 100 at once
     Ipam(Ipam),
+    /// Routes into the kernel: caracal, `ip -batch`, BIRD
+    #[command(after_help = "\
+Cases:
+  routes written      by caracal's kernel thread, by `ip -batch` with a file, by BIRD's kernel protocol: installed,
+                      changed to another gateway, removed
+  prefixes announced  by a BGP peer to caracal-bgpd and BIRD: until the kernel has all, and how long one takes after
+
+Examples:
+  cargo compare routes
+  cargo compare routes --routes 10000 --rounds 9 --json routes.json")]
+    Routes(Routes),
+    /// The kernel's writer, told by its standard input
+    #[command(hide = true)]
+    Install {
+        /// How many routes
+        routes: u32,
+    },
     /// The sink that the generator measures itself against
     #[command(hide = true)]
     Relay {
@@ -139,11 +157,36 @@ impl From<Ipam> for Cni {
     }
 }
 
+/// What is written, by whom, how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Routes {
+    /// How many routes
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    routes: u32,
+    /// The subjects: caracal, ip, bird
+    #[arg(long, value_delimiter = ',', default_value = "caracal,ip,bird")]
+    subjects: Vec<String>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Longest time for one step, in seconds
+    #[arg(long, default_value_t = 120)]
+    limit: u64,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The daemon to be measured
+    #[arg(long, value_name = "FILE", env = "CARACAL_BGPD")]
+    daemon: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
         What::Cni(asked) => cni::run(&asked),
         What::Ipam(asked) => cni::run(&asked.into()),
+        What::Routes(asked) => routes::run(&asked),
+        What::Install { routes } => routes::install(routes),
         What::Relay { listen } => relay::run(listen),
     };
     match outcome {

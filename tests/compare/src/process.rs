@@ -118,11 +118,24 @@ impl Drop for Process {
 
 /// CPU seconds of all processes that this one started and that have ended, with those they started.
 pub(crate) fn used_by_children() -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
-    let stat = stat(&text).context("reading /proc/self/stat")?;
+    seconds(stat_of("self")?.of_children)
+}
+
+/// CPU seconds that a process has used.
+pub(crate) fn used_by(pid: u32) -> anyhow::Result<f64> {
+    seconds(stat_of(&pid.to_string())?.ticks)
+}
+
+fn stat_of(pid: &str) -> anyhow::Result<Stat> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    stat(&text).with_context(|| format!("reading {path}"))
+}
+
+fn seconds(ticks: u64) -> anyhow::Result<f64> {
     let ticks_a_second = sysconf(SysconfVar::CLK_TCK).context("asking for the clock")?.unwrap_or(100);
     #[allow(clippy::cast_precision_loss, reason = "ticks are few")]
-    let seconds = stat.of_children as f64 / ticks_a_second as f64;
+    let seconds = ticks as f64 / ticks_a_second as f64;
     Ok(seconds)
 }
 

@@ -25,8 +25,8 @@ use crate::show::Progress;
 use crate::topology::Topology;
 use crate::wait::NotYet;
 
-/// For a program to come up on a busy machine.
-const START: Duration = Duration::from_secs(30);
+/// For a program to come up on a machine that is busy with much else.
+const START: Duration = Duration::from_secs(120);
 /// From SIGTERM to the end of a program.
 const STOP: Duration = Duration::from_secs(10);
 /// Machines or pods that are made at a time: enough to fill two processors with what mostly waits for the kernel.

@@ -26,7 +26,8 @@ usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab
        cargo verify [--quick] [--fix]    run every check; --quick leaves out what needs network namespaces,
                                          --fix renews formatting and generated files first
        cargo compare bgp [OPTIONS]       measure caracal-bgpd beside BIRD, FRR, GoBGP and OpenBGPD
-                                         (see `cargo compare bgp --help`)";
+                                         (see `cargo compare bgp --help`)
+       cargo compare routes [OPTIONS]    measure routes into the kernel beside `ip -batch` and BIRD";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

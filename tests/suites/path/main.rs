@@ -3,13 +3,15 @@
 mod address;
 mod encapsulation;
 mod flow;
+mod mtu;
+mod reflected;
 mod repair;
 mod restart;
 mod services;
 
 use std::process::ExitCode;
 
-use caracal_suites::Case;
+use caracal_suites::{Case, case};
 
 fn main() -> ExitCode {
     caracal_suites::main(&[
@@ -17,6 +19,8 @@ fn main() -> ExitCode {
             name: "a_change_of_encapsulation_loses_no_packet",
             run: |inside| Box::pin(encapsulation::a_change_of_encapsulation_loses_no_packet(inside)),
         },
+        case!(reflected::a_router_hears_of_services_by_a_reflector_and_reaches_who_serves_them),
+        case!(mtu::what_links_carry_is_followed_and_told_to_pods_and_to_other_nodes),
         Case {
             name: "a_node_that_gets_another_address_is_reached_there",
             run: |inside| Box::pin(address::a_node_that_gets_another_address_is_reached_there(inside)),

@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(30);
-const RANGE: &str = "10.96.0.0/16";
-const ADDRESS: &str = "203.0.113.9/32";
+pub(crate) const RANGE: &str = "10.96.0.0/16";
+pub(crate) const ADDRESS: &str = "203.0.113.9/32";
 
-fn typed<T: DeserializeOwned>(value: Value) -> anyhow::Result<T> {
+pub(crate) fn typed<T: DeserializeOwned>(value: Value) -> anyhow::Result<T> {
     serde_json::from_value(value).context("making an object")
 }
 
@@ -32,7 +32,7 @@ async fn originated(lab: &Lab, node: &str) -> anyhow::Result<Vec<String>> {
 }
 
 /// Waits until of these prefixes a node originates exactly those marked.
-async fn announces(lab: &Lab, node: &str, wanted: &[(&str, bool)]) -> anyhow::Result<()> {
+pub(crate) async fn announces(lab: &Lab, node: &str, wanted: &[(&str, bool)]) -> anyhow::Result<()> {
     wait::until(SOON, &format!("{node} announces {wanted:?}"), || async {
         let now = originated(lab, node).await?;
         if wanted.iter().all(|(prefix, there)| now.iter().any(|own| own == prefix) == *there) {
@@ -43,7 +43,7 @@ async fn announces(lab: &Lab, node: &str, wanted: &[(&str, bool)]) -> anyhow::Re
     .await
 }
 
-async fn endpoint(lab: &Lab, node: &str, ready: bool) -> anyhow::Result<()> {
+pub(crate) async fn endpoint(lab: &Lab, node: &str, ready: bool) -> anyhow::Result<()> {
     let endpoints = json!([{"addresses": ["10.244.0.9"], "nodeName": node, "conditions": {"ready": ready}}]);
     let api: Api<EndpointSlice> = Api::namespaced(lab.cluster().client(), "default");
     let patch = Patch::Merge(json!({"endpoints": endpoints}));
@@ -51,8 +51,8 @@ async fn endpoint(lab: &Lab, node: &str, ready: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn a_service_is_announced_from_where_it_is_served(sandbox: Sandbox) -> anyhow::Result<()> {
-    let lab = Lab::up(sandbox, Topology::one_rack(2, 1), &Silent).await?;
+/// A Service that is served where it has endpoints, of which it has none yet.
+pub(crate) async fn a_service(lab: &Lab) -> anyhow::Result<()> {
     let client = lab.cluster().client();
     let service = json!({
         "metadata": {"name": "web", "namespace": "default"},
@@ -70,17 +70,29 @@ pub(crate) async fn a_service_is_announced_from_where_it_is_served(sandbox: Sand
         "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4", "endpoints": [], "ports": [{"port": 80}]
     });
-    let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), "default");
+    let slices: Api<EndpointSlice> = Api::namespaced(client, "default");
     slices.create(&PostParams::default(), &typed(slice)?).await.context("making the EndpointSlice")?;
+    Ok(())
+}
 
+/// Asks for the announcement of Services.
+pub(crate) async fn ask_for_services(lab: &Lab) -> anyhow::Result<()> {
+    let configurations: Api<BgpConfiguration> = Api::all(lab.cluster().client());
+    let spec = json!({"serviceClusterIPs": [{"cidr": RANGE}], "serviceLoadBalancerIPs": [{"cidr": ADDRESS}]});
+    let patch = Patch::Merge(json!({"spec": spec}));
+    configurations.patch("default", &PatchParams::default(), &patch).await.context("asking for Services")?;
+    Ok(())
+}
+
+pub(crate) async fn a_service_is_announced_from_where_it_is_served(sandbox: Sandbox) -> anyhow::Result<()> {
+    let lab = Lab::up(sandbox, Topology::one_rack(2, 1), &Silent).await?;
+    let client = lab.cluster().client();
+    a_service(&lab).await?;
     // Nothing is announced before it is asked for, then the range by all.
     for node in ["n1", "n2"] {
         announces(&lab, node, &[(RANGE, false), (ADDRESS, false)]).await?;
     }
-    let configurations: Api<BgpConfiguration> = Api::all(client.clone());
-    let spec = json!({"serviceClusterIPs": [{"cidr": RANGE}], "serviceLoadBalancerIPs": [{"cidr": "203.0.113.9/32"}]});
-    let patch = Patch::Merge(json!({"spec": spec}));
-    configurations.patch("default", &PatchParams::default(), &patch).await.context("asking for Services")?;
+    ask_for_services(&lab).await?;
     for node in ["n1", "n2"] {
         announces(&lab, node, &[(RANGE, true), (ADDRESS, false), ("10.96.7.7/32", false)]).await?;
     }

@@ -8,6 +8,7 @@
 pub mod flow;
 mod machine;
 mod runner;
+pub mod ways;
 
 use std::pin::Pin;
 use std::process::ExitCode;

@@ -41,6 +41,8 @@ impl World {
                 vxlan_v4: Ok(ip("172.30.0.11")),
                 vxlan_v6: Ok(ip("fd00:30::11")),
             },
+            uplink_mtu: 1500,
+            services: BTreeSet::new(),
         };
         Self { around, gateways: Gateways::new() }
             .subnet("172.30.0.11/24", "eth0")
@@ -85,6 +87,16 @@ impl World {
         let remote = Arc::new(Remote { name: name.to_owned(), v4, v6, receives, ..Remote::default() });
         let own = [remote.v4, remote.v6].into_iter().flatten();
         self.around.nodes.extend(own.map(|ip| (ip, Arc::clone(&remote))));
+        self
+    }
+
+    /// The node with this address says that its uplinks carry so much.
+    fn mtu(mut self, of: &str, mtu: u32) -> Self {
+        let known = &self.around.nodes[&ip(of)];
+        let said = Arc::new(Remote { mtu: Some(mtu), ..Remote::clone(known) });
+        for remote in self.around.nodes.values_mut().filter(|remote| remote.name == said.name) {
+            *remote = Arc::clone(&said);
+        }
         self
     }
 
@@ -306,4 +318,39 @@ fn until_the_other_end_takes_packets_by_the_new_way_the_old_one_stays() {
         words(&world((Never, Always), &[]).outcome(POD_V4, &["172.30.0.12"], None)),
         "unreachable: TunnelNotReady"
     );
+}
+
+#[test]
+fn a_route_to_a_node_whose_uplinks_carry_less_says_so() {
+    let jumbo = |mut world: World| {
+        world.around.uplink_mtu = 9000;
+        world.mtu("172.30.0.12", 1500).mtu("172.30.1.12", 9000)
+    };
+    let table = [
+        (jumbo(World::ipip(Never)), "via 172.30.0.12 dev eth0 mtu 1500"),
+        (jumbo(World::ipip(Always)), "via 172.30.0.12 dev tunl0 onlink mtu 1480"),
+        (jumbo(World::vxlan(Always)), "via 172.30.0.12 dev vxlan.caracal onlink mtu 1450"),
+        // To a node that carries as much or more, and from one that carries little, the device says it already.
+        (World::ipip(Never).mtu("172.30.0.12", 1500), "via 172.30.0.12 dev eth0"),
+        (World::ipip(Never).mtu("172.30.0.12", 9000), "via 172.30.0.12 dev eth0"),
+    ];
+    for (world, expected) in table {
+        assert_eq!(world.by("172.30.0.12"), expected);
+    }
+    let both = jumbo(World::vxlan(Always)).words(POD_V4, &["172.30.0.12", "172.30.1.12"]);
+    assert!(both.ends_with("mtu 1450"), "the least of several: {both}");
+    assert_eq!(jumbo(World::vxlan(Always)).by("172.30.1.12"), "via 172.30.1.12 dev vxlan.caracal onlink");
+    // A router on the subnet says nothing.
+    assert_eq!(jumbo(World::ipip(Never)).by("172.30.0.1"), "via 172.30.0.1 dev eth0");
+}
+
+#[test]
+fn what_others_announce_of_services_is_not_followed() {
+    let mut world = World::ipip(Never);
+    world.around.services = ["10.96.0.0/16", "203.0.113.9/32"].map(|range| range.parse().unwrap()).into();
+    for prefix in ["10.96.0.0/16", "10.96.7.7/32", "203.0.113.9/32"] {
+        assert_eq!(world.words(prefix, &["172.30.0.12"]), "nothing", "{prefix}");
+    }
+    // What merely covers a range is none of it.
+    assert_eq!(world.words("10.96.0.0/12", &["172.30.0.12"]), "via 172.30.0.12 dev eth0");
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::handover;
@@ -28,6 +29,8 @@ fn around(asked: Asked, others: Vec<Vec<(IpAddr, Arc<Remote>)>>) -> Surroundings
             vxlan_v4: Ok(ip("172.30.0.11")),
             vxlan_v6: Ok(ip("fd00:30::11")),
         },
+        uplink_mtu: 1500,
+        services: BTreeSet::new(),
     }
 }
 
