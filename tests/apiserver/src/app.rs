@@ -1,6 +1,7 @@
 //! What all requests share, and a request on its way to a resource.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -29,6 +30,8 @@ pub(crate) struct App {
     pub(crate) faults: Faults,
     pub(crate) options: Options,
     registry: RwLock<Arc<Registry>>,
+    /// What was refused for want of a right: each once.
+    pub(crate) refusals: Mutex<BTreeSet<String>>,
     /// Set when everything is to end.
     pub(crate) closing: watch::Sender<bool>,
 }
@@ -40,6 +43,7 @@ impl App {
             faults: Faults::default(),
             options,
             registry: RwLock::new(Arc::new(builtin::registry())),
+            refusals: Mutex::default(),
             closing: watch::Sender::new(false),
         }
     }

@@ -3,6 +3,11 @@
 //! Their schemas come from the Kubernetes types of `k8s-openapi`, so that unknown fields are pruned and types
 //! are checked as the typed decoding of a real server does.
 
+mod access;
+mod workloads;
+
+pub(crate) use access::RBAC;
+
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -107,6 +112,8 @@ pub(crate) fn registry() -> Registry {
     add(&slices, schema_of::<EndpointSlice>());
     add(&events(""), schema_of::<Event>());
     add(&events(EVENTS), schema_of::<k8s_openapi::api::events::v1::Event>());
+    access::add(&mut add);
+    workloads::add(&mut add);
     add(&crds(), json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
     registry
 }

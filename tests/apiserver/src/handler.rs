@@ -10,13 +10,14 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT, WARNING};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde_json::Value;
 
 use crate::app::{App, Body, Call, Reply};
 use crate::apply::Writer;
+use crate::authorize::authorize;
 use crate::create;
 use crate::delete;
 use crate::discovery;
@@ -175,6 +176,7 @@ async fn resource(
     query: Query,
     body: &Bytes,
 ) -> Result<Reply, ApiError> {
+    authorize(app, header(parts, AUTHORIZATION.as_str()), parts.method.as_str(), &target, &query)?;
     let found = app.registry().find(&target.group, &target.version, &target.plural);
     let resource = found.ok_or_else(ApiError::no_route)?;
     let part = match target.subresource.as_deref() {

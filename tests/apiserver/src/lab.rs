@@ -5,12 +5,13 @@
 //! | `GET /lab/faults` | the rules at work, with their hits |
 //! | `POST /lab/faults` | adds a rule ([`Fault`] as JSON); answers `{"id": n}` |
 //! | `DELETE /lab/faults`, `DELETE /lab/faults/{id}` | ends all rules, or one |
+//! | `GET /lab/refused` | what was refused for want of a right, each once |
 //! | `POST /lab/disconnect` | breaks the connection under every open watch |
 //! | `POST /lab/compact` | forgets all history: older revisions are `410 Gone` |
 //! | `POST /lab/down[?forMs=n]` | closes the port and every connection, for a time or until `/lab/up` |
 //! | `POST /lab/up` | ends that; reached through the control address, because the port is closed |
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +44,10 @@ pub(crate) fn handle(
             if !id.parse().is_ok_and(|id| faults.remove(id)) {
                 return Err(ApiError::no_route());
             }
+        }
+        ("GET", ["refused"]) => {
+            let refusals = app.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(Reply::json(&json!({"refused": &*refusals})));
         }
         ("POST", ["disconnect"]) => faults.disconnect_watches(),
         ("POST", ["compact"]) => app.store.compact(),

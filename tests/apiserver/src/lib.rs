@@ -10,12 +10,13 @@
 //! hold them to the rules of the envelope and of single kinds, `store` keeps them and their history.
 //! What a real cluster does by controllers (owner references, namespaces, CRD clean-up) is in `collect`.
 //!
-//! Departures from a real server: no authentication or authorization yet; protobuf bodies are read for the kinds that
+//! Departures from a real server: a token is its user's name (see `authorize`); protobuf bodies are read for the kinds that
 //! `kubectl create` makes, and never written; `metadata.managedFields` is recorded from the first writer on that gives
 //! its name (see `apply`); no admission but what the kinds above need; CEL rules have no cost budget.
 
 mod app;
 mod apply;
+mod authorize;
 mod builtin;
 mod collect;
 mod convert;

@@ -9,6 +9,8 @@ pub(crate) enum NameRule {
     Label,
     /// One RFC 1035 label: begins with a letter.
     Label1035,
+    /// What fits between two slashes of a path.
+    Segment,
 }
 
 impl NameRule {
@@ -16,6 +18,11 @@ impl NameRule {
         match self {
             NameRule::Subdomain => dns_subdomain(name),
             NameRule::Label => dns_label(name),
+            NameRule::Segment if name == "." || name == ".." => Err(format!("may not be '{name}'")),
+            NameRule::Segment => match name.find(['/', '%']) {
+                None => Ok(()),
+                Some(_) => Err("may not contain '/' or '%'".into()),
+            },
             NameRule::Label1035 => dns_label(name).and_then(|()| {
                 let letter = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
                 if letter {

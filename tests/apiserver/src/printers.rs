@@ -18,6 +18,7 @@ pub(crate) fn cell(name: &str, object: &Value) -> Value {
         "pod-restarts" => each(object, "/status/containerStatuses", "restartCount").sum::<i64>().into(),
         "pod-ip" => or_none(at("/status/podIP")).into(),
         "pod-node" => or_none(at("/spec/nodeName")).into(),
+        "role" => format!("{}/{}", at("/roleRef/kind"), at("/roleRef/name")).into(),
         "data" => json!(count(object, "/data") + count(object, "/binaryData")),
         "secrets" => json!(object.get("secrets").and_then(Value::as_array).map_or(0, Vec::len)),
         "service-type" => match at("/spec/type") {

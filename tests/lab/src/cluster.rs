@@ -10,7 +10,7 @@ use caracal_api::{
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,6 +89,24 @@ impl Cluster {
             create(&api, &object).await?;
         }
         Ok(names)
+    }
+
+    /// Applies the objects of one manifest, in their order.
+    pub async fn apply(&self, file: &Path) -> anyhow::Result<()> {
+        let reading = || format!("reading {}", file.display());
+        let text = std::fs::read_to_string(file).with_context(reading)?;
+        let objects: Vec<DynamicObject> = serde_saphyr::from_multiple(&text).with_context(reading)?;
+        for object in objects {
+            let types = object.types.clone().with_context(|| format!("{}: no kind", file.display()))?;
+            let gvk = GroupVersionKind::try_from(&types).with_context(reading)?;
+            let resource = kube::api::ApiResource::from_gvk(&gvk);
+            let api = match &object.metadata.namespace {
+                Some(namespace) => Api::namespaced_with(self.client(), namespace, &resource),
+                None => Api::all_with(self.client(), &resource),
+            };
+            create(&api, &object).await?;
+        }
+        Ok(())
     }
 
     /// Waits until a definition is served.

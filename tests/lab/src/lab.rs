@@ -151,6 +151,9 @@ impl Lab {
             Ok(())
         })
         .await?;
+        let api_log = vec![self.control.api().log().to_path_buf()];
+        let what = "teardown: nothing was asked of the API that deploy/ does not allow";
+        step(progress, what, api_log, self.control.refused_nothing()).await?;
         step(progress, "teardown: programs ended", self.all_logs(), async {
             let agents = self.nodes.iter().map(Node::agent);
             let cluster = agents.chain([self.control.controller(), self.control.api()]);

@@ -41,8 +41,8 @@ pub enum Side {
 pub struct Product {
     /// Folder of the built programs, such as `target/debug`.
     pub programs: PathBuf,
-    /// Folder of the CRDs' manifests.
-    pub crds: PathBuf,
+    /// Folder of the manifests.
+    pub deploy: PathBuf,
 }
 
 impl Product {
@@ -61,13 +61,13 @@ impl Product {
         }
         // A lab inside a lab takes what the outer one has mounted: the way to the original may be closed to its user.
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/"));
-        let mounted = Path::new(STATE).join("crds");
+        let mounted = Path::new(STATE).join("deploy");
         let nested = programs == Path::new(STATE).join("bin") && mounted.is_dir();
-        let crds = if nested { mounted } else { workspace.join("deploy/crds") };
-        if !crds.is_dir() {
-            return Err(SandboxError::Missing { what: "deploy/crds", folder: workspace.to_path_buf() });
+        let deploy = if nested { mounted } else { workspace.join("deploy") };
+        if !deploy.is_dir() {
+            return Err(SandboxError::Missing { what: "deploy", folder: workspace.to_path_buf() });
         }
-        Ok(Self { programs, crds })
+        Ok(Self { programs, deploy })
     }
 }
 

@@ -46,7 +46,7 @@ impl Lab {
             let routers = routers.map(|(machine, rack)| Router::install(machine, &topology, rack, &sandbox));
             let routers = routers.collect::<anyhow::Result<_>>()?;
             let nodes = machines.nodes.into_iter();
-            let nodes = nodes.map(|machine| Node::install(machine, &sandbox, control.kubeconfig()));
+            let nodes = nodes.map(|machine| Node::install(machine, &sandbox, control.agents_kubeconfig()));
             let nodes = nodes.collect::<anyhow::Result<_>>()?;
             let cluster = Cluster::at(control.server())?;
             let outside = machines.outside;

@@ -39,9 +39,10 @@ impl Lab {
 
         let what = "definitions, Nodes, pools: what an administrator and the kubelets write";
         step(progress, what, api_log.clone(), async {
-            let names = cluster.apply_definitions(self.sandbox.crds()).await?;
+            let names = cluster.apply_definitions(&self.sandbox.deploy().join("crds")).await?;
             try_join_all(names.iter().map(|name| cluster.established(name, START))).await?;
             cluster.make_namespaces().await?;
+            cluster.apply(&self.sandbox.deploy().join("access.yaml")).await?;
             // What nodes read of the network comes before the nodes.
             cluster.make_network(topology, &self.tunnels).await?;
             let plans = nodes.iter().zip(&topology.nodes);

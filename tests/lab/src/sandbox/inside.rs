@@ -13,7 +13,7 @@ use super::{Product, STATE, SandboxError, mounts};
 pub struct Sandbox {
     name: String,
     programs: PathBuf,
-    crds: PathBuf,
+    deploy: PathBuf,
 }
 
 impl Sandbox {
@@ -27,9 +27,9 @@ impl Sandbox {
         &self.programs
     }
 
-    /// The folder of the CRDs' manifests, as seen inside.
-    pub fn crds(&self) -> &Path {
-        &self.crds
+    /// The folder of the manifests, as seen inside.
+    pub fn deploy(&self) -> &Path {
+        &self.deploy
     }
 
     /// The private folder of the lab.
@@ -53,8 +53,8 @@ pub(super) fn settle(name: &str, note: &str) -> Result<Sandbox, SandboxError> {
     // A session of its own: Ctrl-C reaches the outer process alone, which then asks for the teardown.
     nix::unistd::setsid().map_err(|errno| SandboxError::io("starting a session", errno))?;
     nix::unistd::sethostname("lab").map_err(|errno| SandboxError::io("naming the sandbox's host", errno))?;
-    let (programs, crds) = mounts::make(&product)?;
-    Ok(Sandbox { name: name.to_owned(), programs, crds })
+    let (programs, deploy) = mounts::make(&product)?;
+    Ok(Sandbox { name: name.to_owned(), programs, deploy })
 }
 
 fn die_with_the_outer_process() -> Result<(), SandboxError> {

@@ -16,11 +16,11 @@ pub(crate) const PRIVATE: &[&str] =
 /// What tells one machine from another.
 pub(crate) const MACHINE_ID: &str = "/etc/machine-id";
 
-/// Makes all mounts; answers where the programs and the CRDs are now.
+/// Makes all mounts; answers where the programs and the manifests are now.
 pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError> {
     // Opened first: they may lie below a folder that is covered next.
     let programs = open_folder(&product.programs)?;
-    let crds = open_folder(&product.crds)?;
+    let deploy = open_folder(&product.deploy)?;
     let state = Path::new(STATE);
     // Inside the sandbox of another lab, as the suites do, the links are made already.
     let nested = state.join("host");
@@ -49,9 +49,9 @@ pub(super) fn make(product: &Product) -> Result<(PathBuf, PathBuf), SandboxError
         fs::write(MACHINE_ID, "")
             .map_err(|source| SandboxError::io(format!("making {MACHINE_ID}"), source))?;
     }
-    let inside = (state.join("bin"), state.join("crds"));
+    let inside = (state.join("bin"), state.join("deploy"));
     bind_opened(&programs, &inside.0)?;
-    bind_opened(&crds, &inside.1)?;
+    bind_opened(&deploy, &inside.1)?;
     // Private from the host, but shared between the sandbox and its nodes, so that a pod's namespace mounted later is
     // seen by agents that run already. Last, or what covers a folder would spread to what was bound from it.
     change(Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SHARED)?;
