@@ -253,3 +253,64 @@ fn what_was_applied_by_the_client_can_be_applied_by_the_server() {
     let labels = kubectl.json("get ippool pods", "/metadata/labels");
     assert_eq!(labels, serde_json::json!({"row": "b"}));
 }
+
+/// The folder of what people install caracal by.
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
+
+#[test]
+fn the_manifests_are_applied_in_one_go_and_once_more_without_a_change_and_removed() {
+    both(|kubectl| {
+        let created = kubectl.ok(&format!("apply -k {DEPLOY}"));
+        for line in [
+            "namespace/caracal-system created",
+            "serviceaccount/caracal-agent created",
+            "clusterrole.rbac.authorization.k8s.io/caracal-controller created",
+            "daemonset.apps/caracal-agent created",
+            "deployment.apps/caracal-controller created",
+        ] {
+            assert!(created.lines().any(|found| found == line), "no {line} in\n{created}");
+        }
+        let agents = "get daemonset caracal-agent -n caracal-system";
+        assert_eq!(kubectl.json(agents, "/spec/template/spec/containers/0/image"), "caracal:0.1.0");
+        assert_eq!(kubectl.json(agents, "/spec/template/spec/initContainers/0/image"), "caracal:0.1.0");
+        let again = kubectl.ok(&format!("apply -k {DEPLOY}"));
+        // The definitions were there before, from the server's own start.
+        let ours = again.lines().filter(|line| !line.starts_with("customresourcedefinition"));
+        let changed: Vec<&str> = ours.filter(|line| !line.ends_with(" unchanged")).collect();
+        assert_eq!(changed, [""; 0]);
+        let pools = kubectl.ok(&format!("apply -f {DEPLOY}/pools.yaml"));
+        assert_eq!(pools.matches(" created").count(), 2, "{pools}");
+        kubectl.ok(&format!("delete -k {DEPLOY}"));
+        assert_eq!(kubectl.ok("get clusterroles,clusterrolebindings -o name"), "");
+    });
+}
+
+#[test]
+fn a_service_account_may_do_what_its_roles_say_and_nothing_else() {
+    both(|kubectl| {
+        kubectl.ok(&format!("apply -k {DEPLOY}"));
+        kubectl.given("apply -f -", POOL);
+        kubectl.given("create -f -", NODE);
+        let agent = "--token system:serviceaccount:caracal-system:caracal-agent";
+        assert_eq!(kubectl.ok(&format!("get ippools -o name {agent}")), "ippool.caracal.dev/pods\n");
+        assert_eq!(kubectl.ok(&format!("get secrets -n caracal-system -o name {agent}")), "");
+        for (words, refusal) in [
+            (
+                "get secrets -n default",
+                "secrets is forbidden: User \"system:serviceaccount:caracal-system:caracal-agent\" cannot list resource \
+                 \"secrets\" in API group \"\" in the namespace \"default\"",
+            ),
+            (
+                "delete ippool pods",
+                "cannot delete resource \"ippools\" in API group \"caracal.dev\" at the cluster scope",
+            ),
+            ("annotate node n1 a=b", "cannot patch resource \"nodes\""),
+            ("get leases -n caracal-system", "cannot list resource \"leases\""),
+        ] {
+            let (code, said) = kubectl.try_given(&format!("{words} {agent}"), "");
+            assert!(code != 0 && said.contains(refusal), "{words}: {code} {said}");
+        }
+        let (code, said) = kubectl.try_given("get nodes --token system:serviceaccount:default:nobody", "");
+        assert!(code != 0 && said.contains("nauthorized"), "{code} {said}");
+    });
+}

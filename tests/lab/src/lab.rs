@@ -5,7 +5,7 @@ mod converge;
 mod start;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -166,6 +166,16 @@ impl Lab {
     /// The lab's name.
     pub fn name(&self) -> &str {
         self.sandbox.name()
+    }
+
+    /// The folder of the product's programs, as seen inside.
+    pub fn programs(&self) -> &Path {
+        self.sandbox.programs()
+    }
+
+    /// The folder of the manifests, as seen inside.
+    pub fn deploy(&self) -> &Path {
+        self.sandbox.deploy()
     }
 
     /// A node by its name.

@@ -40,12 +40,18 @@ impl Containerd {
         let log = logs.join(format!("{}-containerd.log", node.name()));
         let mut containerd = Self { folder, log, child: None };
         containerd.start(node).await?;
+        containerd.import(node, image).await?;
+        Ok(containerd)
+    }
+
+    /// Imports an image, for sandboxes and for containers of its own client.
+    pub(crate) async fn import(&self, node: &Node, image: &Path) -> anyhow::Result<()> {
         let archive = image.display().to_string();
         for namespace in ["k8s.io", "default"] {
             let words = ["-n", namespace, "images", "import", "--snapshotter", "native", archive.as_str()];
-            containerd.ctr(node, &words).await.context("importing the image")?;
+            self.ctr(node, &words).await.with_context(|| format!("importing {archive}"))?;
         }
-        Ok(containerd)
+        Ok(())
     }
 
     /// Starts it, and waits until it would make sandboxes.
@@ -60,6 +66,11 @@ impl Containerd {
         let mut command = node.netns().command("sh");
         command.args(["-c", &line]).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(true);
         self.child = Some(command.spawn().context("starting containerd")?);
+        self.ready(node).await
+    }
+
+    /// Waits until it would make sandboxes.
+    pub(crate) async fn ready(&self, node: &Node) -> anyhow::Result<()> {
         wait::until(START, &format!("containerd of {} is ready", node.name()), || async {
             match self.cri().await?.not_ready().await? {
                 None => Ok(()),
@@ -94,7 +105,7 @@ impl Containerd {
 }
 
 fn configuration(folder: &Path) -> String {
-    let (folder, image) = (folder.display(), image::NAME);
+    let (folder, image) = (folder.display(), image::SANDBOX);
     format!(
         r#"version = 2
 root = "{folder}/root"

@@ -6,7 +6,7 @@ use caracal_lab::report;
 use caracal_lab::show::Silent;
 
 use crate::image;
-use crate::world::{self, Host, Pod, SOON};
+use crate::world::{self, Pod, SOON, reach_each_other};
 
 pub(crate) async fn sandboxes_come_and_go_through_the_cri(sandbox: Sandbox) -> anyhow::Result<()> {
     let lab = world::lab(sandbox).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn sandboxes_come_and_go_through_the_cri(sandbox: Sandbox) -> a
         "--cni",
         "--snapshotter",
         "native",
-        image::NAME,
+        image::SANDBOX,
         "plain",
         "/bin/sh",
         "-c",
@@ -96,17 +96,6 @@ pub(crate) async fn restarts_of_runtime_and_agent_lose_nothing_and_leak_nothing(
     two.is_bare().await?;
     drop(hosts);
     lab.down(&Silent).await
-}
-
-/// Over IPv4 and IPv6, there and back.
-async fn reach_each_other(one: &Host<'_>, first: &Pod, two: &Host<'_>, second: &Pod) -> anyhow::Result<()> {
-    for address in &second.sandbox.addresses {
-        one.ping(first, *address).await?;
-    }
-    for address in &first.sandbox.addresses {
-        two.ping(second, *address).await?;
-    }
-    Ok(())
 }
 
 fn v4(pod: &Pod) -> anyhow::Result<std::net::IpAddr> {

@@ -1,12 +1,13 @@
 //! A real container runtime: Debian's containerd and runc call the plugin, asked as a kubelet asks, through the CRI.
 //!
 //! It runs inside the project's virtual machine: containers want control groups, and those of the host are its own.
-//! The image of the sandboxes is made here, of busybox alone: nothing is pulled from anywhere.
+//! Images are made here, of busybox and of caracal's own programs: nothing is pulled from anywhere.
 
 mod containerd;
 mod cri;
 mod image;
 mod lifecycle;
+mod manifest;
 mod world;
 
 use std::process::ExitCode;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
             run: |inside| {
                 Box::pin(lifecycle::restarts_of_runtime_and_agent_lose_nothing_and_leak_nothing(inside))
             },
+        },
+        Case {
+            name: "the_agent_runs_as_its_manifest_says",
+            run: |inside| Box::pin(manifest::the_agent_runs_as_its_manifest_says(inside)),
         },
     ];
     caracal_suites::main_inside(MEMORY, &[], &cases)

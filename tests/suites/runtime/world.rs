@@ -38,13 +38,29 @@ pub(crate) async fn lab(sandbox: Sandbox) -> anyhow::Result<Lab> {
 
 /// The nodes with their runtimes.
 pub(crate) async fn hosts(lab: &Lab) -> anyhow::Result<Vec<Host<'_>>> {
-    let archive = image::make(&lab.node("n1")?.machine().file("/")).await?;
+    let archive = image::sandbox(&lab.node("n1")?.machine().file("/")).await?;
     let mut hosts = Vec::new();
     for node in lab.nodes() {
         let containerd = Containerd::install(node, &lab.logs(), &archive).await?;
         hosts.push(Host { node, containerd });
     }
     Ok(hosts)
+}
+
+/// Over IPv4 and IPv6, there and back.
+pub(crate) async fn reach_each_other(
+    one: &Host<'_>,
+    first: &Pod,
+    two: &Host<'_>,
+    second: &Pod,
+) -> anyhow::Result<()> {
+    for address in &second.sandbox.addresses {
+        one.ping(first, *address).await?;
+    }
+    for address in &first.sandbox.addresses {
+        two.ping(second, *address).await?;
+    }
+    Ok(())
 }
 
 impl Host<'_> {
