@@ -4,6 +4,7 @@
 //! pieces; what comes is parsed just far enough to know which prefixes came and went. One thread, so that it needs one
 //! CPU and takes none of the subject's.
 
+pub(crate) mod family;
 pub(crate) mod heard;
 pub(crate) mod message;
 pub(crate) mod session;

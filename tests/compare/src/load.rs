@@ -5,14 +5,15 @@ mod flood;
 mod reflect;
 mod reset;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::generator::family::Family;
 use crate::generator::heard::{Board, Clock, Heard};
 use crate::generator::session::{self, Mouth};
 use crate::place;
@@ -29,12 +30,27 @@ pub(crate) const PORT: u16 = 179;
 /// One peer of the subject.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    /// Its address.
-    pub(crate) address: Ipv4Addr,
+    /// Its address, of the family that it announces.
+    pub(crate) address: IpAddr,
+    /// Its router id.
+    pub(crate) router_id: Ipv4Addr,
     /// Its AS.
     pub(crate) asn: u32,
     /// Whether that is the subject's, which then reflects to it.
     pub(crate) internal: bool,
+}
+
+impl Client {
+    /// A peer of another AS; its router id is its address, if that is one of IPv4.
+    #[cfg(test)]
+    pub(crate) fn external(address: Ipv4Addr, asn: u32) -> Self {
+        Self { address: address.into(), router_id: address, asn, internal: false }
+    }
+
+    /// What it announces.
+    pub(crate) fn family(&self) -> Family {
+        if self.address.is_ipv4() { Family::V4 } else { Family::V6 }
+    }
 }
 
 /// A load, in the size it was asked for.
@@ -43,6 +59,7 @@ pub(crate) struct Load {
     /// What it is, with its numbers.
     pub(crate) name: String,
     kind: Kind,
+    family: Family,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +88,14 @@ impl Load {
             "f" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000), stalls: false },
             "g" => Kind::Reset { peers: 10, prefixes: scaled(100_000) },
             "h" => Kind::Churn { prefixes: scaled(1_000_000).max(10_000), stalls: true },
-            other => bail!("there is no load `{other}`: a to h are there"),
+            "i" => Kind::Flood { peers: 10, prefixes: scaled(100_000) },
+            other => bail!("there is no load `{other}`: a to i are there"),
         };
+        let family = if letter == "i" { Family::V6 } else { Family::V4 };
         let name = match kind {
+            Kind::Flood { peers, prefixes } if family == Family::V6 => {
+                format!("({letter}) {peers} peers x {prefixes} IPv6 prefixes")
+            }
             Kind::Flood { peers, prefixes } => format!("({letter}) {peers} peers x {prefixes} prefixes"),
             Kind::Reflect { clients } => format!("({letter}) reflector, {clients} clients x 1 prefix"),
             Kind::Churn { prefixes, stalls: false } => {
@@ -86,20 +108,21 @@ impl Load {
                 format!("({letter}) {peers} peers x {prefixes} prefixes drop and return")
             }
         };
-        Ok(Load { name, kind })
+        Ok(Load { name, kind, family })
     }
 
     /// The subject's peers.
     pub(crate) fn clients(&self) -> Vec<Client> {
-        let external =
-            |number| Client { address: place::peer(number), asn: FIRST_AS + number, internal: false };
+        let client = |number, asn| Client {
+            address: place::peer(self.family, number),
+            router_id: place::router_id(number),
+            asn,
+            internal: asn == SUBJECT_AS,
+        };
+        let external = |number| client(number, FIRST_AS + number);
         match self.kind {
             Kind::Flood { peers, .. } | Kind::Reset { peers, .. } => (0..peers).map(external).collect(),
-            Kind::Reflect { clients } => {
-                let inside =
-                    |number| Client { address: place::peer(number), asn: SUBJECT_AS, internal: true };
-                (0..clients).map(inside).collect()
-            }
+            Kind::Reflect { clients } => (0..clients).map(|number| client(number, SUBJECT_AS)).collect(),
             Kind::Churn { stalls, .. } => (0..churn::PEERS + u32::from(stalls)).map(external).collect(),
         }
     }
@@ -110,8 +133,14 @@ impl Load {
         subject: &mut Process,
         limit: Duration,
     ) -> anyhow::Result<Vec<Figure>> {
-        let mut bench =
-            Bench { clients: self.clients(), subject, limit, board: Rc::default(), ears: Vec::new() };
+        let mut bench = Bench {
+            clients: self.clients(),
+            family: self.family,
+            subject,
+            limit,
+            board: Rc::default(),
+            ears: Vec::new(),
+        };
         bench.is_up().await?;
         match self.kind {
             Kind::Flood { prefixes, .. } => flood::measure(&mut bench, prefixes).await,
@@ -125,6 +154,7 @@ impl Load {
 /// A subject with its peers.
 struct Bench<'a> {
     clients: Vec<Client>,
+    family: Family,
     subject: &'a mut Process,
     limit: Duration,
     board: Rc<Board>,
@@ -132,13 +162,17 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    /// Where the subject is dialled.
+    fn server(&self) -> SocketAddr {
+        (place::subject(self.family), PORT).into()
+    }
+
     /// Waits until the subject takes connections.
     async fn is_up(&mut self) -> anyhow::Result<()> {
         let end = Instant::now() + self.limit;
         loop {
             self.subject.must_live()?;
-            let socket = TcpSocket::new_v4().context("making a socket")?;
-            match socket.connect(SocketAddr::from((place::SUBJECT, PORT))).await {
+            match TcpStream::connect(self.server()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > end => {
                     return Err(error).context("the subject takes no connections");
@@ -150,14 +184,14 @@ impl Bench<'_> {
 
     /// The ears of a peer.
     fn ears(&mut self, wanted: u32, own: std::ops::Range<u32>, clock: Option<Rc<Clock>>) -> Rc<Heard> {
-        let ears = Heard::new(wanted, own, &self.board, clock);
+        let ears = Heard::new(self.family, wanted, own, &self.board, clock);
         self.ears.push(Rc::clone(&ears));
         ears
     }
 
     /// Every peer's session, opened at once; `ears` are in the order of the clients.
     async fn sessions(&mut self, ears: Vec<Rc<Heard>>) -> anyhow::Result<Vec<Mouth>> {
-        let server = SocketAddr::from((place::SUBJECT, PORT));
+        let server = self.server();
         let openings: Vec<_> = self.clients.iter().cloned().zip(ears).collect();
         let tasks: Vec<_> = openings
             .into_iter()

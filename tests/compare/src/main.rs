@@ -45,6 +45,7 @@ Loads:
   f  one peer with 1000000 prefixes of which 1 % a second are withdrawn and announced again, for 30 s
   g  the peers of (a) drop all at once and return: until every peer has all again
   h  (f) for 60 s beside a third peer that does not read all the while
+  i  (a) for IPv6, over sessions of IPv6
 
 Examples:
   cargo compare bgp

@@ -2,7 +2,7 @@
 //! into none and decides nothing. No speaker can be faster, so what the generator does with it is its own ceiling.
 
 use std::cell::RefCell;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use anyhow::{Context, ensure};
@@ -11,7 +11,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use crate::generator::family::Family;
 use crate::generator::message::{self, HEADER, KEEPALIVE, UPDATE};
+use crate::place;
 
 /// What is read at once.
 const PIECE: usize = 256 * 1024;
@@ -58,7 +60,8 @@ async fn peer(mut stream: TcpStream, number: usize, log: Rc<Log>) -> anyhow::Res
     let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
     let mut body = vec![0; length.checked_sub(HEADER).context("a message shorter than its header")?];
     stream.read_exact(&mut body).await?;
-    stream.write_all(&message::open(crate::load::SUBJECT_AS, Ipv4Addr::new(10, 64, 0, 1))).await?;
+    let family = if stream.local_addr()?.is_ipv4() { Family::V4 } else { Family::V6 };
+    stream.write_all(&message::open(family, crate::load::SUBJECT_AS, place::ROUTER_ID)).await?;
     stream.write_all(&message::message(KEEPALIVE, &[])).await?;
     let (reader, writer) = stream.into_split();
     tokio::task::spawn_local(tell(writer, number, Rc::clone(&log)));
@@ -141,9 +144,9 @@ mod tests {
             let board = Rc::new(Board::default());
             let mut mouths = Vec::new();
             for peer in 0..3_u8 {
-                let client = Client { address: [127, 0, 3, peer + 1].into(), asn: 65001, internal: false };
+                let client = Client::external([127, 0, 3, peer + 1].into(), 65001);
                 let own = u32::from(peer) * 1000..u32::from(peer + 1) * 1000;
-                let heard = Heard::new(2000, own.clone(), &board, None);
+                let heard = Heard::new(Family::V4, 2000, own.clone(), &board, None);
                 let mouth = session::establish(&client, server, heard).await.unwrap();
                 mouth.say(Rc::new(table::announcements(&client, own, 0))).await.unwrap();
                 mouths.push(mouth);

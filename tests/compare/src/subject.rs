@@ -6,12 +6,14 @@ mod frr;
 mod gobgp;
 mod openbgpd;
 
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
+use crate::generator::family::Family;
 use crate::load::{Client, PORT};
 use crate::place;
 use crate::report::{CEILING, OURS};
@@ -88,8 +90,14 @@ impl Subject {
     }
 }
 
-fn relay(subject: &Subject, _: &Path, _: &[Client]) -> anyhow::Result<Vec<String>> {
-    Ok(subject.words(&["relay", &format!("{}:{PORT}", place::SUBJECT)]))
+fn relay(subject: &Subject, _: &Path, clients: &[Client]) -> anyhow::Result<Vec<String>> {
+    let listen = SocketAddr::new(place::subject(family(clients)), PORT);
+    Ok(subject.words(&["relay", &listen.to_string()]))
+}
+
+/// What the peers announce, all of them the same.
+fn family(clients: &[Client]) -> Family {
+    clients.first().map_or(Family::V4, Client::family)
 }
 
 /// Writes a file that its owner alone can read: some daemons insist. Its path.

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::{message, table};
+use super::family::Family;
+use super::message;
 
 /// How many peers have all they wait for.
 #[derive(Debug, Default)]
@@ -42,6 +43,7 @@ pub(crate) struct Heard {
     count: Cell<u32>,
     wanted: Cell<u32>,
     own: Range<u32>,
+    family: Family,
     board: Rc<Board>,
     /// When each prefix was last sent, where latencies are measured.
     clock: Option<Rc<Clock>>,
@@ -89,12 +91,19 @@ impl Clock {
 
 impl Heard {
     /// The ears of a peer that waits for `wanted` prefixes besides its own.
-    pub(crate) fn new(wanted: u32, own: Range<u32>, board: &Rc<Board>, clock: Option<Rc<Clock>>) -> Rc<Self> {
+    pub(crate) fn new(
+        family: Family,
+        wanted: u32,
+        own: Range<u32>,
+        board: &Rc<Board>,
+        clock: Option<Rc<Clock>>,
+    ) -> Rc<Self> {
         let heard = Self {
             has: RefCell::default(),
             count: Cell::new(0),
             wanted: Cell::new(wanted),
             own,
+            family,
             board: Rc::clone(board),
             clock,
             plugged: Cell::new(false),
@@ -128,14 +137,16 @@ impl Heard {
 
     /// One UPDATE has come.
     pub(crate) fn update(&self, body: &[u8]) {
-        let Some((gone, come)) = message::parts(body) else { return };
+        let Some((gone, come)) = message::parts(self.family, body) else { return };
         let now = self.clock.as_ref().map(|clock| (clock, Instant::now()));
-        message::each_prefix(gone, |prefix| self.mark(prefix, false, now));
-        message::each_prefix(come, |prefix| self.mark(prefix, true, now));
+        self.family.each(gone, |number| self.mark(number, false, now));
+        self.family.each(come, |number| self.mark(number, true, now));
     }
 
-    fn mark(&self, prefix: [u8; 3], there: bool, now: Option<(&Rc<Clock>, Instant)>) {
-        let Some(number) = table::number(prefix).filter(|number| !self.own.contains(number)) else { return };
+    fn mark(&self, number: u32, there: bool, now: Option<(&Rc<Clock>, Instant)>) {
+        if self.own.contains(&number) {
+            return;
+        }
         if let Some((clock, now)) = now {
             clock.came(number, now);
         }
@@ -171,9 +182,11 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generator::table;
+    use crate::load::Client;
 
     fn update(announced: Range<u32>) -> Vec<u8> {
-        let client = crate::load::Client { address: [10, 65, 0, 1].into(), asn: 65001, internal: false };
+        let client = Client::external([10, 65, 0, 1].into(), 65001);
         let bytes = table::announcements(&client, announced, 0);
         bytes[message::HEADER..].to_vec()
     }
@@ -181,7 +194,7 @@ mod tests {
     #[test]
     fn a_peer_is_complete_when_it_has_each_prefix_of_the_others_once() {
         let board = Rc::new(Board::default());
-        let heard = Heard::new(5, 0..5, &board, None);
+        let heard = Heard::new(Family::V4, 5, 0..5, &board, None);
         heard.update(&update(0..5));
         assert_eq!((heard.count(), board.now()), (0, 0), "its own do not count");
         heard.update(&update(5..8));
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn a_latency_is_counted_once() {
         let (board, clock) = (Rc::new(Board::default()), Clock::new(10));
-        let heard = Heard::new(1, 0..0, &board, Some(Rc::clone(&clock)));
+        let heard = Heard::new(Family::V4, 1, 0..0, &board, Some(Rc::clone(&clock)));
         clock.send(3..5);
         heard.update(&update(3..4));
         heard.update(&update(3..4));

@@ -1,6 +1,6 @@
 //! One peer of the subject: it dials until it is let in, says what it has to say, and listens.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -67,12 +67,12 @@ pub(crate) async fn establish(
 }
 
 async fn opened(client: &Client, server: SocketAddr) -> anyhow::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
+    let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.bind(SocketAddr::new(IpAddr::V4(client.address), 0))?;
+    socket.bind(SocketAddr::new(client.address, 0))?;
     let mut stream = timeout(DIAL, socket.connect(server)).await??;
     stream.set_nodelay(true)?;
-    stream.write_all(&message::open(client.asn, client.address)).await?;
+    stream.write_all(&message::open(client.family(), client.asn, client.router_id)).await?;
     ensure!(read_one(&mut stream).await? == OPEN, "no OPEN came");
     stream.write_all(&message::message(KEEPALIVE, &[])).await?;
     ensure!(read_one(&mut stream).await? == KEEPALIVE, "no KEEPALIVE came");

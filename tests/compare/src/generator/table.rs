@@ -1,4 +1,4 @@
-//! What peers announce: /24s by their number, and attributes as a table of the Internet has them.
+//! What peers announce: prefixes by their number, and attributes as a table of the Internet has them.
 //!
 //! Ten neighbouring prefixes share one set of attributes: AS paths of two to six hops and up to six communities, made
 //! from the peer and the place alone, so that every run has the same.
@@ -10,23 +10,10 @@ use crate::load::Client;
 
 /// So many prefixes share a set of attributes.
 pub(crate) const GROUP: u32 = 10;
-/// The first prefix is 20.0.0.0/24.
-const FIRST: u32 = 20 << 16;
-
-/// A prefix by its number.
-pub(crate) fn prefix(number: u32) -> [u8; 3] {
-    let [_, first, second, third] = (FIRST + number).to_be_bytes();
-    [first, second, third]
-}
-
-/// The number of a prefix; `None` for what no peer announces.
-pub(crate) fn number([first, second, third]: [u8; 3]) -> Option<u32> {
-    u32::from_be_bytes([0, first, second, third]).checked_sub(FIRST)
-}
 
 /// The attributes of a group of prefixes, as a peer announces them; `round` tells one announcement from the next.
 pub(crate) fn attributes(client: &Client, group: u32, round: u32) -> Attributes {
-    let mut dice = Dice(u64::from(client.address.to_bits()) << 32 | u64::from(group));
+    let mut dice = Dice(u64::from(client.router_id.to_bits()) << 32 | u64::from(group));
     let mut path = if client.internal { Vec::new() } else { vec![client.asn] };
     path.extend((0..1 + dice.below(5)).map(|_| 100_000 + dice.below(80_000)));
     let mut communities: Vec<u32> =
@@ -43,7 +30,7 @@ pub(crate) fn announcements(client: &Client, numbers: Range<u32>, round: u32) ->
     let mut next = numbers.start;
     while next < numbers.end {
         let end = (next / GROUP + 1).saturating_mul(GROUP).min(numbers.end);
-        message::announce(&mut out, &attributes(client, next / GROUP, round), (next..end).map(prefix));
+        message::announce(&mut out, &attributes(client, next / GROUP, round), next..end);
         next = end;
     }
     out
@@ -68,17 +55,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_and_its_number_belong_together() {
-        for one in [0, 1, 255, 256, 999_999] {
-            assert_eq!(number(prefix(one)), Some(one));
-        }
-        assert_eq!(prefix(256), [20, 1, 0]);
-        assert_eq!(number([10, 0, 0]), None);
-    }
-
-    #[test]
     fn attributes_vary_and_are_the_same_every_time() {
-        let client = Client { address: [10, 65, 0, 1].into(), asn: 65001, internal: false };
+        let client = Client::external([10, 65, 0, 1].into(), 65001);
         let paths = |round| (0..100).map(|group| attributes(&client, group, round).path).collect::<Vec<_>>();
         assert_eq!(paths(0), paths(0));
         assert!(paths(0).windows(2).any(|two| two[0] != two[1]));

@@ -65,7 +65,7 @@ pub(super) async fn measure(
         let numbers = next..next + handful;
         next += handful;
         let mut words = Vec::new();
-        message::withdraw(&mut words, numbers.clone().map(table::prefix));
+        message::withdraw(&mut words, bench.family, numbers.clone());
         say(mouth, &clock, numbers.clone(), words).await?;
         away.push_back((numbers, round));
         if away.len() > AWAY {

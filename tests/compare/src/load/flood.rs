@@ -35,7 +35,7 @@ fn owners(bench: &Bench<'_>, prefixes: u32) -> Vec<Range<u32>> {
 pub(super) fn words(bench: &Bench<'_>, prefixes: u32) -> Vec<Rc<Vec<u8>>> {
     let say = |(own, client)| {
         let mut messages = table::announcements(client, own, 0);
-        messages.extend(message::end_of_rib());
+        messages.extend(message::end_of_rib(bench.family));
         Rc::new(messages)
     };
     owners(bench, prefixes).into_iter().zip(&bench.clients).map(say).collect()

@@ -1,26 +1,24 @@
 //! A route reflector whose clients all come at once, each with one prefix: how long from the first dial until every
 //! client has every prefix.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use anyhow::Context;
 
-use super::{Bench, PORT, figure, used};
+use super::{Bench, figure, used};
 use crate::generator::{message, session, table};
-use crate::place;
 use crate::report::Figure;
 
 /// Measures it.
 pub(super) async fn measure(bench: &mut Bench<'_>) -> anyhow::Result<Vec<Figure>> {
     let clients = u32::try_from(bench.clients.len())?;
-    let server = SocketAddr::from((place::SUBJECT, PORT));
+    let server = bench.server();
     let plan: Vec<_> = (0..clients)
         .zip(bench.clients.clone())
         .map(|(number, client)| {
             let own = number..number + 1;
             let mut words = table::announcements(&client, own.clone(), 0);
-            words.extend(message::end_of_rib());
+            words.extend(message::end_of_rib(bench.family));
             (client, bench.ears(clients - 1, own, None), Rc::new(words))
         })
         .collect();

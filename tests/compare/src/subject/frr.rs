@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Subject, write};
+use super::{Subject, family, write};
+use crate::generator::family::Family;
 use crate::load::{Client, SUBJECT_AS};
 use crate::place;
 
 pub(super) fn prepare(subject: &Subject, folder: &Path, clients: &[Client]) -> anyhow::Result<Vec<String>> {
-    let own = place::SUBJECT;
-    let mut text = format!("hostname frr\nrouter bgp {SUBJECT_AS}\n bgp router-id {own}\n");
+    let id = place::ROUTER_ID;
+    let announced = if family(clients) == Family::V4 { "ipv4" } else { "ipv6" };
+    let mut text = format!("hostname frr\nrouter bgp {SUBJECT_AS}\n bgp router-id {id}\n");
     text.push_str(
         " no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n",
     );
@@ -20,7 +22,7 @@ pub(super) fn prepare(subject: &Subject, folder: &Path, clients: &[Client]) -> a
     for Client { address, asn, .. } in clients {
         writeln!(text, " neighbor {address} remote-as {asn}\n neighbor {address} peer-group P")?;
     }
-    text.push_str(" address-family ipv4 unicast\n  neighbor P activate\n");
+    writeln!(text, " address-family {announced} unicast\n  neighbor P activate")?;
     if clients.iter().any(|client| client.internal) {
         text.push_str("  neighbor P route-reflector-client\n");
     }

@@ -3,15 +3,16 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::{Subject, write};
+use super::{Subject, family, write};
 use crate::load::{Client, PORT, SUBJECT_AS};
 use crate::place;
 
 pub(super) fn prepare(subject: &Subject, folder: &Path, clients: &[Client]) -> anyhow::Result<Vec<String>> {
-    let own = place::SUBJECT;
-    let mut text = format!("[global.config]\nas = {SUBJECT_AS}\nrouter-id = \"{own}\"\nport = {PORT}\n");
+    let (id, own) = (place::ROUTER_ID, place::subject(family(clients)));
+    let announced = if own.is_ipv4() { "ipv4-unicast" } else { "ipv6-unicast" };
+    let mut text = format!("[global.config]\nas = {SUBJECT_AS}\nrouter-id = \"{id}\"\nport = {PORT}\n");
     writeln!(text, "local-address-list = [\"{own}\"]")?;
-    for Client { address, asn, internal } in clients {
+    for Client { address, asn, internal, .. } in clients {
         writeln!(
             text,
             "[[neighbors]]\n[neighbors.config]\nneighbor-address = \"{address}\"\npeer-as = {asn}"
@@ -20,11 +21,11 @@ pub(super) fn prepare(subject: &Subject, folder: &Path, clients: &[Client]) -> a
         writeln!(text, "[neighbors.timers.config]\nhold-time = 180\nkeepalive-interval = 60")?;
         if *internal {
             writeln!(text, "[neighbors.route-reflector.config]\nroute-reflector-client = true")?;
-            writeln!(text, "route-reflector-cluster-id = \"{own}\"")?;
+            writeln!(text, "route-reflector-cluster-id = \"{id}\"")?;
         }
         writeln!(
             text,
-            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"ipv4-unicast\""
+            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{announced}\""
         )?;
     }
     let file = write(folder, "gobgp.toml", &text)?;
