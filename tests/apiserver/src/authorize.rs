@@ -2,7 +2,7 @@
 //!
 //! A bearer token is its user's name, `system:serviceaccount:NAMESPACE:NAME`: nobody is kept out of a lab, but a program that
 //! asks for more than its Role allows is refused as a cluster would refuse it. Without a token, a request is an
-//! administrator's.
+//! administrator's, who may also ask as somebody else (`Impersonate-User`, `kubectl --as`).
 
 use std::sync::PoisonError;
 
@@ -37,15 +37,15 @@ struct Attributes<'a> {
     name: Option<&'a str>,
 }
 
-/// Refuses a request that its user may not make. `authorization` is the header.
+/// Refuses a request that its user may not make; without a user, it is an administrator's.
 pub(crate) fn authorize(
     app: &App,
-    authorization: &str,
+    user: &str,
     method: &str,
     target: &Target,
     query: &Query,
 ) -> Result<(), ApiError> {
-    let Some(account) = account(authorization)? else { return Ok(()) };
+    let Some(account) = account(user)? else { return Ok(()) };
     if read::<serde_json::Value>(app, "", "serviceaccounts", Some(account.namespace), account.name).is_none()
     {
         return Err(unauthorized(&format!(
@@ -71,16 +71,15 @@ pub(crate) fn authorize(
     Err(refusal)
 }
 
-/// The account that a header names; none for an administrator.
-fn account(authorization: &str) -> Result<Option<Account<'_>>, ApiError> {
-    if authorization.is_empty() {
+/// The account that a user is; none for an administrator.
+fn account(user: &str) -> Result<Option<Account<'_>>, ApiError> {
+    if user.is_empty() {
         return Ok(None);
     }
-    let named =
-        authorization.strip_prefix("Bearer system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let named = user.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match named {
         Some((namespace, name)) => Ok(Some(Account { namespace, name })),
-        None => Err(unauthorized("a token here is `system:serviceaccount:NAMESPACE:NAME`")),
+        None => Err(unauthorized("a user here is `system:serviceaccount:NAMESPACE:NAME`")),
     }
 }
 
@@ -248,9 +247,9 @@ mod tests {
     #[test]
     fn a_token_is_a_name() {
         assert_eq!(account("").unwrap(), None);
-        let named = account("Bearer system:serviceaccount:caracal-system:agent").unwrap();
+        let named = account("system:serviceaccount:caracal-system:agent").unwrap();
         assert_eq!(named, Some(Account { namespace: "caracal-system", name: "agent" }));
-        for wrong in ["Bearer secret", "Basic YTpi", "Bearer system:serviceaccount:alone"] {
+        for wrong in ["secret", "system:serviceaccount:alone"] {
             assert_eq!(account(wrong).unwrap_err().code, StatusCode::UNAUTHORIZED, "{wrong}");
         }
     }

@@ -280,7 +280,8 @@ fn the_manifests_are_applied_in_one_go_and_once_more_without_a_change_and_remove
         assert_eq!(changed, [""; 0]);
         let pools = kubectl.ok(&format!("apply -f {DEPLOY}/pools.yaml"));
         assert_eq!(pools.matches(" created").count(), 2, "{pools}");
-        kubectl.ok(&format!("delete -k {DEPLOY}"));
+        // With the namespace goes what is in it.
+        kubectl.ok(&format!("delete --ignore-not-found -k {DEPLOY}"));
         assert_eq!(kubectl.ok("get clusterroles,clusterrolebindings -o name"), "");
     });
 }
@@ -291,7 +292,7 @@ fn a_service_account_may_do_what_its_roles_say_and_nothing_else() {
         kubectl.ok(&format!("apply -k {DEPLOY}"));
         kubectl.given("apply -f -", POOL);
         kubectl.given("create -f -", NODE);
-        let agent = "--token system:serviceaccount:caracal-system:caracal-agent";
+        let agent = "--as system:serviceaccount:caracal-system:caracal-agent";
         assert_eq!(kubectl.ok(&format!("get ippools -o name {agent}")), "ippool.caracal.dev/pods\n");
         assert_eq!(kubectl.ok(&format!("get secrets -n caracal-system -o name {agent}")), "");
         for (words, refusal) in [
@@ -310,7 +311,7 @@ fn a_service_account_may_do_what_its_roles_say_and_nothing_else() {
             let (code, said) = kubectl.try_given(&format!("{words} {agent}"), "");
             assert!(code != 0 && said.contains(refusal), "{words}: {code} {said}");
         }
-        let (code, said) = kubectl.try_given("get nodes --token system:serviceaccount:default:nobody", "");
+        let (code, said) = kubectl.try_given("get nodes --as system:serviceaccount:default:nobody", "");
         assert!(code != 0 && said.contains("nauthorized"), "{code} {said}");
     });
 }
