@@ -49,7 +49,7 @@ impl Cluster {
         // Plain HTTP: no certificates are needed, nor the system's looked for.
         config.root_cert = Some(Vec::new());
         config.connect_timeout = Some(Duration::from_secs(2));
-        config.read_timeout = Some(Duration::from_secs(10));
+        config.read_timeout = Some(Duration::from_secs(60));
         let client = Client::try_from(config).context("making a client of the API server")?;
         Ok(Self { client })
     }
