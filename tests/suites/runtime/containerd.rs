@@ -18,6 +18,9 @@ const START: Duration = Duration::from_secs(90);
 /// Debian's plugins are not where other plugins are.
 const LOOPBACK: &str = "/usr/lib/cni/loopback";
 
+/// The namespace of containers that its own client runs.
+pub(crate) const PLAIN: &str = "default";
+
 /// A containerd, running or not. What it started lives on without it, until the lab ends.
 pub(crate) struct Containerd {
     folder: PathBuf,
@@ -40,18 +43,17 @@ impl Containerd {
         let log = logs.join(format!("{}-containerd.log", node.name()));
         let mut containerd = Self { folder, log, child: None };
         containerd.start(node).await?;
-        containerd.import(node, image).await?;
+        for namespace in ["k8s.io", PLAIN] {
+            containerd.import(node, namespace, image).await?;
+        }
         Ok(containerd)
     }
 
-    /// Imports an image, for sandboxes and for containers of its own client.
-    pub(crate) async fn import(&self, node: &Node, image: &Path) -> anyhow::Result<()> {
+    /// Imports an image.
+    pub(crate) async fn import(&self, node: &Node, namespace: &str, image: &Path) -> anyhow::Result<()> {
         let archive = image.display().to_string();
-        for namespace in ["k8s.io", "default"] {
-            let words = ["-n", namespace, "images", "import", "--snapshotter", "native", archive.as_str()];
-            self.ctr(node, &words).await.with_context(|| format!("importing {archive}"))?;
-        }
-        Ok(())
+        let words = ["-n", namespace, "images", "import", "--snapshotter", "native", archive.as_str()];
+        self.ctr(node, &words).await.map(drop).with_context(|| format!("importing {archive}"))
     }
 
     /// Starts it, and waits until it would make sandboxes.

@@ -41,8 +41,13 @@ pub(crate) async fn caracal(folder: &Path, programs: &Path) -> anyhow::Result<Pa
     };
     for program in PROGRAMS {
         let built = programs.join(program);
-        copy(&built, &Path::new("/usr/local/bin").join(program))?;
-        let linked = run(folder, "ldd", &[&built.display().to_string()]).await?;
+        let built = built.display().to_string();
+        let place = image.join("root/usr/local/bin");
+        std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+        // Most of what is built for tests is for debuggers.
+        let place = place.join(program).display().to_string();
+        run(folder, "strip", &["-o", &place, &built]).await?;
+        let linked = run(folder, "ldd", &[&built]).await?;
         for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
             copy(Path::new(library), Path::new(library))?;
         }

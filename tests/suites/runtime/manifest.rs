@@ -13,6 +13,7 @@ use caracal_lab::{Lab, Node, Sandbox, runtime};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 
+use crate::containerd::PLAIN;
 use crate::image;
 use crate::world::{self, Host, SOON};
 
@@ -142,7 +143,7 @@ pub(crate) async fn the_agent_runs_as_its_manifest_says(sandbox: Sandbox) -> any
         }
     }
     let archive = image::caracal(&machine.file("/"), lab.programs()).await?;
-    one.containerd.import(one.node, &archive).await?;
+    one.containerd.import(one.node, PLAIN, &archive).await?;
 
     let kubelet = Kubelet::read(&lab, one)?;
     kubelet.initialise().await?;
