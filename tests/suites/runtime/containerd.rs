@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Node, runtime};
 use tokio::process::Child;
@@ -14,6 +14,9 @@ use crate::image;
 
 /// To come up in a machine whose processor is made of software.
 const START: Duration = Duration::from_secs(90);
+
+/// For its own client: images are large for such a processor.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Debian's plugins are not where other plugins are.
 const LOOPBACK: &str = "/usr/lib/cni/loopback";
@@ -95,10 +98,15 @@ impl Containerd {
 
     /// Runs containerd's own client to its end; what it prints.
     pub(crate) async fn ctr(&self, node: &Node, words: &[&str]) -> anyhow::Result<String> {
-        let socket = self.socket().display().to_string();
-        let mut line = vec!["ctr", "--address", socket.as_str()];
-        line.extend(words);
-        node.netns().exec(&line).await?.success()
+        let what = format!("ctr {}", words.join(" "));
+        let mut command = node.netns().command("ctr");
+        command.arg("--address").arg(self.socket()).args(words).stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = output.with_context(|| format!("`{what}` did not end within {PATIENCE:?}"))?;
+        let output = output.with_context(|| format!("starting `{what}`"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "`{what}`: {}: {said}", output.status);
+        String::from_utf8(output.stdout).with_context(|| format!("reading what `{what}` prints"))
     }
 
     fn socket(&self) -> PathBuf {

@@ -14,8 +14,8 @@ pub(crate) const SANDBOX: &str = "caracal.test/sandbox:1";
 pub(crate) const CARACAL: &str = concat!("caracal.test/caracal:", env!("CARGO_PKG_VERSION"));
 /// Linked against nothing.
 const BUSYBOX: &str = "/bin/busybox";
-/// What `deploy/Dockerfile` puts into the image.
-const PROGRAMS: [&str; 4] = ["caracal-agent", "caracal-controller", "caracal-cni", "caracalctl"];
+/// What the agent's pod runs of what `deploy/Dockerfile` puts into the image.
+const PROGRAMS: [&str; 3] = ["caracal-agent", "caracal-cni", "caracalctl"];
 
 /// Writes the archive of the sandboxes' image into a folder; answers its path.
 pub(crate) async fn sandbox(folder: &Path) -> anyhow::Result<PathBuf> {
