@@ -41,6 +41,16 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A peer by its number, which announces prefixes of a family.
+    pub(crate) fn numbered(family: Family, number: u32, asn: u32) -> Self {
+        Self {
+            address: place::peer(family, number),
+            router_id: place::router_id(number),
+            asn,
+            internal: asn == SUBJECT_AS,
+        }
+    }
+
     /// A peer of another AS; its router id is its address, if that is one of IPv4.
     #[cfg(test)]
     pub(crate) fn external(address: Ipv4Addr, asn: u32) -> Self {
@@ -113,12 +123,7 @@ impl Load {
 
     /// The subject's peers.
     pub(crate) fn clients(&self) -> Vec<Client> {
-        let client = |number, asn| Client {
-            address: place::peer(self.family, number),
-            router_id: place::router_id(number),
-            asn,
-            internal: asn == SUBJECT_AS,
-        };
+        let client = |number, asn| Client::numbered(self.family, number, asn);
         let external = |number| client(number, FIRST_AS + number);
         match self.kind {
             Kind::Flood { peers, .. } | Kind::Reset { peers, .. } => (0..peers).map(external).collect(),

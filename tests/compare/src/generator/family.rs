@@ -30,9 +30,8 @@ impl Family {
     pub(crate) fn put(self, out: &mut Vec<u8>, number: u32) {
         match self {
             Family::V4 => {
-                let [_, rest @ ..] = (FIRST_V4 + number).to_be_bytes();
                 out.push(BITS[0]);
-                out.extend(rest);
+                out.extend(v4(number));
             }
             Family::V6 => {
                 let [_, rest @ ..] = number.to_be_bytes();
@@ -55,13 +54,26 @@ impl Family {
     }
 
     fn number(self, bits: u8, prefix: &[u8]) -> Option<u32> {
-        let of = |prefix: &[u8; 3]| u32::from_be_bytes([0, prefix[0], prefix[1], prefix[2]]);
         match self {
-            Family::V4 if bits == BITS[0] => of(prefix.try_into().ok()?).checked_sub(FIRST_V4),
-            Family::V6 if bits == BITS[1] => Some(of(prefix.strip_prefix(&FIRST_V6)?.try_into().ok()?)),
+            Family::V4 if bits == BITS[0] => number_of_v4(prefix.try_into().ok()?),
+            Family::V6 if bits == BITS[1] => {
+                let [first, second, third] = prefix.strip_prefix(&FIRST_V6)?.try_into().ok()?;
+                Some(u32::from_be_bytes([0, first, second, third]))
+            }
             Family::V4 | Family::V6 => None,
         }
     }
+}
+
+/// An IPv4 prefix by its number.
+pub(crate) fn v4(number: u32) -> [u8; 3] {
+    let [_, rest @ ..] = (FIRST_V4 + number).to_be_bytes();
+    rest
+}
+
+/// The number of an IPv4 prefix; `None` for what no peer announces.
+pub(crate) fn number_of_v4([first, second, third]: [u8; 3]) -> Option<u32> {
+    u32::from_be_bytes([0, first, second, third]).checked_sub(FIRST_V4)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use super::GATEWAYS;
-use crate::generator::table;
+use crate::generator::family;
 use crate::{place, process};
 
 /// One of them, ready to begin.
@@ -135,7 +135,7 @@ fn caracal(routes: u32, cpus: &str, folder: &Path) -> anyhow::Result<Hands> {
 }
 
 fn destination(number: u32) -> String {
-    let [first, second, third] = table::prefix(number);
+    let [first, second, third] = family::v4(number);
     format!("{first}.{second}.{third}.0/24")
 }
 
@@ -158,7 +158,7 @@ fn ip(routes: u32, cpus: &str, folder: &Path) -> anyhow::Result<Hands> {
 }
 
 fn bird(routes: u32, cpus: &str, folder: &Path) -> anyhow::Result<Hands> {
-    let mut text = format!("router id {};\nprotocol device {{ scan time 3600; }}\n", place::SUBJECT);
+    let mut text = format!("router id {};\nprotocol device {{ scan time 3600; }}\n", place::ROUTER_ID);
     text.push_str("protocol kernel { scan time 3600; ipv4 { import none; export all; }; }\n");
     for (name, preference, gateway) in [("one", 200, GATEWAYS[0]), ("two", 210, GATEWAYS[1])] {
         writeln!(text, "protocol static {name} {{ disabled; ipv4 {{ preference {preference}; }};")?;

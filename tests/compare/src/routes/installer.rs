@@ -9,7 +9,7 @@ use caracal_linux::object::route::{Route, RouteKey};
 use ipnetwork::IpNetwork;
 
 use super::GATEWAYS;
-use crate::generator::table;
+use crate::generator::family;
 
 /// What is wanted at once, as the agent pulls it from its speaker.
 const BATCH: u32 = 1024;
@@ -46,7 +46,7 @@ pub(crate) fn install(routes: u32) -> anyhow::Result<()> {
 }
 
 fn key(number: u32) -> RouteKey {
-    let [first, second, third] = table::prefix(number);
+    let [first, second, third] = family::v4(number);
     let network = IpNetwork::new([first, second, third, 0].into(), 24);
     RouteKey::main(network.unwrap_or_else(|_| IpNetwork::from(std::net::IpAddr::from([0, 0, 0, 0]))))
 }

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::watch::{Event, Watch};
 use super::{GATEWAYS, milliseconds};
+use crate::generator::family::Family;
 use crate::generator::heard::{Board, Heard};
 use crate::generator::{message, session, table};
 use crate::load::{Client, PORT};
@@ -32,13 +33,13 @@ pub(super) async fn measure(
     routes: u32,
     limit: Duration,
 ) -> anyhow::Result<Vec<Figure>> {
-    let client = Client { address: place::peer(0), asn: 65001, internal: false };
+    let client = Client::numbered(Family::V4, 0, 65001);
     let words = (subject.prepare)(subject, folder, std::slice::from_ref(&client))?;
     with_a_kernel_table(subject.name, folder)?;
     let mut process = Process::start(subject.name, &words, cpus, &folder.join("updates.log"))?;
     let mut watch = Watch::open()?;
-    let heard = Heard::new(0, 0..routes + SINGLE, &Rc::new(Board::default()), None);
-    let server = SocketAddr::from((place::SUBJECT, PORT));
+    let heard = Heard::new(Family::V4, 0, 0..routes + SINGLE, &Rc::new(Board::default()), None);
+    let server = SocketAddr::new(place::subject(Family::V4), PORT);
     let opening = session::establish(&client, server, heard);
     let mouth = timeout(limit, opening).await.context("no session came up")??;
     process.must_live()?;
@@ -47,17 +48,17 @@ pub(super) async fn measure(
         let mut words = Vec::new();
         for group in (numbers.start / table::GROUP)..numbers.end.div_ceil(table::GROUP) {
             let mut attributes = table::attributes(&client, group, 0);
-            attributes.next_hop = GATEWAYS[0];
+            attributes.next_hop = GATEWAYS[0].into();
             let first = group * table::GROUP;
             let part = numbers.start.max(first)..numbers.end.min(first + table::GROUP);
-            message::announce(&mut words, &attributes, part.map(table::prefix));
+            message::announce(&mut words, &attributes, part);
         }
         Rc::new(words)
     };
     let all = announce(0..routes);
     let begin = Instant::now();
     mouth.say(all).await?;
-    mouth.say(Rc::new(message::end_of_rib())).await?;
+    mouth.say(Rc::new(message::end_of_rib(Family::V4))).await?;
     let end = timeout(limit, watch.all(Event::New, routes)).await;
     let mut figures =
         vec![milliseconds("all at once", end.context("not all came into the kernel")?? - begin)];

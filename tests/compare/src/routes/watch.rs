@@ -10,7 +10,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket,
 };
 
-use crate::generator::table;
+use crate::generator::family;
 
 /// RTMGRP_IPV4_ROUTE (rtnetlink(7)).
 const IPV4_ROUTES: u32 = 0x40;
@@ -112,7 +112,7 @@ fn events(mut bytes: &[u8], each: &mut impl FnMut(Event, u32)) {
             25 => Some(Event::Gone),
             _ => None,
         };
-        let number = message.get(HEADER..).and_then(destination).and_then(table::number);
+        let number = message.get(HEADER..).and_then(destination).and_then(family::number_of_v4);
         if let (Some(event), Some(number)) = (event, number) {
             each(event, number);
         }
