@@ -132,6 +132,8 @@ pub struct Rib<A: Af> {
     next_hops: next_hops::NextHops,
     peers: peers::Peers,
     consumers: Slab<consumers::State>,
+    /// How many consumers there have ever been.
+    opened: u64,
     monitors: Slab<monitor::Monitor<A::Prefix>>,
     /// How many consumers see paths that are not in use.
     wide: usize,
@@ -160,6 +162,7 @@ impl<A: Af> Rib<A> {
             next_hops: next_hops::NextHops::default(),
             peers: peers::Peers::new(local),
             consumers: Slab::new(),
+            opened: 0,
             monitors: Slab::new(),
             wide: 0,
             jobs: VecDeque::new(),

@@ -16,13 +16,17 @@ use super::work::Job;
 use super::{Af, Rib};
 use std::net::IpAddr;
 
-/// A consumer by its place.
+/// A consumer: its place, which others have after it, and its number, which nobody else ever has. A question that is late
+/// is then nobody's, and not that of the next at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Consumer(u32);
+pub struct Consumer {
+    place: u32,
+    number: u64,
+}
 
 impl Consumer {
     pub(super) fn index(self) -> usize {
-        self.0 as usize
+        self.place as usize
     }
 }
 
@@ -115,7 +119,8 @@ impl<A: Af> Rib<A> {
     pub(super) fn open_consumer(&mut self, view: View) -> Consumer {
         let state = State { dirty: DirtySet::default(), cursor: Some(0), view };
         self.wide += usize::from(state.sees_all());
-        Consumer(self.consumers.insert(state) as u32)
+        self.opened += 1;
+        Consumer { place: self.consumers.insert(state) as u32, number: self.opened }
     }
 
     /// Whether any consumer sees paths that are not in use.

@@ -240,6 +240,26 @@ async fn a_peer_that_has_nothing_to_hear_hears_end_of_rib() {
     assert!(ear.routes.is_empty());
 }
 
+/// The group of a peer that is alone ends with it, and may have a question on its way: the next one is not to be answered with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_goes_as_soon_as_it_came_and_comes_back_is_told_everything() {
+    let bench = Bench::new();
+    for round in 0..500 {
+        let short = bench.up(1, 4).await;
+        if round % 2 == 0 {
+            // So that the group has begun to ask.
+            tokio::task::yield_now().await;
+        }
+        bench.report(1, ReportEvent::Down(Keep::Nothing, Ending::Silent)).await;
+        drop(short);
+        let mut back = bench.up(1, 4).await;
+        back.until(|ear| ear.end_of_rib == 1).await;
+        bench.originate(vec![announcement(round)]).await;
+        back.until(|ear| ear.routes.len() == round + 1).await;
+        bench.report(1, ReportEvent::Down(Keep::Nothing, Ending::Silent)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_moves_to_another_group_takes_along_what_it_was_not_told() {
     let bench = Bench::new();

@@ -227,7 +227,12 @@ impl Town {
             }
         };
         if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
-            panic!("speaker {n} did not come to it; it has {:?}", self.resident(n).installed);
+            let mut peers = Vec::new();
+            for (number, resident) in &self.speakers {
+                peers.push((number, resident.handle.peers().await));
+            }
+            let installed = &self.resident(n).installed;
+            panic!("speaker {n} did not come to it; it has {installed:?}; sessions: {peers:#?}");
         }
     }
 }

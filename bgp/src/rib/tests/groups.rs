@@ -183,6 +183,16 @@ fn another_export_policy_sends_only_differences() {
 }
 
 #[test]
+fn a_group_that_ends_leaves_its_name_to_nobody() {
+    let mut world = World::with_external(1);
+    let first = world.rib.open_group(profile(None));
+    world.rib.close_consumer(first);
+    let second = world.rib.open_group(profile(None));
+    assert_eq!(second.index(), first.index(), "its place is taken");
+    assert_ne!(second, first);
+}
+
+#[test]
 fn a_late_member_catches_up_with_what_the_group_was_told() {
     let mut world = World::with_external(1);
     let group = world.rib.open_group(profile(None));
