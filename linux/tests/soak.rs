@@ -16,6 +16,8 @@ use sandbox::{device, ip, namespace, try_ip, until, wire};
 
 /// How long the hand is busy.
 const BUSY: Duration = Duration::from_secs(5);
+/// How many edits it makes at least, however slow the machine is.
+const LEAST: u32 = 50;
 /// A key that was fought over is left alone for this long at first.
 const CONTEST: Duration = Duration::from_secs(10);
 const BLOCKS: u64 = 40;
@@ -94,8 +96,8 @@ async fn whatever_another_hand_does_at_random_the_kernel_ends_as_wanted() {
     kernel.release_sweep().await.unwrap();
     kernel.settle(pod("cali1")).await.unwrap();
     let mut wanted: BTreeMap<String, String> = BTreeMap::new();
-    let (began, mut edits) = (Instant::now(), 0);
-    while began.elapsed() < BUSY {
+    let (began, mut edits) = (Instant::now(), 0_u32);
+    while began.elapsed() < BUSY || edits < LEAST {
         for _ in 0..dice.below(6) {
             // Some of it is impossible at the moment, which is the hand's own affair.
             try_ip(&host, &edit(&mut dice));
@@ -112,7 +114,6 @@ async fn whatever_another_hand_does_at_random_the_kernel_ends_as_wanted() {
             kernel.want(vec![route(&block, via)]).await.unwrap();
         }
     }
-    assert!(edits > 50, "the hand did only {edits} edits");
     ip(&host, "link set cali1 up");
     wanted.insert("10.0.0.1".to_owned(), "-".to_owned());
     wanted.insert("fd00::1".to_owned(), "-".to_owned());
