@@ -3,12 +3,20 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// Boot and a small command, on a machine that is busy with much else.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The runner, on a machine that has the kernel already: what the first one says while it fetches it is not what the
+/// command says.
 fn runner(words: &[&str]) -> Command {
+    static FETCHED: Once = Once::new();
+    FETCHED.call_once(|| {
+        let prepared = Command::new(env!("CARGO_BIN_EXE_caracal-vm")).arg("prepare").status().unwrap();
+        assert!(prepared.success(), "caracal-vm prepare: {prepared}");
+    });
     let mut command = Command::new(env!("CARGO_BIN_EXE_caracal-vm"));
     command.args(words).stdin(Stdio::null());
     command
