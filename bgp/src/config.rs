@@ -19,6 +19,7 @@ mod number;
 mod password;
 mod paths_sent;
 mod peer_key;
+mod remote_as;
 mod session;
 mod validate;
 
@@ -29,6 +30,7 @@ pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
 pub use password::{IllegalPassword, Password};
 pub use paths_sent::PathsSent;
 pub use peer_key::PeerKey;
+pub use remote_as::RemoteAs;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, RestartOptions, SessionOptions};
 pub use validate::ConfigError;
 
@@ -81,8 +83,8 @@ pub struct PeerConfig {
     pub origin: PeerOrigin,
     /// Where to dial; its address is also where incoming connections must come from.
     pub remote: SocketAddr,
-    /// The autonomous system the peer must show in its OPEN.
-    pub remote_as: Asn,
+    /// The autonomous systems that the peer may show in its OPEN.
+    pub remote_as: RemoteAs,
     /// The autonomous system shown to the peer.
     pub local_as: Asn,
     /// The address dialled from; the kernel's choice where it is not set.
@@ -138,12 +140,12 @@ impl PeerConfig {
     pub const CONNECT_RETRY: Duration = Duration::from_secs(5);
 
     /// A configured peer of both families with defaults for all else; it is named by its address.
-    pub fn new(remote: SocketAddr, local_as: Asn, remote_as: Asn) -> Self {
+    pub fn new(remote: SocketAddr, local_as: Asn, remote_as: impl Into<RemoteAs>) -> Self {
         PeerConfig {
             name: remote.ip().to_string(),
             origin: PeerOrigin::Configured,
             remote,
-            remote_as,
+            remote_as: remote_as.into(),
             local_as,
             local_address: None,
             passive: false,
@@ -171,7 +173,7 @@ impl PeerConfig {
 
     /// Whether this is iBGP.
     pub fn is_internal(&self) -> bool {
-        self.local_as == self.remote_as
+        self.remote_as.is_internal(self.local_as)
     }
 
     /// The first difference to `new` that only a new session can bring about, as a word for the reason.

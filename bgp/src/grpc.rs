@@ -215,7 +215,7 @@ fn peer(status: PeerStatus) -> v1::Peer {
     v1::Peer {
         key: status.key.to_string(),
         origin: origin.into(),
-        remote_as: status.remote_as.0,
+        remote_as: status.remote_as.map_or(0, |asn| asn.0),
         local_as: status.local_as.0,
         state: state(status.state).into(),
         since: Some(Timestamp::from(status.since)),

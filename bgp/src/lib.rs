@@ -84,5 +84,5 @@ pub mod wire;
 pub use config::{
     Asn, AttributeCodes, BfdOptions, Config, Families, Family, HoldTime, LimitAction, LocalNextHops,
     Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits,
-    RouterId, SessionOptions,
+    RemoteAs, RouterId, SessionOptions,
 };

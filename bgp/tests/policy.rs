@@ -28,7 +28,7 @@ fn own_as(n: u8, town: &Town, size: u8) -> impl Fn(&mut Config) + use<> {
         config.local_as = of(n);
         for (key, peer) in &mut config.peers {
             peer.local_as = of(n);
-            peer.remote_as = keys.iter().find(|(of, _)| of == key).unwrap().1;
+            peer.remote_as = keys.iter().find(|(of, _)| of == key).unwrap().1.into();
             // All are on one host.
             peer.multihop = Some(8);
         }

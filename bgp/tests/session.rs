@@ -227,7 +227,7 @@ async fn a_stranger_is_refused_with_cease() {
 async fn a_peer_of_another_as_is_told_and_not_dialled_in_a_loop() {
     let (a, b) = ends(204);
     let mut wrong = a.config(&b);
-    wrong.remote_as = Asn(65000);
+    wrong.remote_as = Asn(65000).into();
     let left = a.open(wrong);
     let right = b.open(b.config(&a));
     let mut watch = right.session.watch();

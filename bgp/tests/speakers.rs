@@ -95,7 +95,7 @@ async fn an_external_peer_sees_our_as_in_the_path() {
     assert_eq!(routes[0].as_path, "65001");
     assert_eq!(routes[0].local_pref, None);
     assert_eq!((routes[0].standing, routes[0].best), ("Best", true));
-    assert_eq!(town.peer(2, 1).await.remote_as, Asn(65001));
+    assert_eq!(town.peer(2, 1).await.remote_as, Some(Asn(65001)));
 }
 
 /// 1 reflects between its clients 2 and 3, which do not know each other.
@@ -194,7 +194,7 @@ async fn an_invalid_configuration_is_refused_whole_and_the_present_one_goes_on()
     let mut town = Town::mesh(17, 2).await;
     let mut wrong = town.config(1).clone();
     let key = town.key(2);
-    wrong.peers.get_mut(&key).unwrap().remote_as = Asn(0);
+    wrong.peers.get_mut(&key).unwrap().remote_as = Asn(0).into();
     let error = town.speaker(1).configure(wrong).await.unwrap_err();
     assert!(error.to_string().contains("AS 0"), "{error}");
     town.originate(2, &["10.244.2.0/26"]).await;

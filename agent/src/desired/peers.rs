@@ -312,7 +312,7 @@ fn overlaid(
 ) -> PeerConfig {
     if let Some(local_as) = spec.local_as_number {
         config.local_as = Asn(local_as);
-        config.multihop = (config.local_as != config.remote_as).then_some(EXTERNAL_TTL);
+        config.multihop = (!config.is_internal()).then_some(EXTERNAL_TTL);
     }
     if spec.hold_time.is_some() {
         config.hold_time = hold_time(spec.hold_time);

@@ -120,6 +120,7 @@ fn peer_of(error: &ConfigError) -> Option<PeerKey> {
         ConfigError::ZeroAs { peer } => peer.parse().ok().map(|address: IpAddr| PeerKey::from(address)),
         ConfigError::NoFamily { peer }
         | ConfigError::KeyMismatch { peer, .. }
+        | ConfigError::BothSides { peer, .. }
         | ConfigError::LocalAddressFamily { peer, .. }
         | ConfigError::NotUnicast { peer }
         | ConfigError::ConnectRetry { peer, .. }
@@ -169,7 +170,7 @@ mod tests {
     use caracal_bgp::rib::Source;
     use caracal_bgp::wire::attribute::AttributeSet;
     use caracal_bgp::wire::nlri::{Ipv4Prefix, Prefix};
-    use caracal_bgp::{Asn, Families, PeerConfig};
+    use caracal_bgp::{Asn, Families, PeerConfig, RemoteAs};
 
     use super::*;
 
@@ -210,6 +211,34 @@ mod tests {
         assert!(settings.fib.is_none() && settings.socket.is_none());
         assert!(accepts(&peer.import, "10.0.0.0/8") && !accepts(&peer.import, "0.0.0.0/0"));
         assert!(accepts(&peer.export, "0.0.0.0/0"));
+    }
+
+    #[test]
+    fn the_as_of_a_peer_is_a_number_a_list_or_a_side() {
+        let peer = |asn: &str| read(&format!("[[peer]]\naddress = \"172.29.0.2\"\nas = {asn}\n"));
+        for (text, remote_as, refuses_default) in [
+            ("64602", RemoteAs::Exactly(Asn(64602)), true),
+            ("[64602, 64603]", RemoteAs::AnyOf([Asn(64602), Asn(64603)].into()), true),
+            ("\"external\"", RemoteAs::External, true),
+            ("\"internal\"", RemoteAs::Internal, false),
+        ] {
+            let settings = peer(text).unwrap();
+            assert_eq!(only(&settings).remote_as, remote_as);
+            assert_eq!(accepts(&only(&settings).import, "0.0.0.0/0"), !refuses_default, "{text}");
+        }
+        for (text, wanted) in [
+            ("0", "f:6: peer[1].as: 0 is not allowed: an AS number is 1 to 4294967295"),
+            ("[]", "f:6: peer[1].as: a list of no AS numbers lets nobody in"),
+            ("[64602, 0]", "f:6: peer[1].as[2]: 0 is not allowed"),
+            ("\"any\"", "f:6: peer[1].as: `any` is not known here: write \"external\" or \"internal\""),
+            (
+                "[64601, 64602]",
+                "f:4: peer[1]: configuring peer 172.29.0.2: our own AS 64601 is listed with others",
+            ),
+        ] {
+            let said = peer(text).unwrap_err();
+            assert!(said.starts_with(wanted), "{said}");
+        }
     }
 
     #[test]

@@ -14,6 +14,16 @@ pub enum ConfigError {
         /// The peer, or the speaker itself.
         peer: String,
     },
+    /// Too much depends on whether a session is internal.
+    #[error(
+        "configuring peer {peer}: our own AS {local} is listed with others: sessions are internal or external: list one kind"
+    )]
+    BothSides {
+        /// The peer.
+        peer: PeerKey,
+        /// The AS shown to it.
+        local: super::Asn,
+    },
     /// The session would carry nothing.
     #[error("configuring peer {peer}: no address family is enabled: enable ipv4, ipv6 or both")]
     NoFamily {
@@ -123,8 +133,13 @@ impl Config {
 impl PeerConfig {
     fn validate(&self, peer: PeerKey) -> Result<(), ConfigError> {
         let remote = self.remote.ip();
-        if self.remote_as.0 == 0 || self.local_as.0 == 0 {
+        let named = self.remote_as.named();
+        if named.iter().any(|asn| asn.0 == 0) || self.local_as.0 == 0 {
             return Err(ConfigError::ZeroAs { peer: peer.to_string() });
+        }
+        let ours = named.iter().filter(|asn| **asn == self.local_as).count();
+        if ours != 0 && ours != named.len() {
+            return Err(ConfigError::BothSides { peer, local: self.local_as });
         }
         if self.families.is_empty() {
             return Err(ConfigError::NoFamily { peer });

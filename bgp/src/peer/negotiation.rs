@@ -190,8 +190,8 @@ pub(super) fn negotiate(
     let config = bare.as_ref().unwrap_or(config);
     let error = |offset, fault| Error { section: Section::Open, offset, fault };
     let peer_as = open.asn();
-    if peer_as != config.remote_as {
-        return Err(error(1, Fault::PeerAs { found: peer_as.0, expected: config.remote_as.0 }));
+    if !config.remote_as.admits(config.local_as, peer_as) {
+        return Err(error(1, Fault::PeerAs { found: peer_as.0, expected: config.remote_as.clone() }));
     }
     if config.is_internal() && open.identifier == router_id {
         return Err(error(5, Fault::Identifier(open.identifier.address())));
@@ -260,7 +260,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Family;
+    use crate::config::{Family, RemoteAs};
     use crate::policy::Policy;
 
     fn id(text: &str) -> RouterId {
@@ -316,6 +316,24 @@ pub(crate) mod tests {
         let open = offer(&config(3, 1), id("10.0.0.2"), Offer::Full);
         let error = negotiate(&config(1, 2), id("10.0.0.1"), Offer::Full, &open, ends()).unwrap_err();
         assert_eq!(error.notification().cause.codes(), (2, 2));
+    }
+
+    #[test]
+    fn the_as_of_a_peer_that_may_have_many_is_learnt_from_its_open() {
+        let from = |remote_as: RemoteAs, asn: u32| {
+            let here = PeerConfig { remote_as, ..config(1, 2) };
+            let open = offer(&config(asn, 1), id("10.0.0.2"), Offer::Full);
+            negotiate(&here, id("10.0.0.1"), Offer::Full, &open, ends()).map(|terms| terms.peer_as.0)
+        };
+        assert_eq!(from(RemoteAs::External, 4_200_000_000), Ok(4_200_000_000));
+        assert_eq!(from(RemoteAs::Internal, 1), Ok(1));
+        assert_eq!(from(RemoteAs::AnyOf([Asn(2), Asn(3)].into()), 3), Ok(3));
+        for (remote_as, asn) in
+            [(RemoteAs::External, 1), (RemoteAs::Internal, 2), (RemoteAs::AnyOf([Asn(2), Asn(3)].into()), 4)]
+        {
+            let error = from(remote_as, asn).unwrap_err();
+            assert_eq!(error.notification().cause.codes(), (2, 2), "{error}");
+        }
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub struct PeerStatus {
     pub name: String,
     /// Why it exists.
     pub origin: PeerOrigin,
-    /// Its AS.
-    pub remote_as: Asn,
+    /// Its AS; `None`: it may be in one of many, and there is no session.
+    pub remote_as: Option<Asn>,
     /// The AS shown to it.
     pub local_as: Asn,
     /// The state of the session in the words of RFC 4271 §8.2.2: `Idle` … `Established`.
@@ -90,7 +90,7 @@ impl PeerStatus {
             key,
             name: config.name.clone(),
             origin: config.origin,
-            remote_as: config.remote_as,
+            remote_as: terms.map(|terms| terms.peer_as).or(config.remote_as.known(config.local_as)),
             local_as: config.local_as,
             state: state_name(status.state),
             since: status.since,

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::capability::Capability;
 use super::code_points::attribute as code;
 use super::notification::{Cause, HeaderError, Notification, OpenError, RefreshError, UpdateError};
-use crate::config::{Families, Family};
+use crate::config::{Families, Family, RemoteAs};
 
 /// What a fault costs. There is no "AFI/SAFI disable" here: where RFC 7606 allows it, the session is reset. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -106,12 +106,12 @@ pub enum Fault {
     #[error("version {0} is asked for, only 4 is spoken here")]
     Version(u8),
     /// The peer is in another AS than configured.
-    #[error("the peer says it is in AS {found}, configured is AS {expected}: correct one of the two")]
+    #[error("the peer says it is in AS {found}, configured is {expected}: correct one of the two")]
     PeerAs {
         /// What the peer says.
         found: u32,
         /// What is configured.
-        expected: u32,
+        expected: RemoteAs,
     },
     /// The BGP identifier is zero, or equals the own one inside the own AS (RFC 6286).
     #[error("BGP identifier {0} is zero or our own: give every router one of its own")]

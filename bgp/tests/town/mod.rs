@@ -66,7 +66,7 @@ pub(crate) fn set_as(config: &mut Config, local: u32, remote: u32) {
     config.local_as = Asn(local);
     for peer in config.peers.values_mut() {
         peer.local_as = Asn(local);
-        peer.remote_as = Asn(remote);
+        peer.remote_as = Asn(remote).into();
     }
 }
 

@@ -35,7 +35,7 @@ impl Answer for Neighbor {
         fact("Peer", peer.key.clone());
         fact("Name", peer.name.clone());
         fact("Origin", peer.origin.to_owned());
-        fact("AS", format!("{}, shown {}", peer.remote_as, peer.local_as));
+        fact("AS", format!("{}, shown {}", peer.asn(), peer.local_as));
         fact("State", format!("{} since {}", peer.state, peer.since_text()));
         fact("Stopped", if peer.stopped { "until started".to_owned() } else { String::new() });
         fact("Router ID", peer.router_id.clone().unwrap_or_default());

@@ -259,6 +259,11 @@ impl Peer {
         }
     }
 
+    /// Its AS number, where it is known.
+    pub(crate) fn asn(&self) -> String {
+        if self.remote_as == 0 { "?".to_owned() } else { self.remote_as.to_string() }
+    }
+
     /// Whether the session runs over IPv4.
     pub(crate) fn is_ipv4(&self) -> bool {
         !self.key.contains(':')
@@ -282,7 +287,7 @@ impl Answer for Peers {
             let mut cells: Vec<Cell> = vec![
                 (&peer.key).into(),
                 (&peer.name).into(),
-                peer.remote_as.into(),
+                peer.asn().into(),
                 Cell::toned(peer.state, peer.tone()),
                 peer.since_text().into(),
                 peer.received.total().into(),

@@ -89,7 +89,8 @@ impl World {
     fn sessions(&self) -> Vec<String> {
         let (config, problems) = self.config();
         assert_eq!(problems, []);
-        let show = |p: &PeerConfig| format!("{} {} AS{}", p.name, p.remote, p.remote_as.0);
+        let show =
+            |p: &PeerConfig| format!("{} {} AS{}", p.name, p.remote, p.remote_as.known(p.local_as).unwrap());
         config.unwrap().peers.values().map(show).collect()
     }
 }
@@ -168,7 +169,7 @@ fn a_definition_that_cannot_be_read_is_left_out_and_the_others_go_on() {
     let (config, problems) = world.config();
     let config = config.unwrap();
     assert_eq!(config.peers.len(), 1);
-    assert_eq!(config.peers.values().next().unwrap().remote_as, Asn(65001));
+    assert_eq!(config.peers.values().next().unwrap().remote_as, Asn(65001).into());
     assert!(matches!(&problems[..], [Problem::Twice { .. }, Problem::Malformed { .. }]), "{problems:?}");
 }
 

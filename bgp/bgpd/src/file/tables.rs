@@ -14,7 +14,7 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{AsNumber, HoldSeconds, LimitKind, Seconds, Text};
+use super::value::{AsNumber, AsOfPeer, HoldSeconds, LimitKind, Seconds, Text};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -71,7 +71,7 @@ pub(crate) struct Peer {
     pub(crate) name: Option<String>,
     pub(crate) address: Spanned<Text<IpAddr>>,
     #[serde(rename = "as")]
-    pub(crate) remote_as: AsNumber,
+    pub(crate) remote_as: AsOfPeer,
     pub(crate) port: Option<u16>,
     pub(crate) local_address: Option<Text<IpAddr>>,
     pub(crate) local_as: Option<AsNumber>,

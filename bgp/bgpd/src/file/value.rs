@@ -8,9 +8,9 @@ use std::time::Duration;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, NoCommunity, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, RouterId};
+use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, RemoteAs, RouterId};
 use ipnetwork::IpNetwork;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
 /// Something written as a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +221,10 @@ impl FromText for LimitKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AsNumber(pub(crate) Asn);
 
+/// The AS of a peer: a number, a list of numbers of which it may have any, or the side it is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AsOfPeer(pub(crate) RemoteAs);
+
 /// A hold time in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HoldSeconds(pub(crate) HoldTime);
@@ -237,6 +241,39 @@ impl<'de> Deserialize<'de> for AsNumber {
                 .map(|number| AsNumber(Asn(number)))
                 .ok_or_else(|| "an AS number is 1 to 4294967295".to_owned())
         }))
+    }
+}
+
+impl<'de> Deserialize<'de> for AsOfPeer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = AsOfPeer;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an AS number, a list of them, \"external\" or \"internal\"")
+            }
+            fn visit_i64<E: Error>(self, number: i64) -> Result<AsOfPeer, E> {
+                let AsNumber(asn) = AsNumber::deserialize(number.into_deserializer())?;
+                Ok(AsOfPeer(asn.into()))
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<AsOfPeer, E> {
+                let internal = word(text, &[("external", false), ("internal", true)]).map_err(E::custom)?;
+                Ok(AsOfPeer(if internal { RemoteAs::Internal } else { RemoteAs::External }))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<AsOfPeer, A::Error> {
+                let mut list = Vec::new();
+                while let Some(AsNumber(asn)) = numbers.next_element()? {
+                    list.push(asn);
+                }
+                if list.is_empty() {
+                    return Err(A::Error::custom(
+                        "a list of no AS numbers lets nobody in: name one, or \"external\"",
+                    ));
+                }
+                Ok(AsOfPeer(RemoteAs::AnyOf(list.into())))
+            }
+        }
+        deserializer.deserialize_any(Read)
     }
 }
 

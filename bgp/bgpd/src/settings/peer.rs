@@ -30,8 +30,8 @@ pub(super) fn peer(
     }
     let address = table.address.get_ref().0;
     let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
-    let remote_as = table.remote_as.0;
-    let external = local_as != remote_as;
+    let remote_as = table.remote_as.0.clone();
+    let external = !remote_as.is_internal(local_as);
     let import = match &table.import {
         Some(name) => named(policies, name)?,
         None => Arc::new(usual_import(external, speaker.require_policy)),

@@ -79,7 +79,7 @@ fn a_connection_right_after_a_session_came_up_is_a_late_collision_and_no_restart
 
 #[test]
 fn a_peer_that_knows_no_capabilities_is_greeted_without_them_once() {
-    let mut bench = Bench::with("10.0.0.1", |config| config.remote_as = crate::config::Asn(2));
+    let mut bench = Bench::with("10.0.0.1", |config| config.remote_as = crate::config::Asn(2).into());
     let refusal = || Message::Notification(Cause::Open(OpenError::Parameter).into());
     let offered = |out: &[Action]| {
         let Action::Send(_, Message::Open(open)) = &out[1] else { panic!("an OPEN: {out:?}") };
