@@ -9,6 +9,8 @@ use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
+
 use crate::policy::Policy;
 
 mod bfd;
@@ -19,6 +21,7 @@ mod number;
 mod password;
 mod paths_sent;
 mod peer_key;
+mod peer_range;
 mod remote_as;
 mod session;
 mod validate;
@@ -30,6 +33,7 @@ pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
 pub use password::{IllegalPassword, Password};
 pub use paths_sent::PathsSent;
 pub use peer_key::PeerKey;
+pub use peer_range::{PeerRange, longest};
 pub use remote_as::RemoteAs;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, RestartOptions, SessionOptions};
 pub use validate::ConfigError;
@@ -47,6 +51,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// The peers.
     pub peers: BTreeMap<PeerKey, PeerConfig>,
+    /// Where peers may come from that are not named.
+    pub ranges: BTreeMap<IpNetwork, PeerRange>,
     /// Which equal paths are used side by side.
     pub multipath: Multipath,
     /// An external peer without an import policy gives nothing and one without an export policy gets nothing
@@ -63,6 +69,7 @@ impl Config {
             cluster_id: None,
             listen: Vec::new(),
             peers: BTreeMap::new(),
+            ranges: BTreeMap::new(),
             multipath: Multipath::default(),
             require_policies: false,
         }
@@ -205,6 +212,8 @@ pub enum PeerOrigin {
     Mesh,
     /// Somebody configured it.
     Configured,
+    /// It came from this range of addresses, and is there as long as it has a session.
+    Range(IpNetwork),
 }
 
 /// What is announced as next hop.

@@ -19,7 +19,9 @@ use crate::bfd::Hops;
 use crate::config::{Families, Family, PeerKey, PeerOrigin};
 use crate::net::FaultRecord;
 use crate::rib::Source;
-use crate::speaker::{BfdStatus, ControlError, Handle, PeerStatus, RouteQuery, RouteStatus, Stopped};
+use crate::speaker::{
+    BfdStatus, ControlError, Handle, PeerStatus, RangeStatus, RouteQuery, RouteStatus, Stopped,
+};
 use crate::wire::error::Section;
 
 /// How many routes one piece of an answer carries.
@@ -89,7 +91,11 @@ impl BgpService for Bgp {
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
         let mut peers = self.speaker.peers().await.map_err(stopped)?;
         peers.sort_by_key(|peer| peer.key);
-        Ok(Response::new(ListPeersResponse { peers: peers.into_iter().map(peer).collect() }))
+        let ranges = self.speaker.ranges().await.map_err(stopped)?;
+        Ok(Response::new(ListPeersResponse {
+            peers: peers.into_iter().map(peer).collect(),
+            ranges: ranges.into_iter().map(range).collect(),
+        }))
     }
 
     type ListRoutesStream = Pin<Box<dyn Stream<Item = Result<ListRoutesResponse, Status>> + Send>>;
@@ -202,6 +208,11 @@ fn peer(status: PeerStatus) -> v1::Peer {
     let origin = match status.origin {
         PeerOrigin::Mesh => v1::PeerOrigin::Mesh,
         PeerOrigin::Configured => v1::PeerOrigin::Configured,
+        PeerOrigin::Range(_) => v1::PeerOrigin::Dynamic,
+    };
+    let range = match status.origin {
+        PeerOrigin::Range(prefix) => Some(prefix.to_string()),
+        PeerOrigin::Mesh | PeerOrigin::Configured => None,
     };
     let counts = Families::dual().iter().map(|of| {
         let counts = status.counts(of);
@@ -229,9 +240,21 @@ fn peer(status: PeerStatus) -> v1::Peer {
         features: status.features,
         stopped: status.halted,
         bfd: status.bfd.map(bfd),
+        range,
         faults: status.faults.into_iter().map(fault).collect(),
         name: status.name,
         last_error: status.last_error,
+    }
+}
+
+fn range(status: RangeStatus) -> v1::PeerRange {
+    v1::PeerRange {
+        prefix: status.prefix.to_string(),
+        name: status.name,
+        peers: status.peers,
+        max_peers: status.max_peers,
+        refused: status.refused,
+        last_refusal: status.last_refusal,
     }
 }
 

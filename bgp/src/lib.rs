@@ -83,6 +83,6 @@ pub mod wire;
 
 pub use config::{
     Asn, AttributeCodes, BfdOptions, Config, Families, Family, HoldTime, LimitAction, LocalNextHops,
-    Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PrefixLimit, PrefixLimits,
-    RemoteAs, RouterId, SessionOptions,
+    Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PeerRange, PrefixLimit,
+    PrefixLimits, RemoteAs, RouterId, SessionOptions,
 };

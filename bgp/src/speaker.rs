@@ -20,6 +20,7 @@ mod monitor;
 mod origination;
 pub mod peering;
 mod query;
+mod ranges;
 pub mod rib_thread;
 mod status;
 mod tables;
@@ -40,6 +41,7 @@ pub use listing::RouteListing;
 pub use monitor::{Monitor, MonitorBatch, MonitorNumber, MonitorRequest, MonitoredPeer, PeerChange};
 pub use origination::Origination;
 pub use peering::Farewell;
+pub use ranges::RangeStatus;
 pub use rib_thread::Beginning;
 pub use status::{FamilyCounts, PeerCounts, PeerStatus, RouteQuery, RouteStatus};
 
@@ -124,6 +126,14 @@ impl Handle {
     pub async fn peers(&self) -> Result<Vec<PeerStatus>, Stopped> {
         let counts = self.ask(|reply| Command::Counts { reply }).await?;
         self.order(|reply| Order::Peers { counts, reply }).await
+    }
+
+    /// Every range of peers.
+    ///
+    /// # Errors
+    /// When the speaker has stopped.
+    pub async fn ranges(&self) -> Result<Vec<RangeStatus>, Stopped> {
+        self.order(|reply| Order::Ranges { reply }).await
     }
 
     /// The machine's routes, by which next hops are reached, are these from now on; those that this speaker puts into

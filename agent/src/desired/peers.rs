@@ -211,11 +211,11 @@ fn base(
     let source = if remote.is_ipv4() { addresses.v4 } else { addresses.v6 };
     let other = match origin {
         PeerOrigin::Mesh => Other::Node,
-        PeerOrigin::Configured => Other::Outsider,
+        PeerOrigin::Configured | PeerOrigin::Range(_) => Other::Outsider,
     };
     let restart_time = match origin {
         PeerOrigin::Mesh => inputs.settings.mesh_restart_time,
-        PeerOrigin::Configured => DEFAULT_RESTART_TIME,
+        PeerOrigin::Configured | PeerOrigin::Range(_) => DEFAULT_RESTART_TIME,
     };
     let local_as = inputs.settings.local_as;
     PeerConfig {

@@ -129,8 +129,13 @@ impl Fib {
         }
     }
 
-    /// Whether every peer has said all it had, in every family negotiated with it.
+    /// Whether every peer has said all it had, in every family negotiated with it. Who is still to come from a range nobody
+    /// knows.
     async fn complete(&self, memory: &Memory) -> bool {
+        let Ok(ranges) = self.speaker.ranges().await else { return false };
+        if !ranges.is_empty() {
+            return false;
+        }
         let Ok(peers) = self.speaker.peers().await else { return false };
         peers.iter().all(|peer| {
             let said = |family| memory.heard.contains(&(peer.key, family));

@@ -5,13 +5,15 @@
 //! say (`next-hop-v4`, `next-hop-v6`); else it is an address of the device that leads to the peer. Where there is none,
 //! routes of that family are not announced to this peer, and the reason is kept with them.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_bgp::{Config, PeerConfig};
+use caracal_bgp::{Config, LocalNextHops, PeerConfig};
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::IfName;
 use caracal_linux::object::route::Scope;
+use ipnetwork::IpNetwork;
 
 /// The configuration with every own next hop that this machine's addresses give.
 #[must_use]
@@ -32,7 +34,27 @@ pub fn filled(config: &Config, underlay: &Underlay) -> Config {
             IpAddr::V4(_) | IpAddr::V6(_) => {}
         }
     }
+    for (prefix, range) in &mut config.ranges {
+        range.next_hops = of_subnets(prefix, underlay);
+    }
     config
+}
+
+/// The own addresses on each subnet that has to do with a range.
+fn of_subnets(range: &IpNetwork, underlay: &Underlay) -> BTreeMap<IpNetwork, LocalNextHops> {
+    let meets = |subnet: &IpNetwork| range.contains(subnet.network()) || subnet.contains(range.network());
+    let subnets = underlay.addresses.iter().filter_map(|own| {
+        let subnet = IpNetwork::new(own.network.network(), own.network.prefix()).ok()?;
+        let v4 = |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None };
+        let v6 = |ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None };
+        // Of the session's own family it is the address that the session runs from.
+        let hops = match subnet {
+            IpNetwork::V4(_) => LocalNextHops { v4: None, v6: first(underlay, &own.device, v6) },
+            IpNetwork::V6(_) => LocalNextHops { v4: first(underlay, &own.device, v4), v6: None },
+        };
+        (meets(&subnet) && hops != LocalNextHops::default()).then_some((subnet, hops))
+    });
+    subnets.collect()
 }
 
 /// The device with the session's own address, as far as that is known before there is a session.
@@ -105,6 +127,29 @@ mod tests {
         assert_eq!(hops("address = \"172.30.0.7\""), "- -", "eth1 has no IPv6 address, and none is invented");
         assert_eq!(hops("address = \"192.0.2.9\""), "- -", "not on a subnet of this machine");
         assert_eq!(hops("address = \"192.0.2.9\"\nlocal-address = \"10.0.0.1\""), "- fd00::1");
+    }
+
+    #[test]
+    fn peers_of_a_range_have_the_address_of_the_device_to_each_of_them() {
+        let hops = |range: &str, peer: &str| {
+            let text = format!(
+                "[speaker]\nas = 1\nrouter-id = \"1.1.1.1\"\n[[peer]]\nas = 2\nrange = \"{range}\"\n"
+            );
+            let settings = Settings::parse(Path::new("f"), &text).unwrap();
+            let config = filled(&settings.config, &underlay());
+            let (prefix, range) = config.ranges.iter().next().unwrap();
+            let hops = range.peer(*prefix, peer.parse().unwrap()).local_next_hops;
+            (hops.v4.map(|ip| ip.to_string()), hops.v6.map(|ip| ip.to_string()))
+        };
+        let v6 = |text: &str| (None, Some(text.to_owned()));
+        assert_eq!(
+            hops("172.16.0.0/12", "172.29.0.7"),
+            v6("fd00:29::1"),
+            "the range is wider than the subnet"
+        );
+        assert_eq!(hops("172.29.0.128/25", "172.29.0.129"), v6("fd00:29::1"), "it is a part of the subnet");
+        assert_eq!(hops("172.16.0.0/12", "172.30.0.7"), (None, None), "eth1 has no IPv6 address");
+        assert_eq!(hops("fd00::/16", "fd00:29::9"), (Some("172.29.0.1".to_owned()), None));
     }
 
     #[test]

@@ -45,7 +45,9 @@ impl Comeback {
     /// The configuration with what its peers are to be told.
     #[must_use]
     pub fn told(self, mut config: Config) -> Config {
-        for restart in config.peers.values_mut().filter_map(|peer| peer.session.graceful_restart.as_mut()) {
+        let of_ranges = config.ranges.values_mut().map(|range| &mut range.terms);
+        let all = config.peers.values_mut().chain(of_ranges);
+        for restart in all.filter_map(|peer| peer.session.graceful_restart.as_mut()) {
             restart.restarted = !self.forwarding.is_empty();
             restart.forwarding = self.forwarding;
         }

@@ -18,6 +18,7 @@ use caracal_bgp::{Config, PeerKey};
 use ipnetwork::IpNetwork;
 
 use crate::file::{self, FileError, Mistake, Source};
+use peer::Whom;
 
 /// The port BGP is spoken on.
 const BGP_PORT: u16 = 179;
@@ -73,18 +74,28 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
     let originate = originations(&file.originate)?;
     let policies = policies::policies(&file.policy)?;
     let speaker = file.speaker.get_ref();
-    let mut peers = BTreeMap::new();
-    let mut places: BTreeMap<PeerKey, Range<usize>> = BTreeMap::new();
+    let (mut peers, mut ranges) = (BTreeMap::new(), BTreeMap::new());
+    let mut places: BTreeMap<Place, Range<usize>> = BTreeMap::new();
     for table in &file.peer {
-        let address = &table.get_ref().address;
-        let key = PeerKey::from(address.get_ref().0);
-        if peers.insert(key, peer::peer(table.get_ref(), speaker, &policies)?).is_some() {
-            return Err(Mistake::new(
-                address.span(),
-                format!("there is another peer at {key}: keep one of them"),
-            ));
+        let whom = peer::whom(table)?;
+        let (place, twice) = match whom {
+            Whom::At(address) => {
+                let key = PeerKey::from(address);
+                let peer = peer::peer(table.get_ref(), address, speaker, &policies)?;
+                (Place::Peer(key), peers.insert(key, peer).map(|_| format!("peer at {key}")))
+            }
+            Whom::Within(range) => {
+                let of = peer::range(table.get_ref(), range, speaker, &policies)?;
+                (Place::Range(range), ranges.insert(range, of).map(|_| format!("range {range} of peers")))
+            }
+        };
+        if let Some(what) = twice {
+            let address = table.get_ref().address.as_ref().map(toml::Spanned::span);
+            let range = table.get_ref().range.as_ref().map(toml::Spanned::span);
+            let span = address.or(range).unwrap_or_else(|| table.span());
+            return Err(Mistake::new(span, format!("there is another {what}: keep one of them")));
         }
-        places.insert(key, table.span());
+        places.insert(place, table.span());
     }
     let listen = match &speaker.listen {
         Some(addresses) => addresses.iter().map(|address| address.0).collect(),
@@ -103,21 +114,34 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
         cluster_id: speaker.cluster_id.map(|id| id.0),
         listen,
         peers,
+        ranges,
         require_policies: speaker.require_policy,
         ..Config::new(speaker.local_as.0, speaker.router_id.0)
     };
     config.validate().map_err(|error| {
-        let place = peer_of(&error).and_then(|key| places.get(&key).cloned());
+        let place = place_of(&error).and_then(|place| places.get(&place).cloned());
         Mistake::new(place.unwrap_or_else(|| file.speaker.span()), error.to_string())
     })?;
     let stations = bmp::stations(&file.bmp, speaker.router_id.0)?;
     Ok(Settings { config, originate, fib, socket: speaker.socket.clone(), stations })
 }
 
-/// The peer that a refusal is about.
-fn peer_of(error: &ConfigError) -> Option<PeerKey> {
+/// Which table of peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Peer(PeerKey),
+    Range(IpNetwork),
+}
+
+/// The table that a refusal is about.
+fn place_of(error: &ConfigError) -> Option<Place> {
     match error {
-        ConfigError::ZeroAs { peer } => peer.parse().ok().map(|address: IpAddr| PeerKey::from(address)),
+        ConfigError::Range { range, .. } | ConfigError::RangePassword { range, .. } => {
+            Some(Place::Range(*range))
+        }
+        ConfigError::ZeroAs { peer } => {
+            peer.parse().ok().map(|address: IpAddr| Place::Peer(PeerKey::from(address)))
+        }
         ConfigError::NoFamily { peer }
         | ConfigError::KeyMismatch { peer, .. }
         | ConfigError::BothSides { peer, .. }
@@ -129,7 +153,7 @@ fn peer_of(error: &ConfigError) -> Option<PeerKey> {
         | ConfigError::TtlTwice { peer }
         | ConfigError::Device { peer, .. }
         | ConfigError::BfdInterval { peer, .. }
-        | ConfigError::ZeroTtl { peer } => Some(*peer),
+        | ConfigError::ZeroTtl { peer } => Some(Place::Peer(*peer)),
     }
 }
 

@@ -1,7 +1,10 @@
 //! A configuration is refused whole, before anything of it is applied.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnetwork::IpNetwork;
 
 use super::{Config, PeerConfig, PeerKey};
 
@@ -23,6 +26,25 @@ pub enum ConfigError {
         peer: PeerKey,
         /// The AS shown to it.
         local: super::Asn,
+    },
+    /// A range says something that no peer could have.
+    #[error("configuring the range {range} of peers: {source}")]
+    Range {
+        /// The range.
+        range: IpNetwork,
+        /// What is wrong.
+        source: Box<ConfigError>,
+    },
+    /// The kernel asks everybody in the range for its password.
+    #[error(
+        "configuring {inner}, which has no password: it lies in the range {range} of peers, which has one, so that the \
+         kernel would ask it for that: give it a password, too"
+    )]
+    RangePassword {
+        /// The peer, or a range inside.
+        inner: String,
+        /// The range.
+        range: IpNetwork,
     },
     /// The session would carry nothing.
     #[error("configuring peer {peer}: no address family is enabled: enable ipv4, ipv6 or both")]
@@ -126,12 +148,54 @@ impl Config {
         if self.local_as.0 == 0 {
             return Err(ConfigError::ZeroAs { peer: "(this speaker)".to_owned() });
         }
-        self.peers.iter().try_for_each(|(key, peer)| peer.validate(*key))
+        self.peers.iter().try_for_each(|(key, peer)| peer.validate(*key))?;
+        for (range, of) in &self.ranges {
+            let key = PeerKey::from(range.network());
+            of.terms
+                .validate_terms(key)
+                .map_err(|source| ConfigError::Range { range: *range, source: Box::new(source) })?;
+        }
+        self.validate_passwords()
+    }
+
+    /// Who has no password must not lie in a range that has one.
+    fn validate_passwords(&self) -> Result<(), ConfigError> {
+        let signed: BTreeMap<IpNetwork, ()> = self
+            .ranges
+            .iter()
+            .filter(|(_, of)| of.terms.password.is_some())
+            .map(|(at, _)| (*at, ()))
+            .collect();
+        let peers = self.peers.iter().filter(|(_, peer)| peer.password.is_none());
+        let peers = peers.map(|(key, _)| (format!("peer {key}"), key.address(), None));
+        let ranges = self.ranges.iter().filter(|(_, of)| of.terms.password.is_none());
+        let ranges =
+            ranges.map(|(at, _)| (format!("the range {at} of peers"), at.network(), Some(at.prefix())));
+        for (inner, address, length) in peers.chain(ranges) {
+            let around = signed.keys().filter(|at| at.contains(address));
+            let mut wider = around.filter(|at| length.is_none_or(|length| at.prefix() < length));
+            if let Some(range) = wider.next() {
+                return Err(ConfigError::RangePassword { inner, range: *range });
+            }
+        }
+        Ok(())
     }
 }
 
 impl PeerConfig {
     fn validate(&self, peer: PeerKey) -> Result<(), ConfigError> {
+        let remote = self.remote.ip();
+        if peer.address() != remote {
+            return Err(ConfigError::KeyMismatch { peer, remote });
+        }
+        if remote.is_multicast() || remote.is_unspecified() {
+            return Err(ConfigError::NotUnicast { peer });
+        }
+        self.validate_terms(peer)
+    }
+
+    /// All but the address.
+    fn validate_terms(&self, peer: PeerKey) -> Result<(), ConfigError> {
         let remote = self.remote.ip();
         let named = self.remote_as.named();
         if named.iter().any(|asn| asn.0 == 0) || self.local_as.0 == 0 {
@@ -143,12 +207,6 @@ impl PeerConfig {
         }
         if self.families.is_empty() {
             return Err(ConfigError::NoFamily { peer });
-        }
-        if peer.address() != remote {
-            return Err(ConfigError::KeyMismatch { peer, remote });
-        }
-        if remote.is_multicast() || remote.is_unspecified() {
-            return Err(ConfigError::NotUnicast { peer });
         }
         if let Some(local) = self.local_address.filter(|local| local.is_ipv4() != remote.is_ipv4()) {
             return Err(ConfigError::LocalAddressFamily { peer, local });

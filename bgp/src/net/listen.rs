@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use ipnetwork::IpNetwork;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -35,9 +36,26 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
+/// A connection from a range of peers, of whom none is at its address yet.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// The connection.
+    pub stream: TcpStream,
+}
+
+/// Who looks at newcomers, and from where.
+#[derive(Debug)]
+struct Ranges {
+    networks: Vec<IpNetwork>,
+    door: mpsc::Sender<Newcomer>,
+}
+
 /// Who wants the connections of which address.
 #[derive(Debug, Default)]
 pub struct Directory {
+    ranges: RwLock<Option<Ranges>>,
     sessions: RwLock<HashMap<IpAddr, mpsc::Sender<TcpStream>>>,
 }
 
@@ -50,6 +68,20 @@ impl Directory {
     /// Connections from `address` are refused from now on.
     pub fn remove(&self, address: IpAddr) {
         self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
+    }
+
+    /// Newcomers from these networks go through this door from now on, all others are refused.
+    pub fn admit(&self, networks: Vec<IpNetwork>, door: mpsc::Sender<Newcomer>) {
+        *self.ranges.write().unwrap_or_else(PoisonError::into_inner) = Some(Ranges { networks, door });
+    }
+
+    /// The door for newcomers from this address. What is of one link has no range.
+    fn door(&self, address: IpAddr) -> Option<mpsc::Sender<Newcomer>> {
+        let of_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        let ranges = ranges.as_ref().filter(|_| !of_link)?;
+        let known = ranges.networks.iter().any(|network| network.contains(address));
+        known.then(|| ranges.door.clone())
     }
 
     fn get(&self, address: IpAddr) -> Option<mpsc::Sender<TcpStream>> {
@@ -150,8 +182,7 @@ async fn accept(socket: Arc<TcpListener>, directory: Arc<Directory>) {
 
 fn dispatch(stream: TcpStream, remote: SocketAddr, directory: &Directory) {
     let Some(session) = directory.get(remote.ip().to_canonical()) else {
-        tracing::info!(%remote, "a BGP connection came from an address that is no peer's; it is refused");
-        refuse(&stream);
+        meet(stream, remote, directory);
         return;
     };
     // A full queue means that connections come faster than the machine can look at them: the peer comes again.
@@ -160,8 +191,22 @@ fn dispatch(stream: TcpStream, remote: SocketAddr, directory: &Directory) {
     }
 }
 
+/// Nobody has this address.
+fn meet(stream: TcpStream, remote: SocketAddr, directory: &Directory) {
+    let address = remote.ip().to_canonical();
+    let Some(door) = directory.door(address) else {
+        tracing::info!(%remote, "a BGP connection came from an address that is no peer's; it is refused");
+        refuse(&stream);
+        return;
+    };
+    if let Err(unwanted) = door.try_send(Newcomer { address, stream }) {
+        tracing::debug!(%remote, "newcomers come faster than they can be looked at: one is refused, and may come again");
+        refuse(&unwanted.into_inner().stream);
+    }
+}
+
 /// Says why, if it can be said at once. The connection ends when its owner drops it.
-fn refuse(stream: &TcpStream) {
+pub fn refuse(stream: &TcpStream) {
     let mut words = BytesMut::new();
     Notification::from(Cause::Cease(Cease::Rejected)).encode(&mut words);
     if let Err(error) = stream.try_write(&words) {

@@ -5,6 +5,7 @@
 //! machine's timers go on all the same.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +24,7 @@ mod read;
 mod wait;
 
 use connection::Connection;
-use wait::Dialing;
+use wait::{Dialing, Happening};
 
 /// Orders waiting for the task.
 const ORDERS: usize = 16;
@@ -45,6 +46,8 @@ pub struct SessionStatus {
     pub last_error: Option<Reason>,
     /// It is kept down by an operator or by a limit until [`SessionHandle::start`].
     pub halted: bool,
+    /// It is one of a range, and has nothing here any more: see [`SessionHandle::retire`].
+    pub vacant: bool,
     /// How many times the state has changed to or from Established.
     pub transitions: u64,
 }
@@ -70,6 +73,7 @@ enum Order {
     Start,
     Refresh(oneshot::Sender<Result<(), RefreshError>>),
     Bfd(Option<watch::Receiver<BfdReport>>),
+    Retire(oneshot::Sender<bool>),
     Stop(Stop),
 }
 
@@ -104,6 +108,7 @@ where
         negotiated: None,
         last_error: None,
         halted: false,
+        vacant: false,
         transitions: 0,
     });
     let session = Session {
@@ -177,6 +182,21 @@ impl SessionHandle {
         }
     }
 
+    /// Ends the session if it has nothing here any more, and nobody has come meanwhile whose connection it was handed; else
+    /// it is given back.
+    pub async fn retire(self) -> Result<(), SessionHandle> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Retire(reply)).await;
+        // A task that has ended answers nothing.
+        if !answer.await.unwrap_or(true) {
+            return Err(self);
+        }
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "a session task did not end by itself");
+        }
+        Ok(())
+    }
+
     /// How the session stands.
     pub fn status(&self) -> SessionStatus {
         self.status.borrow().clone()
@@ -233,7 +253,11 @@ impl<C: From<Report>> Session<C> {
         loop {
             self.send_reports();
             let happening = self.wait(&mut orders, &mut accepted).await;
-            if self.handle(happening).is_break() {
+            let done = match happening {
+                Happening::Ordered(Order::Retire(reply)) => self.retires(&mut accepted, reply),
+                other => self.handle(other),
+            };
+            if done.is_break() {
                 break;
             }
             self.held_path();
@@ -247,6 +271,22 @@ impl<C: From<Report>> Session<C> {
         if tokio::time::timeout(PARTING, farewells).await.is_err() {
             tracing::debug!(peer = %self.key, "a peer did not take the last words");
         }
+    }
+
+    /// Whether it may end: what was accepted for it is looked at first.
+    fn retires(
+        &mut self,
+        accepted: &mut mpsc::Receiver<TcpStream>,
+        reply: oneshot::Sender<bool>,
+    ) -> ControlFlow<()> {
+        while let Ok(stream) = accepted.try_recv() {
+            self.accepted(stream);
+        }
+        let vacant = self.peer.is_vacant();
+        if reply.send(vacant).is_err() {
+            tracing::debug!(peer = %self.key, "nobody waits for the session to end any more");
+        }
+        if vacant { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     /// Gives an event to the machine and does what it says.
@@ -270,7 +310,7 @@ impl<C: From<Report>> Session<C> {
     fn publish(&self) {
         let state = self.peer.state(Instant::now());
         let last_error = self.peer.last_error();
-        let halted = self.peer.is_stopped();
+        let (halted, vacant) = (self.peer.is_stopped(), self.peer.is_vacant());
         self.status.send_if_modified(|status| {
             let moved = status.state != state;
             if moved {
@@ -285,8 +325,8 @@ impl<C: From<Report>> Session<C> {
             if told {
                 status.last_error = last_error.cloned();
             }
-            let changed = moved || told || status.halted != halted;
-            status.halted = halted;
+            let changed = moved || told || (status.halted, status.vacant) != (halted, vacant);
+            (status.halted, status.vacant) = (halted, vacant);
             changed
         });
     }

@@ -10,7 +10,7 @@ use super::negotiation::{Negotiated, Offer};
 use super::restart;
 use super::state::{Connection, Dialer, Running, SessionState, Stage, State};
 use crate::bfd::PathState;
-use crate::config::{PeerConfig, RouterId};
+use crate::config::{PeerConfig, PeerOrigin, RouterId};
 use crate::wire::notification::{Cause, Cease, Notification};
 
 mod bfd;
@@ -21,6 +21,8 @@ mod newcomer;
 
 /// RFC 4271 §8.2.2: a great value, 4 minutes are suggested.
 const HOLD_IN_OPEN_SENT: Duration = Duration::from_secs(240);
+/// A peer that nobody has named takes a place of its range, and has dialled because it has something to say.
+const HOLD_OF_A_STRANGER: Duration = Duration::from_secs(30);
 /// RFC 9687 §3.2: the send hold time is the greater of this and twice the hold time.
 const LEAST_SEND_HOLD: Duration = Duration::from_secs(480);
 /// The least time a dial is given.
@@ -90,7 +92,30 @@ impl Peer {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Stopped | State::Halted => None,
-            State::Running(running) => running.deadline().into_iter().chain(self.stale).min(),
+            State::Running(running) => {
+                let refused = running.refuse_until.filter(|_| self.is_of_a_range());
+                running.deadline().into_iter().chain(self.stale).chain(refused).min()
+            }
+        }
+    }
+
+    /// Whether a peer that nobody has named has nothing here any more: no connection, nothing that is kept for it, and
+    /// nothing that is held against it.
+    pub fn is_vacant(&self) -> bool {
+        match &self.state {
+            State::Stopped | State::Halted => false,
+            State::Running(running) => {
+                let connected = running.active.is_some() || running.passive.is_some();
+                let held = self.stale.is_some() || running.refuse_until.is_some();
+                self.is_of_a_range() && !connected && !held
+            }
+        }
+    }
+
+    fn is_of_a_range(&self) -> bool {
+        match self.config.origin {
+            PeerOrigin::Range(_) => true,
+            PeerOrigin::Mesh | PeerOrigin::Configured => false,
         }
     }
 

@@ -30,6 +30,13 @@ pub enum Command {
         /// Told when it is in force.
         reply: oneshot::Sender<()>,
     },
+    /// The same configuration with other peers, of whom none has a session.
+    Peers {
+        /// The configuration.
+        config: Arc<Config>,
+        /// Told when it is in force.
+        reply: oneshot::Sender<()>,
+    },
     /// Own routes.
     Originate {
         /// In their order.

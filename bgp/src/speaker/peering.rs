@@ -5,11 +5,14 @@
 //! had (a listener) is tried first, so that a refusal changes nothing; peers that are gone say goodbye; the RIB learns
 //! of the new policies; only then new peers are opened.
 
+mod dynamic;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use ipnetwork::IpNetwork;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -17,15 +20,18 @@ use super::bfd_thread::{Bfd, Follow};
 use super::command::Command;
 use super::error::{ConfigureError, ControlError, StartError, Stopped};
 use super::event::{SpeakerEvent, announce_sessions};
+use super::ranges::{RangeStatus, Refusals};
 use super::status::{PeerCounts, PeerStatus};
 use crate::config::diff::{Step, diff};
-use crate::config::{Config, Password, PeerConfig, PeerKey};
-use crate::net::{Directory, Keys, ListenError, Listeners, RefreshError, SessionHandle, session};
+use crate::config::{Config, PeerConfig, PeerKey, PeerOrigin};
+use crate::net::{Directory, Keys, ListenError, Listeners, Newcomer, RefreshError, SessionHandle, session};
 use crate::peer::{SessionState, Stop};
 use crate::wire::notification::Cease;
 
 /// How many orders wait.
 const QUEUE: usize = 64;
+/// How many connections from ranges of peers wait to be looked at.
+const NEWCOMERS: usize = 64;
 
 /// How sessions are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,11 @@ pub(super) enum Order {
         counts: BTreeMap<PeerKey, PeerCounts>,
         /// The answer.
         reply: oneshot::Sender<Vec<PeerStatus>>,
+    },
+    /// Tell of the ranges of peers.
+    Ranges {
+        /// The answer.
+        reply: oneshot::Sender<Vec<RangeStatus>>,
     },
     /// End a session; it comes back by itself.
     Reset {
@@ -110,6 +121,8 @@ pub(super) fn start(
     events: broadcast::Sender<SpeakerEvent>,
 ) -> Result<mpsc::Sender<Order>, StartError> {
     let (orders, receiver) = mpsc::channel(QUEUE);
+    let (door, newcomers) = mpsc::channel(NEWCOMERS);
+    let (vacancies, leaving) = mpsc::channel(QUEUE);
     let mut peering = Peering {
         rib,
         events,
@@ -117,6 +130,10 @@ pub(super) fn start(
         listeners: BTreeMap::new(),
         sessions: BTreeMap::new(),
         deaf: BTreeMap::new(),
+        deaf_ranges: BTreeMap::new(),
+        refusals: Refusals::default(),
+        door,
+        vacancies,
         bfd: Bfd::default(),
         config: Arc::clone(&config),
     };
@@ -124,11 +141,13 @@ pub(super) fn start(
     for (key, peer) in &config.peers {
         peering.open(*key, peer);
     }
-    tokio::spawn(peering.run(receiver));
+    peering.admit_ranges();
+    tokio::spawn(peering.run(receiver, newcomers, leaving));
     Ok(orders)
 }
 
 struct Peering {
+    /// What is in force, with the peers of ranges that are there.
     config: Arc<Config>,
     rib: mpsc::Sender<Command>,
     events: broadcast::Sender<SpeakerEvent>,
@@ -137,13 +156,37 @@ struct Peering {
     sessions: BTreeMap<PeerKey, SessionHandle>,
     /// Peers that are not let in, because their password could not be asked for, and why.
     deaf: BTreeMap<PeerKey, String>,
+    /// Ranges from which nobody is let in, for the same reason.
+    deaf_ranges: BTreeMap<IpNetwork, String>,
+    refusals: Refusals,
+    /// Where connections from ranges go.
+    door: mpsc::Sender<Newcomer>,
+    /// Where sessions of ranges tell that nothing is left of them.
+    vacancies: mpsc::Sender<PeerKey>,
     bfd: Bfd,
 }
 
 impl Peering {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+    async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut newcomers: mpsc::Receiver<Newcomer>,
+        mut leaving: mpsc::Receiver<PeerKey>,
+    ) {
         self.watch_paths().await;
-        while let Some(order) = orders.recv().await {
+        loop {
+            let order = tokio::select! {
+                order = orders.recv() => order,
+                Some(newcomer) = newcomers.recv() => {
+                    self.welcome(newcomer).await;
+                    continue;
+                }
+                Some(key) = leaving.recv() => {
+                    self.leave(key).await;
+                    continue;
+                }
+            };
+            let Some(order) = order else { break };
             match order {
                 Order::Configure { config, reply } => {
                     let steps = self.configure(*config).await;
@@ -154,6 +197,7 @@ impl Peering {
                     let peers = self.peers(&counts).await;
                     answer(reply, peers);
                 }
+                Order::Ranges { reply } => answer(reply, self.ranges()),
                 Order::Reset { key, words, reply } => {
                     let session = self.session(key);
                     if let Ok(session) = &session {
@@ -198,11 +242,17 @@ impl Peering {
 
     /// Has BFD watch the paths that are to be watched, and sessions follow it.
     async fn watch_paths(&mut self) {
-        for (key, session) in &self.sessions {
-            match self.bfd.configure(&self.config, *key, self.config.peers.get(key)).await {
-                Follow::Same => (),
-                Follow::Now(reports) => session.follow_bfd(reports).await,
-            }
+        let keys: Vec<PeerKey> = self.sessions.keys().copied().collect();
+        for key in keys {
+            self.watch_path(key).await;
+        }
+    }
+
+    async fn watch_path(&mut self, key: PeerKey) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        match self.bfd.configure(&self.config, key, self.config.peers.get(&key)).await {
+            Follow::Same => (),
+            Follow::Now(reports) => session.follow_bfd(reports).await,
         }
     }
 
@@ -213,8 +263,13 @@ impl Peering {
         new.map(|address| Ok((*address, Listeners::bind(&[*address], &self.directory, &keys)?))).collect()
     }
 
-    /// Holds a peer to its password. Where that cannot be had it is not let in; it can still be dialled.
-    fn admit(&mut self, key: PeerKey, password: Option<&Password>, session: mpsc::Sender<TcpStream>) {
+    /// Holds a peer to its password. Where that cannot be had it is not let in; it can still be dialled. A peer of a range
+    /// is held to the range's.
+    fn admit(&mut self, key: PeerKey, peer: &PeerConfig, session: mpsc::Sender<TcpStream>) {
+        if let PeerOrigin::Range(_) = peer.origin {
+            return self.directory.insert(key.address(), session);
+        }
+        let password = peer.password.as_ref();
         let whom = (key.address(), None);
         let refused = self.listeners.values().find_map(|one| one.set_key(whom, password).err());
         match refused {
@@ -235,13 +290,13 @@ impl Peering {
         let config = Arc::new(peer.clone());
         let session = session::spawn(key, config, self.config.router_id, self.rib.clone());
         tokio::spawn(announce_sessions(key, session.watch(), self.events.clone()));
-        self.admit(key, peer.password.as_ref(), session.incoming());
+        self.admit(key, peer, session.incoming());
         self.sessions.insert(key, session);
     }
 
     async fn configure(&mut self, config: Config) -> Result<Vec<(PeerKey, Step)>, ConfigureError> {
         let listeners = self.listen(&config)?;
-        let config = Arc::new(config);
+        let config = Arc::new(self.with_living(config));
         let steps = diff(&self.config, &config);
         self.listeners.extend(listeners);
         self.listeners.retain(|address, _| config.listen.contains(address));
@@ -259,11 +314,12 @@ impl Peering {
             // What the machine does not need a new session for it takes up on the running one.
             if old.peers.get(key) != Some(peer) || old.router_id != self.config.router_id {
                 let incoming = session.incoming();
-                self.admit(*key, peer.password.as_ref(), incoming);
+                self.admit(*key, peer, incoming);
                 let Some(session) = self.sessions.get(key) else { continue };
                 session.configure(Arc::new(peer.clone()), self.config.router_id).await;
             }
         }
+        self.admit_ranges();
         Ok(steps)
     }
 
@@ -319,9 +375,12 @@ impl Peering {
 
 /// The keys that listening sockets need.
 fn keys(config: &Config) -> Keys {
-    let of_peer =
-        |(key, peer): (&PeerKey, &PeerConfig)| Some(((key.address(), None), peer.password.clone()?));
-    config.peers.iter().filter_map(of_peer).collect()
+    let named = config.peers.iter().filter(|(_, peer)| !matches!(peer.origin, PeerOrigin::Range(_)));
+    let of_peers = named.filter_map(|(key, peer)| Some(((key.address(), None), peer.password.clone()?)));
+    let of_ranges = config.ranges.iter().filter_map(|(prefix, range)| {
+        Some(((prefix.network(), Some(prefix.prefix())), range.terms.password.clone()?))
+    });
+    of_peers.chain(of_ranges).collect()
 }
 
 /// Answers; that the asker has gone in the meantime is its own affair.

@@ -189,6 +189,12 @@ impl RibThread {
                 self.configure(config);
                 answer(reply, ());
             }
+            Command::Peers { config, reply } => {
+                self.config = config;
+                self.know_own_addresses(Instant::now());
+                self.look_at_beginning();
+                answer(reply, ());
+            }
             Command::Originate { changes, reply } => {
                 self.originate(&changes);
                 answer(reply, ());

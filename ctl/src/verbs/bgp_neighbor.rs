@@ -35,6 +35,7 @@ impl Answer for Neighbor {
         fact("Peer", peer.key.clone());
         fact("Name", peer.name.clone());
         fact("Origin", peer.origin.to_owned());
+        fact("Range", peer.range.clone().unwrap_or_default());
         fact("AS", format!("{}, shown {}", peer.asn(), peer.local_as));
         fact("State", format!("{} since {}", peer.state, peer.since_text()));
         fact("Stopped", if peer.stopped { "until started".to_owned() } else { String::new() });

@@ -15,6 +15,20 @@ use crate::table::{Cell, Table, Tone};
 #[derive(Debug, Serialize)]
 pub(crate) struct Peers {
     pub(crate) peers: Vec<Peer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ranges: Vec<Range>,
+}
+
+/// Where peers may come from that are not named.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Range {
+    prefix: String,
+    name: String,
+    peers: u32,
+    max_peers: u32,
+    refused: u64,
+    last_refusal: Option<String>,
 }
 
 /// One peer, as `-o json` prints it.
@@ -46,6 +60,8 @@ pub(crate) struct Peer {
     pub(crate) faults: Vec<Fault>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bfd: Option<Bfd>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) range: Option<String>,
 }
 
 /// How BFD sees the path to the peer.
@@ -187,7 +203,11 @@ pub(crate) async fn ask(channel: Channel) -> Result<Peers, Failure> {
     let mut client =
         BgpServiceClient::new(channel).max_decoding_message_size(crate::connection::LARGEST_ANSWER);
     let answer = client.list_peers(ListPeersRequest {}).await.map_err(Failure::agent("listing the peers"))?;
-    Ok(Peers { peers: answer.into_inner().peers.into_iter().map(Peer::from).collect() })
+    let answer = answer.into_inner();
+    Ok(Peers {
+        peers: answer.peers.into_iter().map(Peer::from).collect(),
+        ranges: answer.ranges.into_iter().map(Range::from).collect(),
+    })
 }
 
 /// The name of a family in documents: `ipv4`, `ipv6`.
@@ -196,6 +216,19 @@ pub(crate) fn family_name(family: v1::Family) -> &'static str {
         v1::Family::Unspecified => "unknown",
         v1::Family::Ipv4Unicast => "ipv4",
         v1::Family::Ipv6Unicast => "ipv6",
+    }
+}
+
+impl From<v1::PeerRange> for Range {
+    fn from(range: v1::PeerRange) -> Self {
+        Self {
+            prefix: range.prefix,
+            name: range.name,
+            peers: range.peers,
+            max_peers: range.max_peers,
+            refused: range.refused,
+            last_refusal: range.last_refusal,
+        }
     }
 }
 
@@ -216,6 +249,7 @@ impl From<v1::Peer> for Peer {
                 v1::PeerOrigin::Unspecified => "Unknown",
                 v1::PeerOrigin::Mesh => "Mesh",
                 v1::PeerOrigin::Configured => "Configured",
+                v1::PeerOrigin::Dynamic => "Dynamic",
             },
             state: match peer.state() {
                 v1::SessionState::Unspecified => "Unknown",
@@ -245,6 +279,7 @@ impl From<v1::Peer> for Peer {
             stopped: peer.stopped,
             faults: peer.faults.into_iter().map(Fault::from).collect(),
             bfd: peer.bfd.map(Bfd::from),
+            range: peer.range,
         }
     }
 }
@@ -277,7 +312,7 @@ impl Peer {
 
 impl Answer for Peers {
     fn text(&self, wide: bool) -> Vec<Section> {
-        if self.peers.is_empty() {
+        if self.peers.is_empty() && self.ranges.is_empty() {
             return vec![Section::Text("No peers are configured.".to_owned())];
         }
         let narrow = ["PEER", "NAME", "AS", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "ADVERTISED"];
@@ -305,7 +340,22 @@ impl Answer for Peers {
             }
             table.row(cells);
         }
-        vec![Section::Table(table)]
+        let mut sections = vec![Section::Table(table)];
+        if !self.ranges.is_empty() {
+            let mut table = Table::new(["RANGE", "NAME", "PEERS", "LIMIT", "REFUSED", "LAST REFUSAL"]);
+            for range in &self.ranges {
+                table.row([
+                    (&range.prefix).into(),
+                    (&range.name).into(),
+                    range.peers.into(),
+                    range.max_peers.into(),
+                    range.refused.into(),
+                    range.last_refusal.clone().unwrap_or_default().into(),
+                ]);
+            }
+            sections.push(Section::Table(table));
+        }
+        sections
     }
 
     fn names(&self) -> Vec<String> {

@@ -110,7 +110,7 @@ impl NodeService for Fixed {
 #[tonic::async_trait]
 impl BgpService for Fixed {
     async fn list_peers(&self, _: Request<ListPeersRequest>) -> Result<Response<ListPeersResponse>, Status> {
-        Ok(Response::new(ListPeersResponse { peers: answers::peers() }))
+        Ok(Response::new(ListPeersResponse { peers: answers::peers(), ranges: Vec::new() }))
     }
 
     type ListRoutesStream =

@@ -69,20 +69,22 @@ pub(crate) struct Originate {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Peer {
     pub(crate) name: Option<String>,
-    pub(crate) address: Spanned<Text<IpAddr>>,
+    pub(crate) address: Option<Spanned<Text<IpAddr>>>,
+    pub(crate) range: Option<Spanned<Text<IpNetwork>>>,
+    pub(crate) max_peers: Option<Spanned<NonZeroU16>>,
     #[serde(rename = "as")]
     pub(crate) remote_as: AsOfPeer,
-    pub(crate) port: Option<u16>,
-    pub(crate) local_address: Option<Text<IpAddr>>,
+    pub(crate) port: Option<Spanned<u16>>,
+    pub(crate) local_address: Option<Spanned<Text<IpAddr>>>,
     pub(crate) local_as: Option<AsNumber>,
     #[serde(default)]
     pub(crate) passive: bool,
     pub(crate) hold_time: Option<HoldSeconds>,
     pub(crate) keepalive: Option<Seconds>,
-    pub(crate) connect_retry: Option<Seconds>,
+    pub(crate) connect_retry: Option<Spanned<Seconds>>,
     pub(crate) multihop: Option<u8>,
     pub(crate) ttl_security: Option<NonZeroU8>,
-    pub(crate) device: Option<String>,
+    pub(crate) device: Option<Spanned<String>>,
     pub(crate) password: Option<Text<Password>>,
     /// Refused in words.
     pub(crate) tcp_ao: Option<Spanned<toml::Value>>,

@@ -9,17 +9,83 @@ use caracal_bgp::config::{
     AttributeCodes, BfdOptions, LimitAction, PathsSent, PrefixLimit, PrefixLimits, RestartOptions,
 };
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
-use caracal_bgp::{Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, SessionOptions};
+use caracal_bgp::{
+    Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerRange, SessionOptions,
+};
 use ipnetwork::IpNetwork;
+use toml::Spanned;
 
 use super::BGP_PORT;
 use super::graceful_shutdown;
 use super::policies::{Policies, named};
 use crate::file::{self, LimitKind, Mistake, Text};
 
-/// Understands one table.
+/// Whom a table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    /// The peer at this address.
+    At(IpAddr),
+    /// Whoever comes from this network.
+    Within(IpNetwork),
+}
+
+/// Whom a table is about: it has one of two keys, and none that makes no sense with it.
+pub(super) fn whom(table: &Spanned<file::Peer>) -> Result<Whom, Mistake> {
+    let keys = table.get_ref();
+    match (&keys.address, &keys.range) {
+        (Some(address), None) => match &keys.max_peers {
+            Some(limit) => {
+                Err(Mistake::new(limit.span(), "`max-peers` goes with `range` alone: take it out"))
+            }
+            None => Ok(Whom::At(address.get_ref().0)),
+        },
+        (None, Some(range)) => {
+            let of_dialling = [
+                ("port", keys.port.as_ref().map(Spanned::span)),
+                ("local-address", keys.local_address.as_ref().map(Spanned::span)),
+                ("device", keys.device.as_ref().map(Spanned::span)),
+                ("connect-retry", keys.connect_retry.as_ref().map(Spanned::span)),
+            ];
+            let given = of_dialling.into_iter().find_map(|(name, span)| Some((name, span?)));
+            match given {
+                Some((name, span)) => {
+                    let what = format!(
+                        "peers of a range are never dialled, which is what `{name}` is for: take it out"
+                    );
+                    Err(Mistake::new(span, what))
+                }
+                None => Ok(Whom::Within(range.get_ref().0)),
+            }
+        }
+        (Some(_), Some(range)) => {
+            let what = "a peer has an `address`, or it is whoever comes from a `range`: keep one of the two";
+            Err(Mistake::new(range.span(), what))
+        }
+        (None, None) => {
+            let what =
+                "who is it? Give the peer's `address`, or a `range` of addresses from which peers may come";
+            Err(Mistake::new(table.span(), what))
+        }
+    }
+}
+
+/// Understands a table about whoever comes from a network.
+pub(super) fn range(
+    table: &file::Peer,
+    range: IpNetwork,
+    speaker: &file::Speaker,
+    policies: &Policies,
+) -> Result<PeerRange, Mistake> {
+    let terms = peer(table, range.network(), speaker, policies)?;
+    let name = table.name.clone().unwrap_or_else(|| range.to_string());
+    let max_peers = table.max_peers.as_ref().map_or(PeerRange::MAX_PEERS, |limit| *limit.get_ref());
+    Ok(PeerRange { max_peers, ..PeerRange::new(PeerConfig { name, ..terms }) })
+}
+
+/// Understands a table about the peer at an address.
 pub(super) fn peer(
     table: &file::Peer,
+    address: IpAddr,
     speaker: &file::Speaker,
     policies: &Policies,
 ) -> Result<PeerConfig, Mistake> {
@@ -28,7 +94,6 @@ pub(super) fn peer(
                     with TCP-MD5 (RFC 2385), which peers with TCP-AO can do as well";
         return Err(Mistake::new(keys.span(), what));
     }
-    let address = table.address.get_ref().0;
     let local_as = table.local_as.map_or(speaker.local_as.0, |number| number.0);
     let remote_as = table.remote_as.0.clone();
     let external = !remote_as.is_internal(local_as);
@@ -47,13 +112,17 @@ pub(super) fn peer(
     };
     let import = leaving(import, graceful_shutdown::import);
     let export = leaving(export, graceful_shutdown::export);
+    let port = table.port.as_ref().map_or(BGP_PORT, |port| *port.get_ref());
     Ok(PeerConfig {
         name: table.name.clone().unwrap_or_else(|| address.to_string()),
-        local_address: table.local_address.map(|address| address.0),
+        local_address: table.local_address.as_ref().map(|address| address.get_ref().0),
         passive: table.passive,
         hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
         keepalive: table.keepalive.map(|time| time.0),
-        connect_retry: table.connect_retry.map_or(PeerConfig::CONNECT_RETRY, |time| time.0),
+        connect_retry: table
+            .connect_retry
+            .as_ref()
+            .map_or(PeerConfig::CONNECT_RETRY, |time| time.get_ref().0),
         families: table.families.as_ref().map_or_else(Families::dual, |list| families(list)),
         reflector_client: table.reflector_client,
         next_hop: table.next_hop.map_or(NextHopMode::Auto, |mode| mode.0),
@@ -63,7 +132,7 @@ pub(super) fn peer(
         },
         multihop: table.multihop,
         ttl_security: table.ttl_security,
-        device: table.device.as_deref().map(Arc::from),
+        device: table.device.as_ref().map(|device| Arc::from(device.get_ref().as_str())),
         password: table.password.as_ref().map(|password| password.0.clone()),
         bfd: table.bfd.as_ref().map(bfd),
         session: session(table)?,
@@ -73,7 +142,7 @@ pub(super) fn peer(
         remove_private_as: table.remove_private_as,
         import,
         export,
-        ..PeerConfig::new(SocketAddr::new(address, table.port.unwrap_or(BGP_PORT)), local_as, remote_as)
+        ..PeerConfig::new(SocketAddr::new(address, port), local_as, remote_as)
     })
 }
 

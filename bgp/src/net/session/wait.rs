@@ -135,6 +135,8 @@ impl<C: From<Report>> Session<C> {
                     self.on(Event::Bfd(PathState::Unknown));
                 }
             }
+            // Looked at where what was accepted is.
+            Order::Retire(_) => (),
             Order::Stop(stop) => {
                 self.on(Event::Stop(stop));
                 return ControlFlow::Break(());

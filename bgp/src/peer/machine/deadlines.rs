@@ -45,6 +45,11 @@ impl Peer {
         if self.stale.is_some_and(|until| until <= now) {
             self.forget(out);
         }
+        if let State::Running(running) = &mut self.state
+            && running.refuse_until.is_some_and(|until| until <= now)
+        {
+            running.refuse_until = None;
+        }
         self.tick_dialer(now, out);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{HOLD_IN_OPEN_SENT, Peer};
+use super::{HOLD_IN_OPEN_SENT, HOLD_OF_A_STRANGER, Peer};
 use crate::peer::action::{Action, Actions, Farewell, Reason};
 use crate::peer::collision;
 use crate::peer::event::{Endpoints, Side};
@@ -86,7 +86,8 @@ impl Peer {
             Offer::Bare => (),
         }
         out.push(Action::Send(side, Message::Open(open)));
-        OpenSent { offer, hold: now + HOLD_IN_OPEN_SENT }
+        let hold = if self.is_of_a_range() { HOLD_OF_A_STRANGER } else { HOLD_IN_OPEN_SENT };
+        OpenSent { offer, hold: now + hold }
     }
 }
 

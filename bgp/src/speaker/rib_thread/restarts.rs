@@ -84,7 +84,8 @@ impl RibThread {
 
     /// Ends the deferral of the families in which nobody is waited for any more.
     pub(super) fn look_at_beginning(&mut self) {
-        if self.begun.deferred.is_empty() || self.config.peers.is_empty() {
+        let ranges = !self.config.ranges.is_empty();
+        if self.begun.deferred.is_empty() || (self.config.peers.is_empty() && !ranges) {
             return;
         }
         if !std::mem::replace(&mut self.begun.timed, true) {
@@ -97,6 +98,10 @@ impl RibThread {
                     tracing::trace!("the speaker ended before its beginning was over");
                 }
             });
+        }
+        // Nobody knows who is still to come from a range.
+        if ranges {
+            return;
         }
         for family in self.begun.deferred.iter() {
             let mut peers = self.config.peers.iter().filter(|(_, peer)| peer.families.contains(family));
