@@ -266,6 +266,45 @@ mod tests {
     }
 
     #[test]
+    fn a_range_has_the_keys_of_a_peer_but_for_those_of_dialling() {
+        let range =
+            |more: &str| read(&format!("[[peer]]\nrange = \"172.29.0.0/24\"\nas = \"external\"\n{more}"));
+        let settings =
+            range("name = \"racks\"\nmax-peers = 7\npassword = \"secret\"\nhold-time = 9\n").unwrap();
+        assert!(settings.config.peers.is_empty());
+        let (prefix, range_read) = settings.config.ranges.iter().next().unwrap();
+        assert_eq!((prefix.to_string().as_str(), range_read.max_peers.get()), ("172.29.0.0/24", 7));
+        let terms = &range_read.terms;
+        assert_eq!((terms.name.as_str(), terms.hold_time.seconds()), ("racks", 9));
+        assert!(terms.password.is_some() && !accepts(&terms.import, "0.0.0.0/0"));
+        for (more, wanted) in [
+            ("port = 180\n", "f:7: peer[1].port: peers of a range are never dialled"),
+            ("max-peers = 0\n", "f:7: peer[1].max-peers: "),
+            ("address = \"172.29.0.2\"\n", "f:5: peer[1].range: a peer has an `address`, or it is whoever"),
+            ("families = []\n", "f:4: peer[1]: configuring the range 172.29.0.0/24 of peers: "),
+        ] {
+            let said = range(more).unwrap_err();
+            assert!(said.starts_with(wanted), "{said}");
+        }
+        let said = read("[[peer]]\nas = 1\n").unwrap_err();
+        assert!(said.starts_with("f:4: peer[1]: who is it?"), "{said}");
+        let said = read("[[peer]]\naddress = \"172.29.0.2\"\nas = 1\nmax-peers = 3\n").unwrap_err();
+        assert!(said.starts_with("f:7: peer[1].max-peers: `max-peers` goes with `range` alone"), "{said}");
+        let twice = "[[peer]]\nrange = \"172.29.0.0/24\"\nas = 1\n".repeat(2);
+        let said = read(&twice).unwrap_err();
+        assert_eq!(
+            said,
+            "f:8: peer[2].range: there is another range 172.29.0.0/24 of peers: keep one of them"
+        );
+        let inner = "[[peer]]\naddress = \"172.29.0.2\"\nas = 1\n";
+        let said = range(&format!("password = \"secret\"\n{inner}")).unwrap_err();
+        assert!(
+            said.starts_with("f:4: peer[1]: configuring peer 172.29.0.2, which has no password"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn with_require_policy_other_ases_get_and_give_nothing_without_one() {
         let peers = "require-policy = true\n[[peer]]\naddress = \"172.29.0.2\"\nas = 64602\n";
         let settings = read(peers).unwrap();

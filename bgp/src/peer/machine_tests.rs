@@ -19,6 +19,7 @@ use crate::wire::open::Open;
 mod beyond;
 mod bfd;
 mod properties;
+mod range;
 mod restart;
 
 fn id(text: &str) -> RouterId {

@@ -8,7 +8,7 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{bfd, bmp, daemon, malformed, many, options, page, passwords, restart, scenario};
+use crate::{bfd, bmp, daemon, malformed, many, options, page, passwords, ranges, restart, scenario};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -106,6 +106,10 @@ fn with_daemons(all: &mut Vec<Claim>) {
     claims!(all, "a dead node: the hold time ends the session and not its only routes (RFC 8538)", "a_dead_node",
         restart::a_dead_node: Frr "frr", GoBgp "gobgp");
     claims!(all, "passwords: missing, wrong, right, changed (RFC 2385)", "passwords", passwords::are_asked_for:
+        Bird "bird", Frr "frr", GoBgp "gobgp");
+    claims!(all, "peers that nobody has named: from a range, so many, and gone with their session", "newcomers",
+        ranges::newcomers: Bird "bird", Frr "frr", GoBgp "gobgp");
+    claims!(all, "a range asks everybody for its password (RFC 2385)", "password_of_a_range", ranges::passwords:
         Bird "bird", Frr "frr", GoBgp "gobgp");
     claim!(
         all,

@@ -21,6 +21,7 @@ mod options;
 mod page;
 mod passwords;
 mod peer;
+mod ranges;
 mod raw;
 mod restart;
 mod scenario;

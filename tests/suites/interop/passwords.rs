@@ -19,22 +19,26 @@ const THEIRS: &str = "10.2.0.0/24";
 const FIRST: &str = "between-us-1";
 const SECOND: &str = "between-us-2";
 
+/// The beginning of the names of all counters of TCP-MD5.
+const MD5: &str = "TCPMD5";
+
 /// A daemon whose passwords can be changed while it runs.
 pub(crate) trait Rekeys: Peer {
     /// Goes over to the passwords of another plan that differs in nothing else.
     async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()>;
 }
 
-/// How many segments a host's kernel has dropped for their signatures, or for having none.
-async fn dropped(host: &Host) -> anyhow::Result<u64> {
+/// How many segments a host's kernel has dropped for their signatures, or for having none: by the counters that begin with
+/// this name.
+pub(crate) async fn dropped(host: &Host, name: &str) -> anyhow::Result<u64> {
     let text = host.run(&["cat", "/proc/net/netstat"]).await?;
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (Some(names), Some(values)) = (lines.next(), lines.next()) else { bail!("no TcpExt in {text}") };
     let counters = names.split_whitespace().zip(values.split_whitespace());
-    let of_md5 = counters.filter(|(name, _)| name.starts_with("TCPMD5"));
+    let of_md5 = counters.filter(|(counter, _)| counter.starts_with(name));
     let values: Result<Vec<u64>, _> = of_md5.map(|(_, value)| value.parse()).collect();
     let values = values.with_context(|| format!("reading the counters: {text}"))?;
-    ensure!(!values.is_empty(), "this kernel counts nothing of TCP-MD5: {names}");
+    ensure!(!values.is_empty(), "this kernel does not count {name}: {names}");
     Ok(values.iter().sum())
 }
 
@@ -50,13 +54,13 @@ fn plan(password: &'static str) -> Plan {
 
 /// Waits until segments were dropped, and nothing else came of them.
 async fn refused(us: &Us, here: &Host, there: &Host, why: &str) -> anyhow::Result<()> {
-    let before = dropped(here).await? + dropped(there).await?;
+    let before = dropped(here, MD5).await? + dropped(there, MD5).await?;
     wait::until(SOON, &format!("segments are dropped: {why}"), || async {
         let peer = us.peer(here, &v4(2)).await?;
         if peer.transitions > 0 {
             return Err(NotYet::Never(anyhow::anyhow!("there was a session: {peer:?}")));
         }
-        let now = dropped(here).await? + dropped(there).await?;
+        let now = dropped(here, MD5).await? + dropped(there, MD5).await?;
         if now >= before + 3 { Ok(()) } else { Err(NotYet::because(format!("{now}, at first {before}"))) }
     })
     .await

@@ -47,6 +47,16 @@ pub(crate) struct Session {
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
     pub(crate) bfd: Option<Bfd>,
+    pub(crate) origin: String,
+    pub(crate) range: Option<String>,
+}
+
+/// A range of peers as `caracalctl bgp peers -o json` tells it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Range {
+    pub(crate) refused: u64,
+    pub(crate) last_refusal: Option<String>,
 }
 
 /// How BFD sees the path to a peer.
@@ -69,6 +79,8 @@ struct Paths {
 #[derive(Deserialize)]
 struct Sessions {
     peers: Vec<Session>,
+    #[serde(default)]
+    ranges: Vec<Range>,
 }
 
 impl Us {
@@ -145,9 +157,26 @@ impl Us {
 
     /// Every peer.
     pub(crate) async fn peers(&self, host: &Host) -> anyhow::Result<Vec<Session>> {
+        Ok(self.sessions(host).await?.peers)
+    }
+
+    async fn sessions(&self, host: &Host) -> anyhow::Result<Sessions> {
         let text = self.ask(host, &["peers", "-o", "json"]).await?;
-        let peers: Sessions = serde_json::from_str(&text).context("reading the peers")?;
-        Ok(peers.peers)
+        serde_json::from_str(&text).context("reading the peers")
+    }
+
+    /// Waits until the ranges of peers are as wanted.
+    pub(crate) async fn ranges_when(
+        &self,
+        host: &Host,
+        fits: impl Fn(&[Range]) -> bool,
+    ) -> anyhow::Result<()> {
+        wait::until(SOON, "caracal's ranges of peers are as expected", || async {
+            self.process.must_live().await?;
+            let ranges = self.sessions(host).await?.ranges;
+            if fits(&ranges) { Ok(()) } else { Err(NotYet::because(format!("{ranges:?}"))) }
+        })
+        .await
     }
 
     /// One peer.
