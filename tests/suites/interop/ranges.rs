@@ -10,7 +10,7 @@ use caracal_lab::Sandbox;
 use caracal_lab::wait::{self, NotYet};
 
 use crate::passwords::{Rekeys, dropped};
-use crate::peer::{Neighbor, Peer, Plan, SOON};
+use crate::peer::{Neighbor, Plan, SOON};
 use crate::restart::Restarts;
 use crate::segment::{Segment, v4};
 use crate::us::{self, Session, Us};

@@ -60,8 +60,10 @@ fn what_is_held_against_a_stranger_is_remembered_for_its_time() {
     bench.on(Event::TooManyPrefixes(Family::Ipv6Unicast, 11));
     assert!(!bench.peer.is_vacant());
     let start = bench.now;
-    bench.tick();
-    assert_eq!((bench.peer.is_vacant(), bench.now - start), (true, Duration::from_secs(600)));
+    while !bench.peer.is_vacant() {
+        bench.tick();
+    }
+    assert_eq!(bench.now - start, Duration::from_secs(600));
 
     let mut bench = stranger(|config| limit(config, LimitAction::Stop));
     bench.establish(Side::Passive);
