@@ -38,13 +38,17 @@ fn main() -> ExitCode {
             run: |inside| Box::pin(services::a_pod_reaches_itself_through_a_service(inside)),
         },
         Case {
-            name: "a_restarted_agent_costs_no_route_anywhere",
-            run: |inside| Box::pin(restart::a_restarted_agent_costs_no_route_anywhere(inside)),
+            name: "a_restarted_agent_costs_no_packet_and_no_route_anywhere",
+            run: |inside| Box::pin(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere(inside)),
         },
         Case {
-            name: "under_routers_a_restarted_agent_or_router_costs_no_route_anywhere",
+            name: "under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere",
             run: |inside| {
-                Box::pin(restart::under_routers_a_restarted_agent_or_router_costs_no_route_anywhere(inside))
+                Box::pin(
+                    restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere(
+                        inside,
+                    ),
+                )
             },
         },
     ])

@@ -103,15 +103,7 @@ impl Flow {
     ///
     /// # Errors
     /// When a packet was lost.
-    pub async fn lost_none(self) -> anyhow::Result<()> {
-        self.lost_at_most(0).await
-    }
-
-    /// Ends it as [`Flow::lost_none`] does, where so many may be lost.
-    ///
-    /// # Errors
-    /// When more were.
-    pub async fn lost_at_most(mut self, most: usize) -> anyhow::Result<()> {
+    pub async fn lost_none(mut self) -> anyhow::Result<()> {
         wait::until(PATIENCE, &format!("{}: packets are answered", self.what), || async {
             let last = self.answered().keys().next_back().copied().unwrap_or_default();
             if last > LEAST { Ok(()) } else { Err(NotYet::because(format!("the last is {last}"))) }
@@ -126,7 +118,7 @@ impl Flow {
         let lost: Vec<u64> =
             (1..last.saturating_sub(UNDER_WAY)).filter(|number| !answered.contains_key(number)).collect();
         let when = |number: u64| answered.range(..number).next_back().map_or("-", |(_, at)| at.as_str());
-        if let Some(first) = lost.first().filter(|_| lost.len() > most) {
+        if let Some(first) = lost.first() {
             bail!(
                 "{}: {} of {last} packets were lost, the first after {}",
                 self.what,
