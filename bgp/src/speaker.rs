@@ -19,6 +19,7 @@ mod member;
 mod monitor;
 mod origination;
 pub mod peering;
+mod pull;
 mod query;
 mod ranges;
 pub mod rib_thread;

@@ -3,10 +3,11 @@
 use ipnetwork::IpNetwork;
 use smallvec::SmallVec;
 use std::net::IpAddr;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::command::Command;
 use super::error::Stopped;
+use super::pull::Pull;
 use crate::config::{Family, PeerKey};
 use crate::rib::Source;
 
@@ -22,8 +23,7 @@ pub struct FeedId(pub(super) u64);
 pub struct Feed {
     id: FeedId,
     rib: mpsc::Sender<Command>,
-    /// An answer that is on its way. It outlives a cancelled [`Feed::pull`], so that nothing is lost with it.
-    pending: Option<oneshot::Receiver<FeedBatch>>,
+    answer: Pull<FeedBatch>,
 }
 
 /// What changed.
@@ -64,23 +64,13 @@ pub struct BestPath {
 
 impl Feed {
     pub(super) fn new(id: FeedId, rib: mpsc::Sender<Command>) -> Self {
-        Feed { id, rib, pending: None }
+        Feed { id, rib, answer: Pull::idle() }
     }
 
     /// Waits until something has changed and returns about `budget` changes. May be cancelled: nothing is lost.
     pub async fn pull(&mut self, budget: usize) -> Result<FeedBatch, Stopped> {
-        let answer = match &mut self.pending {
-            Some(answer) => answer,
-            None => {
-                let permit = self.rib.reserve().await.map_err(|_| Stopped)?;
-                let (reply, answer) = oneshot::channel();
-                permit.send(Command::PullFeed { feed: self.id, budget, reply });
-                self.pending.insert(answer)
-            }
-        };
-        let batch = answer.await.map_err(|_| Stopped);
-        self.pending = None;
-        batch
+        let feed = self.id;
+        self.answer.next(&self.rib, |reply| Command::PullFeed { feed, budget, reply }).await
     }
 }
 

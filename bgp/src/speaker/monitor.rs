@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
 use super::error::Stopped;
+use super::pull::Pull;
 use super::tables::Tables;
 use crate::config::PeerKey;
 use crate::net::{Ending, Opens};
@@ -95,13 +96,12 @@ pub enum MonitorRequest {
 pub struct Monitor {
     number: MonitorNumber,
     rib: mpsc::Sender<Command>,
-    /// An answer that is on its way. It outlives a cancelled [`Monitor::pull`].
-    pending: Option<oneshot::Receiver<MonitorBatch>>,
+    answer: Pull<MonitorBatch>,
 }
 
 impl Monitor {
     pub(super) fn new(number: MonitorNumber, rib: mpsc::Sender<Command>) -> Self {
-        Monitor { number, rib, pending: None }
+        Monitor { number, rib, answer: Pull::idle() }
     }
 
     /// Waits until something has changed and returns it. May be cancelled: nothing is lost.
@@ -109,18 +109,9 @@ impl Monitor {
     /// # Errors
     /// When the speaker has stopped.
     pub async fn pull(&mut self, budget: usize) -> Result<MonitorBatch, Stopped> {
-        let answer = match &mut self.pending {
-            Some(answer) => answer,
-            None => {
-                let permit = self.rib.reserve().await.map_err(|_| Stopped)?;
-                let (reply, answer) = oneshot::channel();
-                permit.send(Command::Monitor(MonitorRequest::Pull { monitor: self.number, budget, reply }));
-                self.pending.insert(answer)
-            }
-        };
-        let batch = answer.await.map_err(|_| Stopped);
-        self.pending = None;
-        batch
+        let monitor = self.number;
+        let ask = |reply| Command::Monitor(MonitorRequest::Pull { monitor, budget, reply });
+        self.answer.next(&self.rib, ask).await
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 use caracal_lab::show::Silent;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Sandbox, Topology, probe, report};
+use caracal_suites::condition;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -27,20 +28,9 @@ async fn tell(lab: &Lab, node: &str, v4: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until a node's condition `Ready` has this reason.
+/// Waits until a node's condition `Ready` has this reason: its message.
 async fn ready_because(lab: &Lab, node: &str, reason: &str) -> anyhow::Result<String> {
-    let node = lab.node(node)?;
-    wait::until(SOON, &format!("{} is ready or not because of {reason}", node.name()), || async {
-        let status = node.ctl(&["node", "status"]).await?;
-        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|one| one["type"] == "Ready");
-        let ready = ready.context("no condition Ready")?;
-        if ready["reason"] == reason {
-            return Ok(ready["message"].as_str().unwrap_or_default().to_owned());
-        }
-        Err(NotYet::because(ready.to_string()))
-    })
-    .await
+    condition::becomes(lab.node(node)?, "Ready", reason, SOON).await
 }
 
 pub(crate) async fn a_node_that_gets_another_address_is_reached_there(

@@ -1,11 +1,15 @@
 //! From plain routes to VXLAN and back, with flows in both families all the time.
 
+use std::time::Duration;
+
 use caracal_lab::show::Silent;
 use caracal_lab::{Lab, Sandbox, Topology};
 use caracal_suites::ways::{Devices, blocks_are_behind, change_pools, device_is_gone};
 use serde_json::json;
 
 use crate::flow::Flow;
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// Between pods of different nodes, both ways, both families.
 fn flows(lab: &Lab) -> anyhow::Result<Vec<Flow>> {
@@ -32,7 +36,7 @@ pub(crate) async fn a_change_of_encapsulation_loses_no_packet(sandbox: Sandbox) 
     ] {
         let spec = json!({"vxlanMode": mode});
         change_pools(&lab, spec.clone(), spec).await?;
-        blocks_are_behind(&lab, devices, devices).await?;
+        blocks_are_behind(&lab, devices, devices, SOON).await?;
     }
     device_is_gone(&lab, "vxlan.caracal").await?;
     for flow in flows {

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use caracal_lab::show::Silent;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Pod, Sandbox, Topology, report};
+use caracal_suites::condition;
 use caracal_suites::ways::{Devices, blocks_are_behind, change_pools};
 use serde_json::json;
 use tokio::process::Command;
@@ -53,17 +54,7 @@ async fn device_has(netns: &caracal_lab::netns::Netns, device: &str, mtu: u32) -
 
 /// Waits until the node's condition `PodMTU` has this reason: its message.
 async fn pod_mtu_is(node: &Node, reason: &str) -> anyhow::Result<String> {
-    wait::until(SOON, &format!("{}'s pods' MTU is {reason}", node.name()), || async {
-        let status = node.ctl(&["node", "status"]).await?;
-        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        let told = conditions.into_iter().find(|one| one["type"] == "PodMTU");
-        let told = told.context("no condition PodMTU")?;
-        if told["reason"] == reason {
-            return Ok(told["message"].as_str().unwrap_or_default().to_owned());
-        }
-        Err(NotYet::because(told.to_string()))
-    })
-    .await
+    condition::becomes(node, "PodMTU", reason, SOON).await
 }
 
 /// What a pod hears of a packet of 3000 octets that may not be cut: with the MTU that its node knows of.
@@ -117,7 +108,7 @@ pub(crate) async fn what_links_carry_is_followed_and_told_to_pods_and_to_other_n
     // The tunnel follows the uplink, and its routes what the other end carries.
     let always = json!({"vxlanMode": "Always"});
     change_pools(&lab, always.clone(), always).await?;
-    blocks_are_behind(&lab, Devices::VXLAN, Devices::VXLAN).await?;
+    blocks_are_behind(&lab, Devices::VXLAN, Devices::VXLAN, SOON).await?;
     device_has(node.netns(), "vxlan.caracal", 8950).await?;
     routes_say(&lab, node, "n2", Some(1450)).await?;
     let other = lab.add_pod("n1", "other").await?;

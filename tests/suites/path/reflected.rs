@@ -9,6 +9,7 @@ use caracal_lab::show::Silent;
 use caracal_lab::topology::Design;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Sandbox, Topology, probe};
+use caracal_suites::condition::Condition;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -65,10 +66,7 @@ pub(crate) async fn a_router_hears_of_services_by_a_reflector_and_reaches_who_se
         let route = lab.node(node)?.netns().route_to(ADDRESS.parse()?).await?;
         ensure!(route.is_none(), "{node} follows what another announces: {route:?}");
     }
-    let status = lab.node("n1")?.ctl(&["node", "status"]).await?;
-    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-    let told = conditions.iter().find(|one| one["type"] == "RoutesProgrammed");
-    ensure!(told.is_some_and(|told| told["reason"] == "OK"), "{told:?}");
+    Condition::of(lab.node("n1")?, "RoutesProgrammed").await?.because("OK")?;
     // What kube-proxy does with it.
     let pod = lab.pods().iter().find(|pod| pod.node() == "n2").context("there is no pod on n2")?;
     let own = pod.address(false)?;

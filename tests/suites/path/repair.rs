@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use caracal_lab::show::Silent;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Sandbox, Topology};
+use caracal_suites::condition::Condition;
 
 const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(30);
@@ -65,16 +66,9 @@ pub(crate) async fn what_other_hands_do_to_a_node_is_undone_and_told(sandbox: Sa
     let prefix = route.split_whitespace().nth(1).context("no prefix")?.to_owned();
     let contended = wait::until(SOON, "the contest is told", || async {
         node.netns().exec(&["ip", "route", "del", "blackhole", &prefix, "proto", "67"]).await?;
-        let status = node.ctl(&["node", "status"]).await?;
-        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        let told = conditions.iter().find(|one| one["type"] == "RoutesProgrammed");
-        let told = told.context("no condition RoutesProgrammed")?;
-        if told["reason"] == "RouteContended" {
-            return Ok(told["message"].as_str().unwrap_or_default().to_owned());
-        }
-        Err(NotYet::because(told.to_string()))
+        Ok(Condition::of(node, "RoutesProgrammed").await?.because("RouteContended")?)
     });
-    let said = contended.await?;
+    let said = contended.await?.message;
     if !said.contains(&prefix) || !said.contains("another program") {
         bail!("it says: {said}");
     }

@@ -51,9 +51,14 @@ pub async fn change_pools(lab: &Lab, v4: Value, v6: Value) -> anyhow::Result<()>
 ///
 /// # Errors
 /// When that is not so in time, with a route that leads elsewhere.
-pub async fn blocks_are_behind(lab: &Lab, within: Devices, across: Devices) -> anyhow::Result<()> {
+pub async fn blocks_are_behind(
+    lab: &Lab,
+    within: Devices,
+    across: Devices,
+    patience: Duration,
+) -> anyhow::Result<()> {
     let what = format!("others' blocks are behind {within:?} in the rack, {across:?} elsewhere");
-    wait::until(SOON, &what, || async {
+    wait::until(patience, &what, || async {
         for node in lab.nodes() {
             for block in report::blocks(lab.cluster()).await? {
                 if block.owner == node.name() {
