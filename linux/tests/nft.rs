@@ -5,8 +5,10 @@
 mod sandbox;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use caracal_linux::features;
@@ -117,7 +119,7 @@ async fn nft_shows_what_was_wanted_and_other_tables_stay() {
     let shown = nft(&host, "list table inet caracal");
     for part in [
         "type ipv4_addr",
-        "10.244.0.0/15",
+        "10.244.0.0/16, 10.245.0.0/16",
         "fd00:244::/48",
         "type nat hook postrouting priority srcnat; policy accept;",
         "ip saddr @masquerade-v4 ip daddr != @pools-v4 masquerade fully-random comment \"natOutgoing\"",
@@ -291,4 +293,93 @@ async fn ten_thousand_addresses_go_in_at_once() {
     kernel.want(many).await.unwrap();
     let shown = nft(&host, "list set inet caracal pools-v4");
     assert_eq!(shown.matches("10.0.").count(), 10_000);
+}
+
+/// What a guard lets through it lets through while its table is written again, too: whoever looks an address up in a set
+/// at that moment must find it there, if it is in the set both before and after.
+#[tokio::test]
+async fn a_table_that_is_written_again_drops_nothing_of_what_it_lets_through() {
+    if !has_nftables() {
+        return;
+    }
+    /// Each is a moment at which a packet may be half way through the guard.
+    const TIMES: usize = 100;
+    let host = namespace();
+    ip(&host, "link set lo up");
+    let guarded = |others: &[&str], rules: usize| {
+        let known = [&["127.0.0.1/32"], others].concat();
+        let guard = |v4| Rule {
+            comment: "from nodes only".to_owned(),
+            matches: vec![
+                address(v4, Direction::Source, false, if v4 { "nodes-v4" } else { "nodes-v6" }),
+                Match::Protocol(17),
+            ],
+            verdict: Verdict::Drop,
+        };
+        Ruleset {
+            table: "caracal".to_owned(),
+            sets: vec![set("nodes-v4", true, &known), set("nodes-v6", false, &["::1/128"])],
+            chains: vec![Chain {
+                name: "guard-input".to_owned(),
+                kind: ChainKind::Filter,
+                hook: Hook::Input,
+                priority: -300,
+                rules: [true, false].into_iter().cycle().take(rules).map(guard).collect(),
+            }],
+        }
+    };
+    let rounds = [
+        guarded(&[], 2),
+        guarded(&["127.0.0.0/32", "127.0.0.2/32", "192.0.2.7/32"], 2),
+        guarded(&["127.0.0.2/32", "192.0.2.9/32"], 4),
+    ];
+    Nftables::start(Some(host.clone())).unwrap().want(rounds[0].clone()).await.unwrap();
+    let flows = ["127.0.0.1:0", "[::1]:0"].map(|address| Loop::start(&host, address));
+    for _ in 0..TIMES {
+        // Of an agent that starts anew the first table is that of its run before; of one that runs, each differs a little.
+        let kernel = Nftables::start(Some(host.clone())).unwrap();
+        for ruleset in &rounds {
+            kernel.want(ruleset.clone()).await.unwrap();
+        }
+        assert!(flows.iter().all(Loop::runs), "a packet was dropped");
+    }
+    for flow in flows {
+        assert!(flow.end() > 100, "too few packets to speak of");
+    }
+}
+
+/// A flow of packets to itself, each sent when the one before has come. It ends with one that does not come.
+struct Loop {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<usize>,
+}
+
+impl Loop {
+    fn start(host: &Namespace, address: &str) -> Self {
+        let socket = host.run(|| UdpSocket::bind(address)).unwrap().unwrap();
+        let own = socket.local_addr().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut came = 0;
+            while !until.load(Ordering::Relaxed) {
+                socket.send_to(b"x", own).unwrap();
+                socket.recv_from(&mut [0]).unwrap_or_else(|error| panic!("packet {came} to {own}: {error}"));
+                came += 1;
+            }
+            came
+        });
+        Self { stop, thread }
+    }
+
+    fn runs(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// How many came.
+    fn end(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
 }

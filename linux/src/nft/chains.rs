@@ -2,13 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
 
 use crate::nft::attributes::{find, number, text};
-use crate::nft::ruleset::{Hook, kind};
-use crate::nft::socket::{FLAG_DUMP, FLAG_REQUEST, Socket, message};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::nft::messages::kind;
+use crate::nft::ruleset::Hook;
+use crate::nft::socket::{ANY, Socket};
 
 /// A base chain whose policy is to drop what is forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,26 +32,12 @@ pub(super) fn is_base(attributes: &[u8]) -> bool {
 
 /// Lists them.
 pub(super) fn forward_drops(socket: &mut Socket, sequence: &mut u32) -> io::Result<Vec<ForwardDrop>> {
-    *sequence = sequence.wrapping_add(1);
-    let asked = *sequence;
-    let mut datagram = Vec::new();
-    message(&mut datagram, kind::GET_CHAIN, 0, FLAG_REQUEST | FLAG_DUMP, asked, &[]);
-    socket.send(&datagram)?;
-    let (mut found, mut ended) = (Vec::new(), false);
-    while !ended {
-        let came = socket.receive(Instant::now() + PATIENCE, |message| {
-            if message.sequence != asked {
-                return;
-            }
-            ended |= message.ends_a_list() || message.answer().is_some();
-            if let Some((kind::NEW_CHAIN, attributes)) = message.of_nftables() {
-                found.extend(dropping(message.family(), attributes));
-            }
-        })?;
-        if !came {
-            return Err(io::ErrorKind::TimedOut.into());
+    let mut found = Vec::new();
+    socket.list(sequence, (ANY, kind::GET_CHAIN, &[]), |family, kind, chain| {
+        if kind == kind::NEW_CHAIN {
+            found.extend(dropping(family, chain));
         }
-    }
+    })?;
     found.sort();
     Ok(found)
 }

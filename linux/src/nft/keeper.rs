@@ -17,7 +17,8 @@ use crate::namespace::{self, Namespace};
 use crate::nft::attributes::{find, text};
 use crate::nft::chains::{self, ForwardDrop};
 use crate::nft::commit::commit;
-use crate::nft::ruleset::{Ruleset, kind};
+use crate::nft::messages::kind;
+use crate::nft::ruleset::Ruleset;
 use crate::nft::socket::Socket;
 
 /// How many rulesets may wait; each takes the place of the one before.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::NetlinkBuffer;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -10,12 +10,16 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use crate::netlink::channel::Channel;
 use crate::nft::attributes;
 
+/// Tables of every family.
+pub(super) const ANY: u8 = 0;
 /// The family of tables that see both IPv4 and IPv6.
 pub(super) const INET: u8 = 1;
 /// NFNL_SUBSYS_NFTABLES.
 const SUBSYSTEM: u16 = 10;
 /// Room for a transaction with all that a big cluster has.
 const BUFFER: usize = 16 << 20;
+/// How long a list may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The length of a message's own header.
 const HEADER: usize = 16;
 /// The group that hears of changes of nftables.
@@ -23,8 +27,10 @@ const GROUP: u32 = 1 << 6;
 
 pub(super) const FLAG_REQUEST: u16 = 1;
 pub(super) const FLAG_ACK: u16 = 4;
-pub(super) const FLAG_DUMP: u16 = 0x300;
+const FLAG_DUMP: u16 = 0x300;
 pub(super) const FLAG_CREATE: u16 = 0x400;
+/// NLM_F_DUMP_INTR: what is listed was changed meanwhile.
+const FLAG_INTERRUPTED: u16 = 0x10;
 const FLAG_CAPPED: u16 = 0x100;
 const FLAG_TLVS: u16 = 0x200;
 
@@ -66,7 +72,7 @@ impl Message<'_> {
     }
 
     /// Whether it ends a list.
-    pub(super) fn ends_a_list(&self) -> bool {
+    fn ends_a_list(&self) -> bool {
         self.kind == 3
     }
 }
@@ -105,6 +111,51 @@ impl Socket {
                 });
             }
         })
+    }
+}
+
+impl Socket {
+    /// Gives each message of a list to `each`: family, kind and attributes.
+    ///
+    /// # Errors
+    /// The kernel's, [`io::ErrorKind::Interrupted`] when what is listed was changed meanwhile, or that no answer came.
+    pub(super) fn list(
+        &mut self,
+        sequence: &mut u32,
+        (family, kind, attributes): (u8, u16, &[u8]),
+        mut each: impl FnMut(u8, u16, &[u8]),
+    ) -> io::Result<()> {
+        *sequence = sequence.wrapping_add(1);
+        let asked = *sequence;
+        let mut datagram = Vec::new();
+        message(&mut datagram, kind, family, FLAG_REQUEST | FLAG_DUMP, asked, attributes);
+        self.send(&datagram)?;
+        let deadline = Instant::now() + PATIENCE;
+        let (mut ended, mut failed, mut interrupted) = (false, None, false);
+        while !ended {
+            let came = self.receive(deadline, |message| {
+                if message.sequence != asked {
+                    return;
+                }
+                interrupted |= message.flags & FLAG_INTERRUPTED != 0;
+                if let Some((errno, _)) = message.answer() {
+                    failed = Some(errno);
+                    ended = true;
+                }
+                ended |= message.ends_a_list();
+                if let Some((kind, attributes)) = message.of_nftables() {
+                    each(message.family(), kind, attributes);
+                }
+            })?;
+            if !came {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        match failed {
+            Some(errno) if errno != 0 => Err(io::Error::from_raw_os_error(errno)),
+            _ if interrupted => Err(io::ErrorKind::Interrupted.into()),
+            _ => Ok(()),
+        }
     }
 }
 
