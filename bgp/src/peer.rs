@@ -34,5 +34,5 @@ pub use action::{Action, Actions, Farewell, Keep, Reason};
 pub use event::{Endpoints, Event, Loss, Side, Stop};
 pub use machine::Peer;
 pub use negotiation::Negotiated;
-pub use restart::Retention;
+pub use restart::{LongLivedTimes, Retention};
 pub use state::SessionState;

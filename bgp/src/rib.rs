@@ -84,6 +84,9 @@ pub enum Change<'a, A: Af> {
     /// A session is over and its paths are kept for the peer's return (RFC 4724 §4.2): they lose to any other path. They
     /// go with [`Change::Down`].
     Stale(PeerSlot),
+    /// The peer is away for longer than it asked for: what is kept of it stays as the last resort of everybody (RFC 9494
+    /// §4.2).
+    LongLived(PeerSlot),
     /// A peer has sent its first table (RFC 4724 §2).
     EndOfRib(PeerSlot),
     /// A peer begins to announce everything again (RFC 7313).

@@ -150,6 +150,7 @@ fn place_of(error: &ConfigError) -> Option<Place> {
         | ConfigError::ConnectRetry { peer, .. }
         | ConfigError::Keepalive { peer, .. }
         | ConfigError::RestartTime { peer, .. }
+        | ConfigError::LongLivedTime { peer, .. }
         | ConfigError::TtlTwice { peer }
         | ConfigError::Device { peer, .. }
         | ConfigError::BfdInterval { peer, .. }
@@ -411,6 +412,13 @@ mod tests {
         );
         let said = read(&format!("{peer}graceful-restart = 5000\n")).unwrap_err();
         assert!(said.contains("use 1 to 4095 s"), "{said}");
+        let said = read(&format!("{peer}long-lived-stale-time = 60\n")).unwrap_err();
+        assert!(said.starts_with("f:7: peer[1].long-lived-stale-time: `long-lived-stale-time` begins"), "{said}");
+        let long = format!("{peer}graceful-restart = 60\nlong-lived-stale-time = ");
+        let said = read(&format!("{long}16777216\n")).unwrap_err();
+        assert!(said.contains("use 1 to 16777215 s"), "{said}");
+        let restart = only(&read(&format!("{long}3600\n")).unwrap()).session.graceful_restart.unwrap();
+        assert_eq!(restart.long_lived, Some(Duration::from_secs(3600)));
         let said = read(&format!("{peer}multihop = 3\nttl-security = 1\n")).unwrap_err();
         assert!(said.starts_with("f:4: peer[1]: configuring peer 172.29.0.2: TTL security and"), "{said}");
         let said = read("[fib]\nprotocol = 2\n").unwrap_err();

@@ -52,7 +52,8 @@ impl SessionOptions {
     pub(super) fn needs_reset(&self, new: &SessionOptions) -> Option<&'static str> {
         let add_path = |of: &SessionOptions| (of.add_path_receive, of.add_path_send);
         // The rest of it is for the next session.
-        let restart_time = |of: &SessionOptions| of.graceful_restart.map(|restart| restart.time);
+        let restart_time =
+            |of: &SessionOptions| of.graceful_restart.map(|restart| (restart.time, restart.long_lived));
         let differences = [
             (add_path(self) != add_path(new), "add-path"),
             (self.extended_next_hop != new.extended_next_hop, "extended next hop"),
@@ -73,6 +74,9 @@ pub struct RestartOptions {
     pub time: Duration,
     /// The longest that a peer's routes are kept while it is away, and again from its return to its End-of-RIB.
     pub stale_time: Duration,
+    /// How much longer routes are kept when that time is over, as the last resort of all who have them (RFC 9494): so long
+    /// each end asks for, and no longer than this the peer's are kept. Whole seconds of 24 bits; `None`: it is not offered.
+    pub long_lived: Option<Duration>,
     /// This speaker has restarted: the first session is told so (R).
     pub restarted: bool,
     /// The families in which forwarding went on while this speaker was away (F). Say only what is true: what a peer keeps
@@ -85,6 +89,7 @@ impl Default for RestartOptions {
         RestartOptions {
             time: Duration::from_secs(120),
             stale_time: Duration::from_secs(360),
+            long_lived: None,
             restarted: false,
             forwarding: Families::NONE,
         }

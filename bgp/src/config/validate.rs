@@ -100,6 +100,14 @@ pub enum ConfigError {
         /// What was asked for.
         found: Duration,
     },
+    /// There are twenty-four bits for it.
+    #[error("configuring peer {peer}: routes of a peer long away are kept for {found:?}: use 1 to 16777215 s")]
+    LongLivedTime {
+        /// The peer.
+        peer: PeerKey,
+        /// What was asked for.
+        found: Duration,
+    },
     /// One says how far the peer may be, the other that it is near.
     #[error(
         "configuring peer {peer}: TTL security and a TTL for many hops exclude each other: keep one of them"
@@ -136,6 +144,8 @@ pub enum ConfigError {
 
 /// RFC 4724 §3, in seconds.
 const LONGEST_RESTART: u64 = 4095;
+/// RFC 9494 §3.1, in seconds.
+const LONGEST_LONG_LIVED: u64 = (1 << 24) - 1;
 /// IFNAMSIZ without the zero at its end.
 const LONGEST_DEVICE: usize = 15;
 const LEAST_RETRY: Duration = Duration::from_millis(100);
@@ -220,6 +230,10 @@ impl PeerConfig {
         let restart = self.session.graceful_restart.map(|restart| restart.time);
         if let Some(found) = restart.filter(|time| !(1..=LONGEST_RESTART).contains(&time.as_secs())) {
             return Err(ConfigError::RestartTime { peer, found });
+        }
+        let long_lived = self.session.graceful_restart.and_then(|restart| restart.long_lived);
+        if let Some(found) = long_lived.filter(|time| !(1..=LONGEST_LONG_LIVED).contains(&time.as_secs())) {
+            return Err(ConfigError::LongLivedTime { peer, found });
         }
         if self.multihop.is_some() && self.ttl_security.is_some() {
             return Err(ConfigError::TtlTwice { peer });

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::bfd::PathState;
-use crate::config::{Family, PeerKey};
+use crate::config::{Families, Family, PeerKey};
 use crate::peer::{Keep, Negotiated};
 use crate::wire::notification::Notification;
 use crate::wire::update::Update;
@@ -48,6 +48,8 @@ pub enum ReportEvent {
     RefreshEnds(Family),
     /// The session ended. What was kept of one before goes in any case.
     Down(Keep, Ending),
+    /// What was kept of the last session stays for long in these families, and goes in the others (RFC 9494).
+    LongLived(Families),
     /// What was kept of the last session goes.
     Forget,
 }

@@ -33,6 +33,9 @@ pub enum Action {
     Up(Side, Arc<Negotiated>),
     /// The session is no longer established. What was kept of one before goes now in any case.
     Down(Reason, Keep),
+    /// The peer did not come back in the time it asked for. What was kept of these families stays as the last resort of
+    /// everybody (RFC 9494 §4.2), the rest goes.
+    LongLived(Families),
     /// What was kept of the last session goes: the peer did not come back, or not with all of it, in time.
     Forget,
 }

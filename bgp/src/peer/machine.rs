@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::action::{Action, Actions, Farewell, Keep, Reason};
+use super::action::{Action, Actions, Farewell, Reason};
 use super::backoff::Backoff;
 use super::event::{Event, Loss, Side, Stop};
 use super::negotiation::{Negotiated, Offer};
-use super::restart;
+use super::restart::{self, Kept};
 use super::state::{Connection, Dialer, Running, SessionState, Stage, State};
 use crate::bfd::PathState;
 use crate::config::{PeerConfig, PeerOrigin, RouterId};
@@ -43,8 +43,8 @@ pub struct Peer {
     next_offer: Offer,
     /// There was a session: this speaker is no longer one that has just restarted.
     lived: bool,
-    /// When what was kept of the last session goes.
-    stale: Option<Instant>,
+    /// What is kept of the last session, and until when.
+    kept: Kept,
     /// What BFD says.
     path: PathState,
     last_error: Option<Reason>,
@@ -60,7 +60,7 @@ impl Peer {
             state: State::Stopped,
             next_offer: Offer::Full,
             lived: false,
-            stale: None,
+            kept: Kept::Nothing,
             path: PathState::Unknown,
             last_error: None,
         }
@@ -94,7 +94,7 @@ impl Peer {
             State::Stopped | State::Halted => None,
             State::Running(running) => {
                 let refused = running.refuse_until.filter(|_| self.is_of_a_range());
-                running.deadline().into_iter().chain(self.stale).chain(refused).min()
+                running.deadline().into_iter().chain(self.kept.deadline()).chain(refused).min()
             }
         }
     }
@@ -106,7 +106,7 @@ impl Peer {
             State::Stopped | State::Halted => false,
             State::Running(running) => {
                 let connected = running.active.is_some() || running.passive.is_some();
-                let held = self.stale.is_some() || running.refuse_until.is_some();
+                let held = self.kept != Kept::Nothing || running.refuse_until.is_some();
                 self.is_of_a_range() && !connected && !held
             }
         }
@@ -210,7 +210,7 @@ impl Peer {
 
     /// What was kept of the last session goes.
     fn forget(&mut self, out: &mut Actions) {
-        if self.stale.take().is_some() {
+        if std::mem::replace(&mut self.kept, Kept::Nothing) != Kept::Nothing {
             out.push(Action::Forget);
         }
     }
@@ -278,10 +278,7 @@ impl Peer {
             Stage::Established(established) => {
                 self.backoff.session_ended(established.since, now);
                 let keep = restart::keep(now, &established.terms, &reason);
-                self.stale = match keep {
-                    Keep::Nothing => None,
-                    Keep::Stale { until, .. } => Some(until),
-                };
+                self.kept = Kept::after(keep, &established.terms);
                 out.push(Action::Down(reason.clone(), keep));
             }
             Stage::Delaying(_) | Stage::OpenSent(_) | Stage::OpenConfirm(_) => (),

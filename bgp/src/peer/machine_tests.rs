@@ -18,6 +18,7 @@ use crate::wire::open::Open;
 
 mod beyond;
 mod bfd;
+mod long_lived;
 mod properties;
 mod range;
 mod restart;
@@ -125,6 +126,7 @@ fn words(action: &Action) -> Option<(u8, u8)> {
         | Action::Refuse(_, Farewell::Silent)
         | Action::Up(..)
         | Action::Down(..)
+        | Action::LongLived(_)
         | Action::Forget => None,
     }
 }

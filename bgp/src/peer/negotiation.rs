@@ -52,6 +52,8 @@ pub struct Negotiated {
     pub refused_attributes: AttributeCodes,
     /// What the peer said of its restarts (RFC 4724).
     pub graceful_restart: Option<GracefulRestart>,
+    /// The peer knows of routes that are kept for long, and may be told of them (RFC 9494 §4.3).
+    pub long_lived: bool,
     /// What becomes of the peer's routes when the session ends; `None`: they go.
     pub retention: Option<Retention>,
     /// The own end of the connection.
@@ -81,6 +83,7 @@ impl Negotiated {
             (self.add_path_send, "add-path-send"),
             (self.extended_next_hop, "extended-next-hop"),
             (self.retention.map_or(Families::NONE, |kept| kept.families), "graceful-restart"),
+            (self.retention.map_or(Families::NONE, |kept| kept.long.families()), "long-lived-graceful-restart"),
         ];
         let plain = plain.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned());
         let named = |(families, word): (Families, &'static str)| {
@@ -235,6 +238,7 @@ pub(super) fn negotiate(
             options.refused_attributes
         },
         graceful_restart: open.graceful_restart().cloned(),
+        long_lived: open.long_lived_restart().is_some(),
         retention: restart::retention(options, open, families),
         local: ends.local,
         remote: ends.remote,

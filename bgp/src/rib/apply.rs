@@ -21,6 +21,7 @@ impl<A: Af> Rib<A> {
             Change::Up(slot, facts) => self.peers.open(slot, facts),
             Change::Down(slot) => self.down(slot),
             Change::Stale(slot) => self.stale(slot),
+            Change::LongLived(slot) => self.long_lived(slot),
             Change::EndOfRib(slot) => self.end_of_rib(slot),
             Change::RefreshBegins(slot) => self.refresh_begins(slot),
             Change::RefreshEnds(slot) => self.refresh_ends(slot),
@@ -80,6 +81,14 @@ impl<A: Af> Rib<A> {
             self.forget_end_of_rib(slot);
             self.peer_gone(slot);
             self.jobs.push_back(Job::Decide { slot, left });
+        }
+    }
+
+    /// The peer is away for long: its paths are judged again, as the last resort of everybody.
+    fn long_lived(&mut self, slot: PeerSlot) {
+        if let Some(peer) = self.peers.get_mut(slot).filter(|peer| peer.live && !peer.long_lived) {
+            peer.long_lived = true;
+            self.judge_again(slot);
         }
     }
 

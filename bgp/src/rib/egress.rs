@@ -5,7 +5,7 @@
 //! profile alone, so no setting can be forgotten in the key.
 //!
 //! Followed: RFC 4271 §5.1.2 (AS_PATH), §5.1.3 (NEXT_HOP), §5.1.4 (MED), §5.1.5 (LOCAL_PREF), §9.2; RFC 4456 §6–8
-//! (reflection); RFC 1997 (well-known communities); RFC 8212 (no policy, no routes).
+//! (reflection); RFC 1997 (well-known communities); RFC 8212 (no policy, no routes); RFC 9494 §4.3 (LLGR_STALE).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub struct EgressProfile {
     pub as_override: Option<Asn>,
     /// Private AS numbers are taken out of AS_PATH.
     pub remove_private_as: bool,
+    /// It knows what LLGR_STALE means, and may be told of paths that carry it (RFC 9494 §4.3).
+    pub long_lived: bool,
     /// What may be announced.
     pub export: Arc<Policy>,
 }
@@ -139,6 +141,7 @@ impl EgressProfile {
                 Community::NO_EXPORT | Community::NO_EXPORT_SUBCONFED if !self.is_internal() => {
                     return Err(WhyNotSent::NoExport);
                 }
+                Community::LLGR_STALE if !self.long_lived => return Err(WhyNotSent::NotLongLived),
                 _ => {}
             }
         }

@@ -4,7 +4,8 @@
 //! or this speaker's identity changes; the peer is asked for nothing.
 //!
 //! Followed: RFC 4271 §5.1.3, §5.1.5, §9.1.2 (loops); RFC 4456 §8; RFC 8212; RFC 8326 §4 (a path that carries
-//! GRACEFUL_SHUTDOWN is the last to be used, whoever sent it).
+//! GRACEFUL_SHUTDOWN is the last to be used, whoever sent it); RFC 9494 §4.2 (what is kept of a peer long away carries
+//! LLGR_STALE, and goes where it carries NO_LLGR).
 
 use std::net::IpAddr;
 
@@ -94,6 +95,10 @@ impl<A: Af> Rib<A> {
         else {
             return refused(WhyRejected::SessionEnded);
         };
+        let never_long = AnyCommunity::Standard(Community::NO_LLGR);
+        if peer.long_lived && never_long.is_in(set) {
+            return refused(WhyRejected::NotKeptLong);
+        }
         let subject = Subject {
             attributes: set,
             next_hop: self.next_hops.address(arrival.next_hop),
@@ -127,8 +132,9 @@ impl<A: Af> Rib<A> {
         // LOCAL_PREF from an external peer means nothing (RFC 4271 §5.1.5).
         let foreign = peer.facts.source == Source::Ebgp && set.local_pref.is_some();
         let leaving = AnyCommunity::Standard(Community::GRACEFUL_SHUTDOWN).is_in(set);
+        let long_lived = peer.long_lived;
         let mut made = as_it_came;
-        if foreign || leaving || !edits.is_empty() {
+        if foreign || leaving || long_lived || !edits.is_empty() {
             let mut used = AttributeSet::clone(set);
             if foreign {
                 used.local_pref = None;
@@ -137,6 +143,11 @@ impl<A: Af> Rib<A> {
                 used.local_pref = Some(LAST_RESORT);
             }
             let hop = peer.facts.import.edit(edits, &mut used);
+            if long_lived {
+                used.communities.push(Community::LLGR_STALE);
+                used.communities.sort_unstable();
+                used.communities.dedup();
+            }
             let of_peer = peer.facts.key.map(|key| key.address());
             made.used = self.attributes.intern(&used);
             made.used_hop = match hop {

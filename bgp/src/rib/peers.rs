@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) live: bool,
     /// The session has ended and the paths are kept for the peer's return.
     pub(super) stale: bool,
+    /// They are kept for longer than the peer asked for (RFC 9494).
+    pub(super) long_lived: bool,
     /// The round of announcements it is in; paths of the other round are stale while `refreshing`.
     pub(super) round: bool,
     /// It has begun to announce everything again, or what it did not repeat is still being taken out.
@@ -117,6 +119,7 @@ impl Peers {
             accepted: 0,
             live: true,
             stale: false,
+            long_lived: false,
             round: false,
             refreshing: false,
             end_of_rib: false,

@@ -41,6 +41,8 @@ pub enum WhyRejected {
     NextHopUnreachable,
     /// The session it came by is over, and its sweep has not come to this path yet.
     SessionEnded,
+    /// Its peer is away for long, and it carries NO_LLGR (RFC 9494 §4.2).
+    NotKeptLong,
     /// This speaker has restarted and waits for its peers to say all they have (RFC 4724 §4.1).
     SelectionDeferred,
 }
@@ -57,6 +59,7 @@ impl WhyRejected {
             WhyRejected::NoPolicy => "NoPolicy",
             WhyRejected::NextHopUnreachable => "NextHopUnreachable",
             WhyRejected::SessionEnded => "SessionEnded",
+            WhyRejected::NotKeptLong => "NotKeptLong",
             WhyRejected::SelectionDeferred => "SelectionDeferred",
         }
     }
@@ -77,6 +80,7 @@ impl fmt::Display for WhyRejected {
             }
             WhyRejected::NextHopUnreachable => "its next hop cannot be reached",
             WhyRejected::SessionEnded => "the session it came by is over",
+            WhyRejected::NotKeptLong => "its peer is away for long, and its NO_LLGR says not to keep it so long",
             WhyRejected::SelectionDeferred => {
                 "this speaker has restarted and waits until its peers have said all they have"
             }
@@ -171,6 +175,8 @@ pub enum WhyNotSent {
     ExportPolicy,
     /// The peer is external and has no export policy, which it must have (RFC 8212).
     NoPolicy,
+    /// It carries LLGR_STALE, and the peer does not say that it knows what that means (RFC 9494 §4.3).
+    NotLongLived,
     /// There is no next hop of this family to announce.
     NoLocalNextHop,
 }
@@ -184,6 +190,7 @@ impl WhyNotSent {
             WhyNotSent::InternalToInternal => "InternalToInternal",
             WhyNotSent::ExportPolicy => "ExportPolicy",
             WhyNotSent::NoPolicy => "NoPolicy",
+            WhyNotSent::NotLongLived => "NotLongLived",
             WhyNotSent::NoLocalNextHop => "NoLocalNextHop",
         }
     }
@@ -200,6 +207,9 @@ impl fmt::Display for WhyNotSent {
             WhyNotSent::ExportPolicy => "the export policy of the peer refuses it",
             WhyNotSent::NoPolicy => {
                 "the peer is external and has no export policy, which it must have (RFC 8212)"
+            }
+            WhyNotSent::NotLongLived => {
+                "it is kept for a speaker that has been away for long, and the peer does not know of such paths"
             }
             WhyNotSent::NoLocalNextHop => {
                 "no local next hop of its family is known: set a local next hop for the peer"

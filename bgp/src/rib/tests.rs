@@ -78,6 +78,7 @@ fn profile(external_peer: Option<Asn>) -> EgressProfile {
         paths: None,
         as_override: None,
         remove_private_as: false,
+        long_lived: true,
         export: Arc::new(Policy::accept_all()),
     }
 }

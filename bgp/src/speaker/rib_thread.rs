@@ -85,6 +85,8 @@ struct Session {
 struct Stale {
     slot: PeerSlot,
     families: Families,
+    /// Those in which the peer is away for longer than it asked for.
+    long: Families,
 }
 
 struct RibThread {
@@ -278,6 +280,7 @@ impl RibThread {
                 self.monitor_down(key, ending);
                 self.down(key, keep);
             }
+            ReportEvent::LongLived(families) => self.long_lived(key, families),
             ReportEvent::Forget => self.forget(key, Families::dual()),
         }
     }
@@ -309,8 +312,7 @@ impl RibThread {
             self.down(key, Keep::Nothing);
         }
         // Only where the peer went on forwarding is what it said before of any use (RFC 4724 §4.2).
-        let forwarding = negotiated.retention.map_or(Families::NONE, |retention| retention.forwarding);
-        self.forget(key, Families::dual().difference(forwarding));
+        self.forget(key, Families::dual().difference(self.survived(key, negotiated)));
         let Some(peer) = self.config.peers.get(&key).cloned() else {
             self.forget(key, Families::dual());
             tracing::info!(peer = %key, "a session came up with a peer that is no longer configured");

@@ -75,6 +75,7 @@ pub(super) fn profile(
         paths: negotiated.add_path_send.contains(family).then_some(peer.paths_sent),
         as_override: negotiated.context().external_peer.filter(|_| peer.as_override),
         remove_private_as: peer.remove_private_as,
+        long_lived: negotiated.long_lived,
         export: in_force(config, &peer.export, negotiated),
     })
 }

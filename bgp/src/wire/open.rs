@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use bytes::{BufMut, BytesMut};
 
-use super::capability::{Capability, GracefulRestart, NextHopFamily};
+use super::capability::{Capability, GracefulRestart, LongLived, NextHopFamily};
 use super::code_points::{message, parameter};
 use super::error::{Error, Fault, Section};
 use super::header;
@@ -113,6 +113,15 @@ impl Open {
             _ => None,
         });
         all.last()
+    }
+
+    /// Long-lived graceful restart (RFC 9494 §3.1); of several the last counts. Without graceful restart it means nothing.
+    pub fn long_lived_restart(&self) -> Option<&[LongLived]> {
+        let all = self.all(|capability| match capability {
+            Capability::LongLivedRestart(families) => Some(families.as_slice()),
+            _ => None,
+        });
+        all.last().filter(|_| self.graceful_restart().is_some())
     }
 
     fn all<'a, T>(&'a self, what: impl Fn(&'a Capability) -> Option<T>) -> impl Iterator<Item = T> {

@@ -89,6 +89,7 @@ pub(crate) struct Peer {
     /// Refused in words.
     pub(crate) tcp_ao: Option<Spanned<toml::Value>>,
     pub(crate) graceful_restart: Option<Seconds>,
+    pub(crate) long_lived_stale_time: Option<Spanned<Seconds>>,
     pub(crate) bfd: Option<Bfd>,
     pub(crate) families: Option<Vec<Text<Family>>>,
     #[serde(default)]

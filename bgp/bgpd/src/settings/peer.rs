@@ -178,11 +178,26 @@ fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
         enforce_first_as: table.enforce_first_as.unwrap_or(usual.enforce_first_as),
         refused_attributes: refused
             .map_or(usual.refused_attributes, |codes| codes.iter().copied().collect::<AttributeCodes>()),
-        graceful_restart: table
-            .graceful_restart
-            .map(|time| RestartOptions { time: time.0, ..RestartOptions::default() }),
+        graceful_restart: restart(table)?,
         limits: table.max_prefixes.as_ref().map_or(Ok(usual.limits), limits)?,
     })
+}
+
+/// Long-lived graceful restart is what follows on the other.
+fn restart(table: &file::Peer) -> Result<Option<RestartOptions>, Mistake> {
+    let long_lived = table.long_lived_stale_time.as_ref();
+    match (table.graceful_restart, long_lived) {
+        (None, Some(time)) => {
+            let what = "`long-lived-stale-time` begins when the time of `graceful-restart` is over: give both";
+            Err(Mistake::new(time.span(), what))
+        }
+        (None, None) => Ok(None),
+        (Some(time), long_lived) => Ok(Some(RestartOptions {
+            time: time.0,
+            long_lived: long_lived.map(|time| time.get_ref().0),
+            ..RestartOptions::default()
+        })),
+    }
 }
 
 fn limits(table: &file::MaxPrefixes) -> Result<PrefixLimits, Mistake> {

@@ -94,6 +94,10 @@ impl<C: From<Report>> Session<C> {
                     let ending = ending(std::mem::replace(&mut last_words, Farewell::Silent), reason);
                     self.report(ReportEvent::Down(keep, ending));
                 }
+                Action::LongLived(families) => {
+                    tracing::info!(peer = %self.key, ?families, "the peer is away for long: its routes are kept as a last resort");
+                    self.report(ReportEvent::LongLived(families));
+                }
                 Action::Forget => self.report(ReportEvent::Forget),
             }
         }

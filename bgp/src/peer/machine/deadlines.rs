@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{LEAST_DIAL_TIME, Peer};
 use crate::peer::action::{Action, Actions, Farewell, Reason};
 use crate::peer::event::{Loss, Side};
+use crate::peer::restart;
 use crate::peer::state::{Dialer, Stage, State};
 use crate::wire::message::Message;
 use crate::wire::notification::Cause;
@@ -42,8 +43,10 @@ impl Peer {
                 }
             }
         }
-        if self.stale.is_some_and(|until| until <= now) {
-            self.forget(out);
+        match self.kept.due(now) {
+            restart::Due::Nothing => (),
+            restart::Due::LongLived(families) => out.push(Action::LongLived(families)),
+            restart::Due::Forget => out.push(Action::Forget),
         }
         if let State::Running(running) = &mut self.state
             && running.refuse_until.is_some_and(|until| until <= now)

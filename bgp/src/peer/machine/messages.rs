@@ -84,9 +84,8 @@ impl Peer {
                 self.last_error = None;
                 self.lived = true;
                 // The peer is back: it has this long to announce again what it announced before.
-                if let (Some(until), Some(options)) = (&mut self.stale, self.config.session.graceful_restart)
-                {
-                    *until = now + options.stale_time;
+                if let Some(options) = self.config.session.graceful_restart {
+                    self.kept.returned(now + options.stale_time);
                 }
                 out.push(Action::Up(side, terms));
             }

@@ -82,7 +82,10 @@ impl Peer {
         let offer = std::mem::replace(&mut self.next_offer, Offer::Full);
         let mut open = negotiation::offer(&self.config, self.router_id, offer);
         match offer {
-            Offer::Full => open.capabilities.extend(restart::capability(&self.config, self.lived)),
+            Offer::Full => {
+                open.capabilities.extend(restart::capability(&self.config, self.lived));
+                open.capabilities.extend(restart::long_lived_capability(&self.config, self.lived));
+            }
             Offer::Bare => (),
         }
         out.push(Action::Send(side, Message::Open(open)));

@@ -67,7 +67,8 @@ proptest! {
         let mut bench = Bench::with("10.0.0.2", |config| {
             config.passive = passive;
             config.session.delay_open = delay.map(Duration::from_secs);
-            config.session.graceful_restart = restarts.then(RestartOptions::default);
+            config.session.graceful_restart = restarts
+                .then(|| RestartOptions { long_lived: Some(Duration::from_secs(400)), ..RestartOptions::default() });
             config.session.limits.ipv6 = Some(PrefixLimit { prefixes: 10, action });
         });
         let (mut there, mut dialing, mut up) = (std::collections::HashSet::new(), false, None);
@@ -94,7 +95,9 @@ proptest! {
                     bench.on(Event::Received(side, Message::Open(open)))
                 }
                 Stir::RestartingOpen(side) => {
-                    bench.on(Event::Received(side, Message::Open(restarting_open())))
+                    let mut open = restarting_open();
+                    open.capabilities.push(super::long_lived::asked(&[(Family::Ipv6Unicast, 60)]));
+                    bench.on(Event::Received(side, Message::Open(open)))
                 }
                 Stir::TooManyPrefixes(found) => bench.on(Event::TooManyPrefixes(Family::Ipv6Unicast, found)),
                 Stir::Keepalive(side) => bench.on(Event::Received(side, Message::Keepalive)),
@@ -150,6 +153,9 @@ proptest! {
                     Action::Down(_, keep) => {
                         up = None;
                         stale = keep != Keep::Nothing;
+                    }
+                    Action::LongLived(families) => {
+                        prop_assert!(stale && !families.is_empty(), "nothing was kept");
                     }
                     Action::Forget => {
                         prop_assert!(stale, "nothing was kept");

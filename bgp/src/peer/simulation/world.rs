@@ -76,6 +76,7 @@ impl Nature {
         config.session.graceful_restart = self.restarts.then(|| RestartOptions {
             time: RESTART_TIME,
             stale_time: STALE_TIME,
+            long_lived: None,
             restarted: true,
             forwarding: Families::dual(),
         });
@@ -254,6 +255,7 @@ impl World {
                         }
                     }
                 }
+                Action::LongLived(_) => panic!("nobody offers to keep anything for long"),
                 Action::Forget => self.stale[who].clear(),
             }
         }

@@ -5,6 +5,7 @@ use crate::wire::attribute::Community;
 
 const P: &str = "10.1.0.0/24";
 const Q: &str = "10.2.0.0/24";
+const R: &str = "10.3.0.0/24";
 
 #[test]
 fn a_stale_path_loses_to_any_fresh_one_and_serves_while_it_is_alone() {
@@ -108,4 +109,38 @@ fn a_path_that_somebody_has_kept_for_long_is_the_least_preferred_of_all() {
     world.settle();
     assert_eq!(world.best(P), Some(2), "also one whose peer has just gone is better");
     assert_eq!(world.standing(1, P), Some(PathStanding::NotBest(WhyNot::LongLivedStale)));
+}
+
+#[test]
+fn what_is_kept_of_a_peer_long_away_is_marked_and_told_to_those_who_know_of_such_paths() {
+    let mut world = World::with_external(2);
+    let knows = world.rib.open_group(profile(Some(Asn(8))));
+    let knows_not = world.rib.open_group(EgressProfile { long_lived: false, ..profile(Some(Asn(9))) });
+    world.rib.join(knows, PeerSlot(8));
+    world.rib.join(knows_not, PeerSlot(9));
+    let (mut one, mut other) = (Listener::new(8), Listener::new(9));
+    world.announce(1, P, &path(&[1]));
+    world.announce(2, P, &path(&[2, 3, 4, 5]));
+    world.announce(1, Q, &path(&[1]));
+    let never = AttributeSet { communities: vec![Community::NO_LLGR], ..path(&[1]) };
+    world.announce(1, R, &never);
+    world.apply(Change::Stale(PeerSlot(1)));
+    world.settle();
+    for (listener, group) in [(&mut one, knows), (&mut other, knows_not)] {
+        listener.hear(&world.pull(group));
+        assert_eq!(listener.knows(), [P, Q, R], "stale paths are told like any other");
+    }
+    world.apply(Change::LongLived(PeerSlot(1)));
+    world.settle();
+    assert_eq!(world.best(P), Some(2));
+    assert_eq!(world.standing(1, P), Some(PathStanding::NotBest(WhyNot::LongLivedStale)));
+    assert_eq!(world.standing(1, R), Some(PathStanding::Rejected(WhyRejected::NotKeptLong)));
+    assert_eq!((world.best(Q), world.best(R)), (Some(1), None));
+    one.hear(&world.pull(knows));
+    other.hear(&world.pull(knows_not));
+    assert_eq!((one.knows(), other.knows()), (vec![P.to_owned(), Q.to_owned()], vec![P.to_owned()]));
+    assert_eq!(one.routes[&prefix(Q)].0.communities, [Community::LLGR_STALE]);
+    world.apply(Change::Down(PeerSlot(1)));
+    world.settle();
+    assert_eq!((world.best(P), world.best(Q)), (Some(2), None));
 }

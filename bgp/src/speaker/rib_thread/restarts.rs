@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::{RibThread, Session, Stale};
 use crate::config::{Families, Family, PeerKey};
-use crate::peer::Keep;
+use crate::peer::{Keep, Negotiated};
+use crate::rib::Change;
 use crate::speaker::command::Command;
 use crate::speaker::event::{SpeakerEvent, tell};
 
@@ -146,8 +147,31 @@ impl RibThread {
             }
         }
         if !kept.is_empty() {
-            self.stale.insert(key, Stale { slot, families: kept });
+            self.stale.insert(key, Stale { slot, families: kept, long: Families::NONE });
         }
+    }
+
+    /// A peer is away for longer than it asked for: what was kept of it stays as a last resort in these families.
+    pub(super) fn long_lived(&mut self, key: PeerKey, families: Families) {
+        self.forget(key, Families::dual().difference(families));
+        let Some(stale) = self.stale.get_mut(&key) else { return };
+        let new = stale.families.intersection(families).difference(stale.long);
+        stale.long = stale.families.intersection(families);
+        let (slot, now) = (stale.slot, Instant::now());
+        for family in new.iter() {
+            match family {
+                Family::Ipv4Unicast => self.v4.rib.apply(now, Change::LongLived(slot)),
+                Family::Ipv6Unicast => self.v6.rib.apply(now, Change::LongLived(slot)),
+            }
+        }
+    }
+
+    /// The families in which a peer that is back went on forwarding, as it says.
+    pub(super) fn survived(&self, key: PeerKey, terms: &Negotiated) -> Families {
+        let Some(retention) = &terms.retention else { return Families::NONE };
+        let long = self.stale.get(&key).map_or(Families::NONE, |stale| stale.long);
+        let short = retention.forwarding.difference(long);
+        short.iter().chain(retention.long_forwarding.intersection(long).iter()).collect()
     }
 
     /// What was kept of a peer's last session in these families goes.

@@ -2,15 +2,23 @@
 
 use super::*;
 use crate::config::Family;
-use crate::peer::Retention;
+use crate::peer::{LongLivedTimes, Retention};
+use crate::speaker::RouteStatus;
 use crate::wire::capability::GracefulRestart;
 
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Peer `n` comes back; the terms say in which families it went on forwarding.
 async fn back(bench: &Bench, n: u8, forwarding: Families) -> mpsc::Receiver<Bytes> {
-    let retention =
-        Retention { families: v4(), forwarding, time: Duration::from_secs(120), notification: false };
+    let long = LongLivedTimes { ipv4: LONG, ..LongLivedTimes::default() };
+    let retention = Retention {
+        families: v4(),
+        forwarding,
+        time: Duration::from_secs(120),
+        notification: false,
+        long,
+        long_forwarding: forwarding,
+    };
     let negotiated = Negotiated { retention: Some(retention), ..(*negotiated(n)).clone() };
     let (writer, bytes) = mpsc::channel(4);
     let (signals, _) = mpsc::channel(1);
@@ -83,6 +91,35 @@ async fn routes_of_a_peer_that_is_away_stay_and_what_it_does_not_announce_again_
     // When its time is over.
     bench.report(1, stale()).await;
     bench.report(1, ReportEvent::Forget).await;
+    follow(&mut feed, &mut has, &[]).await;
+    // Away for long it is a last resort, and as ever gone at its End-of-RIB.
+    let _again = back(&bench, 1, v4()).await;
+    tell(&bench, 1, Some(1)).await;
+    tell(&bench, 1, Some(2)).await;
+    follow(&mut feed, &mut has, &[one, two]).await;
+    bench.report(1, stale()).await;
+    bench.report(1, ReportEvent::LongLived(v4())).await;
+    let kept = |route: &RouteStatus| route.stale && route.communities == ["llgr-stale"];
+    let prefixes = vec![network(one), network(two)];
+    within(async {
+        let routes = |reply| Command::Routes { prefixes: prefixes.clone(), peer: None, reply };
+        while !bench.ask(routes).await.iter().all(kept) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let _back = back(&bench, 1, v4()).await;
+    tell(&bench, 1, Some(1)).await;
+    tell(&bench, 1, None).await;
+    assert_eq!(follow(&mut feed, &mut has, &[one]).await, BTreeSet::from([network(two)]));
+    bench.report(1, ReportEvent::Down(Keep::Nothing, Ending::Silent)).await;
+    follow(&mut feed, &mut has, &[]).await;
+    // Of a family of which it is not kept for long it is gone at once.
+    let _again = back(&bench, 1, v4()).await;
+    tell(&bench, 1, Some(1)).await;
+    follow(&mut feed, &mut has, &[one]).await;
+    bench.report(1, stale()).await;
+    bench.report(1, ReportEvent::LongLived([Family::Ipv6Unicast].into_iter().collect())).await;
     follow(&mut feed, &mut has, &[]).await;
     // When it says that it did not go on forwarding.
     let _again = back(&bench, 1, v4()).await;
