@@ -84,6 +84,8 @@ pub enum Change<'a, A: Af> {
     /// A session is over and its paths are kept for the peer's return (RFC 4724 §4.2): they lose to any other path. They
     /// go with [`Change::Down`].
     Stale(PeerSlot),
+    /// The peer whose paths are kept in the first slot is back, in the second: it is not told of its own paths.
+    Returned(PeerSlot, PeerSlot),
     /// The peer is away for longer than it asked for: what is kept of it stays as the last resort of everybody (RFC 9494
     /// §4.2).
     LongLived(PeerSlot),

@@ -161,10 +161,10 @@ impl AdjOut {
         told.into_iter().map(|(_, cell)| (cell.attributes, cell.next_hop)).collect()
     }
 
-    /// For whom a cell is: its source, if it is a member, is not told.
-    fn audience(&self, cell: Cell) -> Audience {
-        match self.members.contains(&cell.source) {
-            true => Audience::AllBut(cell.source),
+    /// For whom a path is: its source, if it is a member, is not told.
+    fn audience(&self, source: PeerSlot) -> Audience {
+        match self.members.contains(&source) {
+            true => Audience::AllBut(source),
             false => Audience::All,
         }
     }
@@ -277,7 +277,8 @@ impl<A: Af> Rib<A> {
             let (before, after) = (from.column.cells(id), to.column.cells(id));
             let new = after.iter().filter(|(path, _)| !before.iter().any(|(of, _)| of == path));
             for &(path, _) in before.iter().chain(new) {
-                if from.column.cell(id, path).seen_by(slot) != to.column.cell(id, path).seen_by(slot) {
+                let seen = |out: &AdjOut| self.owned(out.column.cell(id, path)).seen_by(slot);
+                if seen(from) != seen(to) {
                     differences.push(Nlri { prefix: destination.prefix, path_id: path.into() });
                 }
             }
@@ -333,20 +334,22 @@ impl<A: Af> Rib<A> {
         wanted: Cell,
         batch: &mut GroupBatch<A::Prefix>,
     ) {
+        let told = self.adj_out(group).map_or(EMPTY, |out| out.column.cell(id, nlri.path_id as u8));
+        let (old_source, new_source) = (self.peers.owner(told.source), self.peers.owner(wanted.source));
         let Some(out) = self.adj_out_mut(group) else { return };
         let old = out.set(id, nlri.path_id as u8, wanted);
         if old == wanted {
             return;
         }
-        let (to_old, to_new) = (out.audience(old), out.audience(wanted));
-        let new_source_knew = old.is_told() && old.source != wanted.source;
-        let source_is_member = out.members.contains(&wanted.source);
+        let (to_old, to_new) = (out.audience(old_source), out.audience(new_source));
+        let new_source_knew = old.is_told() && old_source != new_source;
+        let source_is_member = out.members.contains(&new_source);
         if wanted.is_told() {
             self.attributes.retain(wanted.attributes);
             self.next_hops.retain(wanted.next_hop);
             self.add(batch, to_new, wanted, nlri);
             if new_source_knew && source_is_member {
-                self.add(batch, Audience::Only(wanted.source), EMPTY, nlri);
+                self.add(batch, Audience::Only(new_source), EMPTY, nlri);
             }
         } else {
             self.add(batch, to_old, EMPTY, nlri);
@@ -405,6 +408,11 @@ impl<A: Af> Rib<A> {
         Some(Cell { attributes, next_hop, source: path.peer })
     }
 
+    /// A cell with the slot in which its source is now.
+    fn owned(&self, cell: Cell) -> Cell {
+        Cell { source: self.peers.owner(cell.source), ..cell }
+    }
+
     /// A path as the egress sees it.
     fn departure(&self, path: &Path) -> Option<Departure<'_>> {
         Some(Departure {
@@ -442,7 +450,7 @@ impl<A: Af> Rib<A> {
         for &nlri in paths {
             let id = self.table.find(nlri.prefix);
             let cell = id.map_or(EMPTY, |id| out.column.cell(id, nlri.path_id as u8));
-            let cell = if cell.source == slot { EMPTY } else { cell };
+            let cell = if self.peers.owner(cell.source) == slot { EMPTY } else { cell };
             self.add(&mut batch, Audience::Only(slot), cell, nlri);
         }
         batch
@@ -464,7 +472,7 @@ impl<A: Af> Rib<A> {
         for id in (cursor.0..end).map(DestId) {
             let Some(destination) = self.table.get(id) else { continue };
             for (path, cell) in out.column.cells(id) {
-                if cell.seen_by(slot).is_some() {
+                if self.owned(cell).seen_by(slot).is_some() {
                     let nlri = Nlri { prefix: destination.prefix, path_id: path.into() };
                     self.add(&mut batch, Audience::Only(slot), cell, nlri);
                 }

@@ -21,6 +21,11 @@ impl<A: Af> Rib<A> {
             Change::Up(slot, facts) => self.peers.open(slot, facts),
             Change::Down(slot) => self.down(slot),
             Change::Stale(slot) => self.stale(slot),
+            Change::Returned(stale, heir) => {
+                if let Some(peer) = self.peers.get_mut(stale) {
+                    peer.heir = Some(heir);
+                }
+            }
             Change::LongLived(slot) => self.long_lived(slot),
             Change::EndOfRib(slot) => self.end_of_rib(slot),
             Change::RefreshBegins(slot) => self.refresh_begins(slot),

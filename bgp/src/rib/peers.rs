@@ -85,6 +85,8 @@ pub(super) struct Peer {
     pub(super) live: bool,
     /// The session has ended and the paths are kept for the peer's return.
     pub(super) stale: bool,
+    /// The peer is back, in this slot.
+    pub(super) heir: Option<PeerSlot>,
     /// They are kept for longer than the peer asked for (RFC 9494).
     pub(super) long_lived: bool,
     /// The round of announcements it is in; paths of the other round are stale while `refreshing`.
@@ -119,6 +121,7 @@ impl Peers {
             accepted: 0,
             live: true,
             stale: false,
+            heir: None,
             long_lived: false,
             round: false,
             refreshing: false,
@@ -138,6 +141,12 @@ impl Peers {
 
     pub(super) fn get_mut(&mut self, slot: PeerSlot) -> Option<&mut Peer> {
         self.slots.get_mut(usize::from(slot.0))?.as_mut()
+    }
+
+    /// Whose a path of this slot is now: of a peer that is back it is that peer's still, whatever is kept of its last
+    /// session.
+    pub(super) fn owner(&self, slot: PeerSlot) -> PeerSlot {
+        self.get(slot).and_then(|peer| peer.heir).unwrap_or(slot)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PeerSlot, &Peer)> {

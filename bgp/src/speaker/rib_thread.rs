@@ -328,6 +328,10 @@ impl RibThread {
         self.sessions
             .insert(key, Session { slot, negotiated: Arc::clone(negotiated), limits, ended: Families::NONE });
         self.know_own_addresses(now);
+        if let Some(stale) = self.stale.get(&key).map(|stale| stale.slot) {
+            self.v4.rib.apply(now, Change::Returned(stale, slot));
+            self.v6.rib.apply(now, Change::Returned(stale, slot));
+        }
         let facts = facts(&self.config, key, &peer, negotiated);
         let told = |family| profile(&self.config, &peer, negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);

@@ -144,3 +144,47 @@ fn what_is_kept_of_a_peer_long_away_is_marked_and_told_to_those_who_know_of_such
     world.settle();
     assert_eq!((world.best(P), world.best(Q)), (Some(2), None));
 }
+
+#[test]
+fn a_peer_that_is_back_is_not_told_its_own_stale_paths_and_others_are() {
+    let mut world = World::with_external(2);
+    let group = world.rib.open_group(profile(Some(Asn(9))));
+    world.rib.join(group, PeerSlot(1));
+    world.rib.join(group, PeerSlot(2));
+    let (mut back, mut other, mut late) = (Listener::new(3), Listener::new(2), Listener::new(4));
+    world.announce(1, P, &path(&[1]));
+    world.announce(1, Q, &path(&[1]));
+    world.announce(2, R, &path(&[2]));
+    other.hear(&world.pull(group));
+    world.apply(Change::Stale(PeerSlot(1)));
+    world.rib.leave(group, PeerSlot(1));
+    world.settle();
+    world.apply(Change::Returned(PeerSlot(1), PeerSlot(3)));
+    for slot in [3, 4] {
+        world.up(slot, Source::Ebgp);
+        world.rib.join(group, PeerSlot(slot.into()));
+    }
+    for listener in [&mut back, &mut late] {
+        let (batch, rest) = world.rib.catch_up_from(group, PeerSlot(listener.slot), DestId::FIRST, 99);
+        assert!(rest.is_none());
+        listener.hear(&batch.bundles);
+    }
+    assert_eq!((back.knows(), late.knows()), (vec![R.to_owned()], vec![P.to_owned(), Q.to_owned(), R.to_owned()]));
+    let missed = [P, Q, R].map(|text| Nlri { prefix: prefix(text), path_id: 0 });
+    back.hear(&world.rib.catch_up(group, PeerSlot(3), &missed).bundles);
+    assert_eq!(back.knows(), [R]);
+    // What is marked meanwhile is told to the others alone, and so is what the peer says anew.
+    world.apply(Change::LongLived(PeerSlot(1)));
+    world.settle();
+    world.announce(3, P, &path(&[1]));
+    let news = world.pull(group);
+    [&mut back, &mut other, &mut late].into_iter().for_each(|listener| listener.hear(&news));
+    assert_eq!((back.knows(), other.knows()), (vec![R.to_owned()], vec![P.to_owned(), Q.to_owned()]));
+    assert!(other.routes[&prefix(P)].0.communities.is_empty());
+    assert_eq!(other.routes[&prefix(Q)].0.communities, [Community::LLGR_STALE]);
+    world.apply(Change::Down(PeerSlot(1)));
+    world.settle();
+    let news = world.pull(group);
+    [&mut back, &mut other].into_iter().for_each(|listener| listener.hear(&news));
+    assert_eq!((back.knows(), other.knows()), (vec![R.to_owned()], vec![P.to_owned()]));
+}
