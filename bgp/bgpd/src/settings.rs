@@ -413,7 +413,10 @@ mod tests {
         let said = read(&format!("{peer}graceful-restart = 5000\n")).unwrap_err();
         assert!(said.contains("use 1 to 4095 s"), "{said}");
         let said = read(&format!("{peer}long-lived-stale-time = 60\n")).unwrap_err();
-        assert!(said.starts_with("f:7: peer[1].long-lived-stale-time: `long-lived-stale-time` begins"), "{said}");
+        assert!(
+            said.starts_with("f:7: peer[1].long-lived-stale-time: `long-lived-stale-time` begins"),
+            "{said}"
+        );
         let long = format!("{peer}graceful-restart = 60\nlong-lived-stale-time = ");
         let said = read(&format!("{long}16777216\n")).unwrap_err();
         assert!(said.contains("use 1 to 16777215 s"), "{said}");

@@ -101,7 +101,9 @@ pub enum ConfigError {
         found: Duration,
     },
     /// There are twenty-four bits for it.
-    #[error("configuring peer {peer}: routes of a peer long away are kept for {found:?}: use 1 to 16777215 s")]
+    #[error(
+        "configuring peer {peer}: routes of a peer long away are kept for {found:?}: use 1 to 16777215 s"
+    )]
     LongLivedTime {
         /// The peer.
         peer: PeerKey,

@@ -83,7 +83,10 @@ impl Negotiated {
             (self.add_path_send, "add-path-send"),
             (self.extended_next_hop, "extended-next-hop"),
             (self.retention.map_or(Families::NONE, |kept| kept.families), "graceful-restart"),
-            (self.retention.map_or(Families::NONE, |kept| kept.long.families()), "long-lived-graceful-restart"),
+            (
+                self.retention.map_or(Families::NONE, |kept| kept.long.families()),
+                "long-lived-graceful-restart",
+            ),
         ];
         let plain = plain.into_iter().filter(|(agreed, _)| *agreed).map(|(_, word)| word.to_owned());
         let named = |(families, word): (Families, &'static str)| {

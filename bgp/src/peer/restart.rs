@@ -67,11 +67,19 @@ impl LongLivedTimes {
 pub(super) enum Kept {
     Nothing,
     /// The peer is away, for no longer than it said.
-    Graceful { until: Instant, long: LongLivedTimes },
+    Graceful {
+        until: Instant,
+        long: LongLivedTimes,
+    },
     /// It is away for longer, or is back from that and has not ended its table: its routes have until then.
-    LongLived { ipv4: Option<Instant>, ipv6: Option<Instant> },
+    LongLived {
+        ipv4: Option<Instant>,
+        ipv6: Option<Instant>,
+    },
     /// It is back, and has until then to announce again what it announced before.
-    Returned { until: Instant },
+    Returned {
+        until: Instant,
+    },
 }
 
 /// What is to be done about it.

@@ -80,7 +80,9 @@ impl fmt::Display for WhyRejected {
             }
             WhyRejected::NextHopUnreachable => "its next hop cannot be reached",
             WhyRejected::SessionEnded => "the session it came by is over",
-            WhyRejected::NotKeptLong => "its peer is away for long, and its NO_LLGR says not to keep it so long",
+            WhyRejected::NotKeptLong => {
+                "its peer is away for long, and its NO_LLGR says not to keep it so long"
+            }
             WhyRejected::SelectionDeferred => {
                 "this speaker has restarted and waits until its peers have said all they have"
             }

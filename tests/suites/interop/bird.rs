@@ -7,7 +7,7 @@ use caracal_lab::Process;
 use caracal_lab::wait::{self, NotYet};
 
 use crate::passwords::Rekeys;
-use crate::peer::{BFD, Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::peer::{BFD, LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
 use crate::restart::Restarts;
 use crate::segment::Host;
 
@@ -60,7 +60,11 @@ fn configuration(host: &Host, plan: &Plan) -> String {
             writeln!(text, "bfd {};", if neighbor.restart { "graceful" } else { "on" }).unwrap();
         }
         if neighbor.restart {
-            writeln!(text, "graceful restart on; graceful restart time {RESTART_TIME};").unwrap();
+            let time = neighbor.restart_time();
+            writeln!(text, "graceful restart on; graceful restart time {time};").unwrap();
+        }
+        if neighbor.long_lived {
+            writeln!(text, "long lived graceful restart on; long lived stale time {LONG_LIVED};").unwrap();
         }
         if let Some(password) = neighbor.password {
             writeln!(text, "password \"{password}\";").unwrap();

@@ -8,7 +8,9 @@ use crate::frr::Frr;
 use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
-use crate::{bfd, bmp, daemon, malformed, many, options, page, passwords, ranges, restart, scenario};
+use crate::{
+    bfd, bmp, daemon, long_lived, malformed, many, options, page, passwords, ranges, restart, scenario,
+};
 
 /// One cell of the table.
 pub(crate) struct Claim {
@@ -105,6 +107,8 @@ fn with_daemons(all: &mut Vec<Claim>) {
         restart::restarts_with_bfd: Bird "bird", Frr "frr");
     claims!(all, "a dead node: the hold time ends the session and not its only routes (RFC 8538)", "a_dead_node",
         restart::a_dead_node: Frr "frr", GoBgp "gobgp");
+    claims!(all, "away for longer than it asked for: kept as a last resort (RFC 9494)", "long_away",
+        long_lived::a_peer_long_away: Bird "bird", Frr "frr", GoBgp "gobgp");
     claims!(all, "passwords: missing, wrong, right, changed (RFC 2385)", "passwords", passwords::are_asked_for:
         Bird "bird", Frr "frr", GoBgp "gobgp");
     claims!(all, "peers that nobody has named: from a range, so many, and gone with their session", "newcomers",

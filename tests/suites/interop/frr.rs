@@ -9,7 +9,7 @@ use caracal_lab::wait::{self, NotYet};
 use serde_json::Value;
 
 use crate::passwords::Rekeys;
-use crate::peer::{BFD, Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::peer::{BFD, LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
 use crate::restart::Restarts;
 use crate::segment::Host;
 
@@ -34,12 +34,15 @@ fn configuration(host: &Host, plan: &Plan) -> String {
     writeln!(text, " set ipv6 next-hop global {}\nexit\nroute-map OWN6 permit 20\nexit", host.v6()).unwrap();
     writeln!(text, "router bgp {}\n bgp router-id {}", plan.asn, host.v4()).unwrap();
     text.push_str(" no bgp ebgp-requires-policy\n no bgp default ipv4-unicast\n no bgp network import-check\n coalesce-time 0\n");
-    if plan.neighbors.iter().any(|neighbor| neighbor.restart) {
+    if let Some(neighbor) = plan.neighbors.iter().find(|neighbor| neighbor.restart) {
         text.push_str(" bgp graceful-restart\n bgp graceful-restart notification\n");
         text.push_str(
             " bgp graceful-restart preserve-fw-state\n bgp graceful-restart select-defer-time 10\n",
         );
-        writeln!(text, " bgp graceful-restart restart-time {RESTART_TIME}").unwrap();
+        writeln!(text, " bgp graceful-restart restart-time {}", neighbor.restart_time()).unwrap();
+        if neighbor.long_lived {
+            writeln!(text, " bgp long-lived-graceful-restart stale-time {LONG_LIVED}").unwrap();
+        }
     }
     for neighbor in &plan.neighbors {
         let address = neighbor.address();

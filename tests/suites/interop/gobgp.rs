@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::passwords::Rekeys;
-use crate::peer::{Neighbor, Peer, Plan, RESTART_TIME, SOON, Seen};
+use crate::peer::{LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
 use crate::restart::Restarts;
 use crate::segment::Host;
 
@@ -45,7 +45,10 @@ fn configuration(host: &Host, plan: &Plan) -> String {
                 "[neighbors.graceful-restart.config]\nenabled = true\nnotification-enabled = true"
             )
             .unwrap();
-            writeln!(text, "restart-time = {RESTART_TIME}").unwrap();
+            writeln!(text, "restart-time = {}", neighbor.restart_time()).unwrap();
+            if neighbor.long_lived {
+                writeln!(text, "long-lived-enabled = true").unwrap();
+            }
         }
         for family in ["ipv4-unicast", "ipv6-unicast"] {
             if family == "ipv4-unicast" && neighbor.over_v6 && !neighbor.extended_next_hop {
@@ -58,6 +61,11 @@ fn configuration(host: &Host, plan: &Plan) -> String {
             .unwrap();
             if neighbor.restart {
                 writeln!(text, "[neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true").unwrap();
+            }
+            if neighbor.long_lived {
+                writeln!(text, "[neighbors.afi-safis.long-lived-graceful-restart.config]\nenabled = true")
+                    .unwrap();
+                writeln!(text, "restart-time = {LONG_LIVED}").unwrap();
             }
         }
     }

@@ -14,6 +14,7 @@ mod daemon;
 mod exabgp;
 mod frr;
 mod gobgp;
+mod long_lived;
 mod malformed;
 mod many;
 mod openbgpd;

@@ -141,6 +141,8 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("a dead node", "BIRD", "This version does not have RFC 8538."),
     ("a dead node", "ExaBGP", "ExaBGP is no router: it keeps nothing."),
     ("a dead node", "OpenBGPD", NOT_YET),
+    ("away for longer", "ExaBGP", "ExaBGP is no router: it keeps nothing."),
+    ("away for longer", "OpenBGPD", NOT_YET),
     ("passwords", "ExaBGP", NOT_YET),
     ("passwords", "OpenBGPD", NOT_YET),
     ("peers that nobody", "ExaBGP", NOT_YET),

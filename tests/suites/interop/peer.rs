@@ -49,6 +49,8 @@ pub(crate) struct Neighbor {
     pub(crate) multihop: bool,
     /// Graceful restart, for [`RESTART_TIME`].
     pub(crate) restart: bool,
+    /// Routes are kept for [`LONG_LIVED`] when that is over (RFC 9494), and it is over after [`SHORT_RESTART_TIME`].
+    pub(crate) long_lived: bool,
     /// All segments are signed with it (TCP-MD5).
     pub(crate) password: Option<&'static str>,
 }
@@ -58,12 +60,16 @@ pub(crate) const BFD: (u32, u8) = (400, 8);
 
 /// How many seconds a daemon may be away where it restarts gracefully.
 pub(crate) const RESTART_TIME: u16 = 30;
+/// The same where what comes after that is waited for.
+pub(crate) const SHORT_RESTART_TIME: u16 = 4;
+/// For how many seconds more routes are kept.
+pub(crate) const LONG_LIVED: u32 = 3600;
 
 impl Neighbor {
     /// A plain neighbour over IPv4, for both families.
     pub(crate) fn new(host: u8, asn: u32) -> Self {
         let (over_v6, client, add_path, extended_next_hop, bfd) = (false, false, false, false, false);
-        let (multihop, restart, password, hold) = (false, false, None, None);
+        let (multihop, restart, long_lived, password, hold) = (false, false, false, None, None);
         Self {
             host,
             asn,
@@ -75,8 +81,14 @@ impl Neighbor {
             bfd,
             multihop,
             restart,
+            long_lived,
             password,
         }
+    }
+
+    /// How many seconds the daemon may be away.
+    pub(crate) fn restart_time(&self) -> u16 {
+        if self.long_lived { SHORT_RESTART_TIME } else { RESTART_TIME }
     }
 
     /// The address it is spoken to at.

@@ -188,7 +188,8 @@ fn restart(table: &file::Peer) -> Result<Option<RestartOptions>, Mistake> {
     let long_lived = table.long_lived_stale_time.as_ref();
     match (table.graceful_restart, long_lived) {
         (None, Some(time)) => {
-            let what = "`long-lived-stale-time` begins when the time of `graceful-restart` is over: give both";
+            let what =
+                "`long-lived-stale-time` begins when the time of `graceful-restart` is over: give both";
             Err(Mistake::new(time.span(), what))
         }
         (None, None) => Ok(None),

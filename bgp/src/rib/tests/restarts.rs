@@ -169,7 +169,10 @@ fn a_peer_that_is_back_is_not_told_its_own_stale_paths_and_others_are() {
         assert!(rest.is_none());
         listener.hear(&batch.bundles);
     }
-    assert_eq!((back.knows(), late.knows()), (vec![R.to_owned()], vec![P.to_owned(), Q.to_owned(), R.to_owned()]));
+    assert_eq!(
+        (back.knows(), late.knows()),
+        (vec![R.to_owned()], vec![P.to_owned(), Q.to_owned(), R.to_owned()])
+    );
     let missed = [P, Q, R].map(|text| Nlri { prefix: prefix(text), path_id: 0 });
     back.hear(&world.rib.catch_up(group, PeerSlot(3), &missed).bundles);
     assert_eq!(back.knows(), [R]);
