@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use caracal_lab::Sandbox;
 
-use crate::peer::{LONG_LIVED, Neighbor, Peer, Plan, SHORT_RESTART_TIME, Seen};
+use crate::peer::{LONG_LIVED, Neighbor, Plan, SHORT_RESTART_TIME, Seen};
 use crate::restart::Restarts;
 use crate::segment::{Segment, v4};
 use crate::us::{self, Path, Us};
