@@ -85,6 +85,7 @@ fn group() -> EgressProfile {
         paths: None,
         as_override: None,
         remove_private_as: false,
+        long_lived: false,
         export: Arc::new(Policy::accept_all()),
     }
 }
