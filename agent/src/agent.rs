@@ -325,7 +325,7 @@ impl Owners {
         parts.add("publishing", publish::keep(statuses, node.clone(), readings.clone()));
         let (serves, serving) = watch::channel(false);
         parts.add("heartbeat", health::beat(settings.heartbeat(), sources.clone(), serves));
-        parts.add("conflist", conflist::keep(settings.conflist(), serving));
+        parts.add("conflist", conflist::keep(settings.conflist(), serving, watch::Sender::default()));
         parts.add("metrics", ended(http::serve(metrics, sources)));
         let context = AdminContext {
             node,

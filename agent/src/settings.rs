@@ -105,6 +105,7 @@ impl AgentSettings {
             plugins: self.cni_bin_dir.clone(),
             socket: self.cni_socket(),
             exclusive: self.cni_exclusive,
+            backstop: conflist::BACKSTOP,
         }
     }
 

@@ -5,7 +5,6 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use caracal_agent::node::forwarding;
 use caracal_linux::kernel::{Kernel, Settings};
@@ -13,12 +12,11 @@ use caracal_linux::namespace::Namespace;
 use caracal_linux::netlink::client::{Client, Veth, VethEnd};
 use caracal_linux::object::link::IfName;
 use caracal_linux::sysctl;
+use caracal_wait::eventually;
 use nix::sys::socket::sockopt::Ipv6Ttl;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt, socket,
 };
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ip(namespace: &Namespace, arguments: &str) -> String {
     let run = || Command::new("ip").args(arguments.split(' ')).output();
@@ -83,16 +81,8 @@ fn default_by(host: &Namespace, device: &str) -> bool {
     ip(host, "-6 route show default").lines().any(|line| line.contains(&format!("dev {device} proto ra")))
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn gets_its_default_route(router: &Namespace, host: &Namespace, device: &str) {
-    until(&format!("a default route by {device}"), || {
+    eventually(&format!("a default route by {device}"), || {
         advertise(router, host, device, 1800);
         default_by(host, device)
     })
@@ -104,7 +94,8 @@ async fn a_router_forgets_what_it_was_advertised_unless_it_was_told_to_heed_it_a
     let (host, router) = wired().await;
     gets_its_default_route(&router, &host, "eth0").await;
     write(&host, "all/forwarding", "1");
-    until("the kernel forgets the route of a router that is one itself", || !default_by(&host, "eth0")).await;
+    eventually("the kernel forgets the route of a router that is one itself", || !default_by(&host, "eth0"))
+        .await;
 
     let (host, router) = wired().await;
     ip(&host, "link add docker0 type bridge");
@@ -117,7 +108,7 @@ async fn a_router_forgets_what_it_was_advertised_unless_it_was_told_to_heed_it_a
     assert!(default_by(&host, "eth0"), "{}", ip(&host, "-6 route show"));
     assert_eq!(read(&host, "docker0"), "1", "containers do not advertise routers to their node");
     // And it goes on being heeded: a router that resigns, and returns.
-    until("the router has resigned", || {
+    eventually("the router has resigned", || {
         advertise(&router, &host, "eth0", 0);
         !default_by(&host, "eth0")
     })
@@ -139,7 +130,7 @@ fn uplinks_that_appear_later_are_heeded_too() {
             let following = tokio::spawn(forwarding::follow(kernel.underlay()));
             let router = Namespace::create().unwrap();
             wire(&inside, &router, "eth1").await;
-            until("eth1 heeds its router", || read(&inside, "eth1") == "2").await;
+            eventually("eth1 heeds its router", || read(&inside, "eth1") == "2").await;
             gets_its_default_route(&router, &inside, "eth1").await;
             following.abort();
         });

@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test whose preparation fails has failed")]
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caracal_agent::attachments::{Address, Attachment, AttachmentKey, Journal, Phase};
 use caracal_agent::cluster::Cluster;
@@ -14,6 +13,7 @@ use caracal_agent::ipam::{Ipam, Start};
 use caracal_api::IpamBlock;
 use caracal_apiserver::{Fault, Loss, Options, Server};
 use caracal_ipam::{Allocation, Attributes, BlockState, Refusal, Settings, Want, WantFamilies};
+use caracal_wait::until;
 use futures::future::join_all;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -183,15 +183,6 @@ impl Agent {
     }
 }
 
-/// Waits for a condition.
-async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
-    let until = Instant::now() + PATIENCE;
-    while !condition().await {
-        assert!(Instant::now() < until, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 const POOLS: [(&str, &str, u8); 2] = [("v4", "10.244.0.0/24", 28), ("v6", "fd00:244::/120", 124)];
 
 fn addresses(granted: &[Vec<Allocation>]) -> BTreeSet<IpAddr> {
@@ -211,7 +202,7 @@ async fn two_nodes_claim_blocks_of_their_own_and_publish_what_they_gave() {
     );
     let all: Vec<Vec<Allocation>> = first.into_iter().chain(second).collect();
     assert_eq!(addresses(&all).len(), 80, "no address twice");
-    eventually("every allocation is published", || async {
+    until("every allocation is published", PATIENCE, async || {
         lab.blocks().await.iter().map(|b| b.spec.allocations.len()).sum::<usize>() == 80
     })
     .await;
@@ -236,7 +227,7 @@ async fn without_the_api_server_grants_go_on_even_through_a_restart() {
     let mut granted = vec![agent.add("before").await];
     // What a restart needs without the API server: the pools as they were last.
     let snapshot = lab.folder.path().join("n1/snapshot/ippools.json");
-    eventually("the pools are saved", || async { snapshot.exists() }).await;
+    until("the pools are saved", PATIENCE, async || snapshot.exists()).await;
     lab.server.faults.down();
     granted.push(agent.add("down").await);
     agent.stop().await;
@@ -249,7 +240,7 @@ async fn without_the_api_server_grants_go_on_even_through_a_restart() {
     }
     assert_eq!(addresses(&granted).len(), 16, "no address twice");
     lab.server.faults.up();
-    eventually("what was given meanwhile is published", || async {
+    until("what was given meanwhile is published", PATIENCE, async || {
         lab.blocks().await.iter().map(|b| b.spec.allocations.len()).sum::<usize>() == 16
     })
     .await;
@@ -312,14 +303,16 @@ async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_
     let config = json!({"apiVersion": "caracal.dev/v1", "kind": "IPAMConfig", "metadata": {"name": "default"},
                         "spec": {"strictAffinity": false}});
     lab.create("caracal.dev", "IPAMConfig", config).await;
-    eventually("the owner shares its block", || async {
+    until("the owner shares its block", PATIENCE, async || {
         lab.blocks().await.iter().all(|block| block.spec.shared)
     })
     .await;
     let mut granted = vec![owner.add_v4("own").await];
-    eventually("the other node may borrow", || async {
-        matches!(borrower.ask("first").await, Ok(ref addresses) if !addresses.is_empty())
-    })
+    until(
+        "the other node may borrow",
+        PATIENCE,
+        async || matches!(borrower.ask("first").await, Ok(ref addresses) if !addresses.is_empty()),
+    )
     .await;
     granted.push(borrower.ask("first").await.unwrap());
     granted.push(borrower.ask("second").await.unwrap());
@@ -335,7 +328,7 @@ async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_
     assert!(!presence.whole, "only the single addresses are announced");
     assert_eq!(presence.single.len(), 2);
     let lent = || owner.ipam.own_blocks().borrow().first().map_or(0, |block| block.lent.len());
-    eventually("the owner knows what it lent", || async { lent() == 2 }).await;
+    until("the owner knows what it lent", PATIENCE, async || lent() == 2).await;
 
     let handle = |container: &str| {
         AttachmentKey { network: "net".into(), container: container.into(), interface: "eth0".into() }
@@ -343,7 +336,7 @@ async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_
     };
     borrower.ipam.release(handle("first"), granted[1].clone()).await;
     borrower.ipam.release(handle("second"), granted[2].clone()).await;
-    eventually("the owner has them back", || async { lent() == 0 }).await;
+    until("the owner has them back", PATIENCE, async || lent() == 0).await;
     borrower.stop().await;
     owner.stop().await;
     lab.server.stop().await;

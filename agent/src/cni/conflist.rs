@@ -2,24 +2,31 @@
 //! runtime takes the node for ready when it finds one. It stays when the agent ends: an upgrade must not make the node
 //! NotReady. What removes it is `caracal-cni uninstall`.
 //!
-//! Level-triggered: the folder is the host's, and other hands write there. What stands is compared again and again with what
-//! should, so that a file that was removed, changed or could not be written comes (back) by itself, `portmap` is chained once its
-//! program is there, and configurations of other plugins that appear later are set aside too.
+//! Level-triggered: the folder is the host's, and other hands write there. What stands is compared with what should whenever
+//! something happens in the folders concerned ([`folders`]), so that a file that was removed or changed is back at once,
+//! `portmap` is chained when its program comes, and configurations of other plugins that appear later are set aside too. What
+//! makes no event, such as a file system mounted over the folder, is found by looking all the same ([`BACKSTOP`]); what could not
+//! be written is tried again.
+
+mod folders;
+mod pace;
+mod queue;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caracal_cni::install::{self, Conflist, InstallError};
 use tokio::sync::watch;
-use tokio::time::sleep;
-use tracing::{error, info};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
 
-/// How often what stands is looked at: less than the 5 s in which kubelet asks the runtime for its network.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// How long after a first failure the next attempt is made; each further one waits twice as long.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// The longest wait after a failure.
-const LAST_RETRY: Duration = Duration::from_secs(8);
+use folders::Folders;
+use pace::Pace;
+
+/// How often what stands is looked at though nothing was heard.
+pub const BACKSTOP: Duration = Duration::from_secs(10);
+/// The same where the kernel tells no events: less than the 5 s in which kubelet asks the runtime for its network.
+const DEAF: Duration = Duration::from_secs(2);
 
 /// Where to write it, and from what.
 #[derive(Clone, Debug)]
@@ -32,83 +39,97 @@ pub struct Place {
     pub socket: PathBuf,
     /// Whether the configurations of other plugins are set aside.
     pub exclusive: bool,
+    /// How often what stands is looked at though nothing was heard: [`BACKSTOP`].
+    pub backstop: Duration,
 }
 
-/// Waits until the agent serves, then sees to it that the configuration stands, for as long as the agent runs.
-pub async fn keep(place: Place, mut serves: watch::Receiver<bool>) {
+/// What was done of late.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// How many looks were begun.
+    pub begun: u64,
+    /// How many have failed since the configuration last stood.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub failed: Option<String>,
+}
+
+/// Waits until the agent serves, then sees to it that the configuration stands, for as long as the agent runs; tells what it did.
+pub async fn keep(place: Place, mut serves: watch::Receiver<bool>, kept: watch::Sender<Kept>) {
     let Some(folder) = place.configurations.clone() else { return std::future::pending().await };
     if serves.wait_for(|serves| *serves).await.is_err() {
         // The heart has stopped before it beat: the agent is ending.
         return std::future::pending().await;
     }
-    let mut failing = Failing::default();
+    let mut folders = open(&folder, &place.plugins);
+    let mut pace = Pace::default();
     loop {
-        let (place, folder) = (place.clone(), folder.clone());
-        let written = tokio::task::spawn_blocking(move || write(&place, &folder)).await;
+        kept.send_modify(|kept| kept.begun += 1);
+        // Armed before looking, so that what changes meanwhile is heard.
+        let hears = folders.as_mut().is_some_and(Folders::arm);
+        let (place, at) = (place.clone(), folder.clone());
+        let backstop = if hears { place.backstop } else { DEAF.min(place.backstop) };
+        let written = tokio::task::spawn_blocking(move || write(&place, &at)).await;
         let outcome = match written {
             Ok(written) => written.map_err(|error| error.to_string()),
             Err(interrupted) => Err(format!("writing it was interrupted: {interrupted}")),
         };
-        sleep(failing.after(outcome)).await;
+        tell(&kept, outcome.as_ref().err());
+        let rest = pace.after(Instant::now(), outcome.is_ok_and(|changed| changed), kept.borrow().failures);
+        if rest.deaf {
+            sleep(rest.at_most).await;
+        } else {
+            let heard = async {
+                match &folders {
+                    Some(folders) => folders.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            // Heard or not: what stands is looked at.
+            timeout(rest.at_most.min(backstop), heard).await.ok();
+        }
     }
 }
 
-fn write(place: &Place, folder: &Path) -> Result<(), InstallError> {
-    if Conflist::for_node(&place.socket, &place.plugins).write(folder)? {
+fn open(configurations: &Path, plugins: &Path) -> Option<Folders> {
+    match Folders::open(configurations, plugins) {
+        Ok(folders) => Some(folders),
+        Err(error) => {
+            let seconds = DEAF.as_secs();
+            warn!(%error, "no events of the network configuration's folder (inotify): looking there every {seconds} s");
+            None
+        }
+    }
+}
+
+/// The same failure is told once in the log.
+fn tell(kept: &watch::Sender<Kept>, failed: Option<&String>) {
+    kept.send_modify(|kept| match failed {
+        None => {
+            if kept.failed.take().is_some() {
+                info!(attempts = kept.failures, "the network configuration stands again");
+            }
+            kept.failures = 0;
+        }
+        Some(why) => {
+            if kept.failed.as_ref() != Some(why) {
+                error!(error = why, "the network configuration for container runtimes; trying again");
+                kept.failed = Some(why.clone());
+            }
+            kept.failures = kept.failures.saturating_add(1);
+        }
+    });
+}
+
+/// Whether something had to be changed.
+fn write(place: &Place, folder: &Path) -> Result<bool, InstallError> {
+    let written = Conflist::for_node(&place.socket, &place.plugins).write(folder)?;
+    if written {
         info!(file = %folder.join(install::CONFLIST).display(), "wrote the network configuration");
     }
-    if place.exclusive {
-        for name in install::set_aside(folder)? {
-            info!(name, "another plugin's configuration is set aside; `caracal-cni uninstall` puts it back");
-        }
+    let aside = if place.exclusive { install::set_aside(folder)? } else { Vec::new() };
+    for name in &aside {
+        info!(name, "another plugin's configuration is set aside; `caracal-cni uninstall` puts it back");
     }
-    Ok(())
-}
-
-/// What the attempts of late came to: the same failure is told once.
-#[derive(Debug, Default)]
-struct Failing {
-    told: Option<String>,
-    attempts: u32,
-}
-
-impl Failing {
-    /// Takes an attempt's outcome; how long to wait for the next one.
-    fn after(&mut self, outcome: Result<(), String>) -> Duration {
-        match outcome {
-            Ok(()) => {
-                if self.told.take().is_some() {
-                    info!(attempts = self.attempts, "the network configuration stands again");
-                }
-                self.attempts = 0;
-                LOOK_EVERY
-            }
-            Err(why) => {
-                if self.told.as_ref() != Some(&why) {
-                    error!(error = why, "the network configuration for container runtimes; trying again");
-                    self.told = Some(why);
-                }
-                let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(10)).min(LAST_RETRY);
-                self.attempts = self.attempts.saturating_add(1);
-                wait
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failures_wait_longer_each_time_and_a_success_begins_anew() {
-        let mut failing = Failing::default();
-        let failed = |failing: &mut Failing| failing.after(Err("read-only".to_owned())).as_millis();
-        let waits: Vec<u128> = (0..7).map(|_| failed(&mut failing)).collect();
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
-        assert_eq!(failing.after(Ok(())), LOOK_EVERY);
-        assert_eq!(failed(&mut failing), 500);
-        failing.attempts = u32::MAX;
-        assert_eq!(failed(&mut failing), 8000);
-    }
+    Ok(written || !aside.is_empty())
 }

@@ -11,19 +11,23 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use caracal_wait::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::POOLS;
 use crate::process::Process;
-use crate::rig::{Node, Pod, addresses, eventually, in_namespace, ip, lines, run};
+use crate::rig::{Node, Pod, addresses, in_namespace, ip, lines, run};
 use crate::runtime::{Refused, Runtime};
 
 /// How many steps of each operation are tried where nothing else is asked for.
 const USUALLY: usize = 10;
+
+/// How often the agent is looked after.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Calls that change nothing outside the process: a kill there is one at the next call that does.
 const WITHOUT_EFFECT: [&str; 22] = [
@@ -146,8 +150,24 @@ fn chosen(steps: &[Step]) -> Vec<Step> {
     steps.iter().skip(seed % every).step_by(every).cloned().collect()
 }
 
-/// One operation while somebody watches or kills the agent, which is started again as soon as it has ended. Whether it was killed,
-/// and what came of the operation.
+/// Waits for what the agent is to do, and starts it again as soon as it has ended. Whether it was killed.
+async fn through_kills<T>(agent: &mut Process, doing: impl Future<Output = T>) -> (bool, T) {
+    let mut doing = std::pin::pin!(doing);
+    let mut killed = false;
+    loop {
+        tokio::select! {
+            outcome = &mut doing => return (killed, outcome),
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if agent.has_ended() {
+                    killed = true;
+                    agent.again();
+                }
+            }
+        }
+    }
+}
+
+/// One operation while somebody watches or kills the agent. Whether it was killed, and what came of the operation.
 async fn operation(
     agent: &mut Process,
     runtime: &Runtime,
@@ -155,27 +175,12 @@ async fn operation(
     pod: &Pod,
     strace: Strace,
 ) -> (bool, Result<Option<Value>, Refused>) {
-    let mut doing = std::pin::pin!(runtime.one(command, pod, runtime.stdin(0, &json!({}), None)));
-    let mut killed = false;
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut doing => break outcome,
-            () = tokio::time::sleep(Duration::from_millis(10)) => {
-                if agent.has_ended() {
-                    killed = true;
-                    agent.again();
-                }
-            }
-        }
-    };
-    // What it does after its answer are steps as well.
-    let until = Instant::now() + Duration::from_millis(150);
-    while !killed && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        if agent.has_ended() {
-            killed = true;
-            agent.again();
-        }
+    let stdin = runtime.stdin(0, &json!({}), None);
+    let (mut killed, outcome) = through_kills(agent, runtime.one(command, pod, stdin)).await;
+    if !killed && let Ok(Some(result)) = &outcome {
+        // What ADD does after its answer are steps as well: CHECK waits for their end. It may be CHECK that the agent is killed in.
+        let stdin = runtime.stdin(0, &json!({}), Some(result));
+        killed = through_kills(agent, runtime.one("CHECK", pod, stdin)).await.0;
     }
     strace.end().await;
     if !killed && agent.has_ended() {

@@ -5,10 +5,11 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use caracal_cni::Version;
+use caracal_wait::eventually;
 use serde_json::{Value, json};
 
 use crate::POOLS;
-use crate::rig::{Agent, Node, Pod, addresses, eventually, host_device, in_namespace, ip, lines, run};
+use crate::rig::{Agent, Node, Pod, addresses, host_device, in_namespace, ip, lines, run};
 use crate::runtime::{Runtime, inside};
 
 /// For machines with other work to do.

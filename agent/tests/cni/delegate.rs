@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use caracal_wait::eventually;
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
 
 use crate::process::Process;
-use crate::rig::{Node, Pod, addresses, eventually, in_namespace, ip, lines, run};
+use crate::rig::{Node, Pod, addresses, in_namespace, ip, lines, run};
 use crate::runtime::{Runtime, inside};
 
 /// Pods of ours and of `ptp` share the first two, `bridge` has the others for itself.

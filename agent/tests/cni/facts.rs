@@ -1,9 +1,10 @@
 //! What the kernel does to pods that one would not expect, each time beside our guard against it (`docs/datapath.md`).
 
 use caracal_linux::sysctl;
+use caracal_wait::eventually;
 
 use super::POOLS;
-use crate::rig::{Node, Pod, eventually, host_device, in_namespace, ip, run};
+use crate::rig::{Node, Pod, host_device, in_namespace, ip, run};
 
 /// Whether the pod reaches its node's address, with an ARP request or neighbour solicitation where it has to ask.
 fn reaches_its_node(pod: &Pod, to: &str) -> bool {

@@ -17,8 +17,9 @@ mod spoof;
 use std::collections::BTreeSet;
 
 use caracal_agent::cni::release;
+use caracal_wait::eventually;
 use futures::future::join_all;
-use rig::{Node, Pod, addresses, eventually, host_device, in_namespace, ip, lines, run};
+use rig::{Node, Pod, addresses, host_device, in_namespace, ip, lines, run};
 use serde_json::json;
 
 const POOLS: [(&str, &str, u8); 2] = [("four", "10.244.0.0/16", 26), ("six", "fd00:244::/48", 122)];

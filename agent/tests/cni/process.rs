@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use caracal_cni::install::CONFLIST;
+use caracal_wait::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::rig::{Node, eventually};
+use crate::rig::Node;
 
 /// The agent of a node, running or not.
 pub(crate) struct Process {

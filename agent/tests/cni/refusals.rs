@@ -1,14 +1,10 @@
 //! Pods that ask for what they cannot get: the error says why, and so does an Event on the pod.
 
-use std::time::{Duration, Instant};
-
+use caracal_wait::{PATIENCE, until};
 use serde_json::{Value, json};
 
 use crate::POOLS;
 use crate::rig::{Agent, Node, Pod, addresses, in_namespace};
-
-/// For machines with other work to do.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// ADD of a pod with one annotation.
 async fn add(agent: &Agent, pod: &Pod, annotation: &str, value: &str) -> (u8, Value) {
@@ -53,15 +49,10 @@ fn bad_input_is_told_by_the_error_and_as_an_event_on_the_pod() {
             assert_eq!((exit, error["details"].as_str()), (1, Some(reason)), "{value}: {error}");
             let said = error["msg"].as_str().unwrap();
             assert!(named.iter().all(|word| said.contains(word)), "{named:?}: {said}");
-            let deadline = Instant::now() + PATIENCE;
-            let event = loop {
-                if let Some(event) = node.events_of(&name).await.into_iter().next() {
-                    break event;
-                }
-                assert!(Instant::now() < deadline, "no Event on {name}: {said}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            };
-            assert_eq!(event, (reason.to_owned(), said.to_owned()));
+            let told = (reason.to_owned(), said.to_owned());
+            let events = async || node.events_of(&name).await;
+            until(&format!("an Event on {name}"), PATIENCE, async || !events().await.is_empty()).await;
+            assert_eq!(events().await[0], told);
         }
         assert_eq!(agent.attachments().await, held, "nothing stays of what was refused");
         agent.stop().await;

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caracal_agent::attachments::Journal;
 use caracal_agent::cluster::Cluster;
@@ -284,13 +284,4 @@ pub(crate) fn addresses(result: &Value) -> Vec<String> {
 /// The host's device in a result.
 pub(crate) fn host_device(result: &Value) -> String {
     result["interfaces"][0]["name"].as_str().unwrap().to_owned()
-}
-
-/// Waits until something is so: the kernel tells carriers a little after links are up.
-pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within 60 s: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }

@@ -9,9 +9,10 @@ use caracal_agent::desired::filter::filter;
 use caracal_agent::desired::surroundings::Surroundings;
 use caracal_linux::namespace::Namespace;
 use caracal_linux::nft::Nftables;
+use caracal_wait::eventually;
 
 use crate::POOLS;
-use crate::rig::{Node, Pod, addresses, eventually, host_device, in_namespace, ip};
+use crate::rig::{Node, Pod, addresses, host_device, in_namespace, ip};
 use crate::runtime::inside;
 
 /// Sends one word from an address; a pod's own stack must have it.

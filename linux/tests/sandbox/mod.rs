@@ -1,15 +1,15 @@
 //! What the tests of this package share: fresh network namespaces and `ip` as a second opinion.
 //!
 //! Not every test file uses all of it.
-#![allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
+#![allow(dead_code, unused_imports, reason = "compiled once for each test file, of which each uses a part")]
 
 pub(crate) mod wants;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use caracal_linux::namespace::Namespace;
 use caracal_linux::object::link::IfName;
+pub(crate) use caracal_wait::until;
 
 /// A fresh network namespace with its loopback device up.
 pub(crate) fn namespace() -> Namespace {
@@ -38,15 +38,6 @@ pub(crate) fn try_ip(namespace: &Namespace, arguments: &str) -> (bool, String) {
 
 pub(crate) fn device(name: &str) -> IfName {
     IfName::new(name).expect("a device name")
-}
-
-/// Waits until this holds, looking again every few milliseconds.
-pub(crate) async fn until(what: &str, within: Duration, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + within;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "{what}: not within {within:?}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A device that is up and carries: one end of a veth whose other end (`<name>p`) is up as well.
