@@ -50,6 +50,8 @@ pub(crate) enum Command {
     /// Pools and blocks of addresses
     #[command(subcommand)]
     Ipam(IpamCommand),
+    /// Join standard input and output to the agent's socket: how `ipam check --all-nodes` of another machine asks here
+    Pipe,
     /// Show the versions of this program and of the agent
     Version(VersionArgs),
     /// Print a completion script
@@ -214,16 +216,18 @@ Examples:
     Show(ShowArgs),
     /// Look for what does not fit together among blocks, pools, nodes and pods
     #[command(after_help = "\
-Asks the API server with your own rights, and the agent of this machine if one runs here. What a node has given is
-published some seconds later, so what time may explain is looked at twice.
+Asks the API server with your own rights, and the agent of this machine if one runs here; with --all-nodes those of
+all nodes. What a node has given is published some seconds later, so what time may explain is looked at twice.
 
---fix asks again right before each change, and frees nothing that a pod, a device or a Node still has. What the agent
-of another node holds is released there only. The exit code is 1 while problems are left.
+--fix asks again right before each change, and frees nothing that a pod, a device or a Node still has. What an agent
+holds is released by that agent only. The exit code is 1 while problems are left, or an agent was not reached.
 
 Examples:
   caracalctl ipam check
   caracalctl ipam check -o wide
   caracalctl ipam check -o report.json
+  caracalctl ipam check --all-nodes
+  caracalctl ipam check --all-nodes --through 'ssh {node} caracalctl pipe'
   caracalctl ipam check --fix")]
     Check(CheckArgs),
     /// Free addresses that nobody uses
@@ -262,10 +266,28 @@ pub(crate) struct ClusterArgs {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
+/// How another node's agent is reached unless something else is said.
+pub(crate) const THROUGH: &str =
+    "kubectl --namespace {namespace} exec --stdin {pod} --container agent -- caracalctl pipe";
+
+/// Which agents are asked.
+#[derive(Debug, Args)]
+pub(crate) struct NodesArgs {
+    /// Ask the agents of all nodes
+    #[arg(long)]
+    pub(crate) all_nodes: bool,
+    /// How to reach one, without a shell: a command that ends in `caracalctl pipe` there. {node}, {pod} and {namespace} are the
+    /// node's and its agent's
+    #[arg(long, value_name = "COMMAND", requires = "all_nodes", default_value = THROUGH)]
+    pub(crate) through: String,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) nodes: NodesArgs,
     /// Do away with what can be done away with
     #[arg(long)]
     pub(crate) fix: bool,
@@ -281,6 +303,8 @@ pub(crate) struct CheckArgs {
 pub(crate) struct ReleaseArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) nodes: NodesArgs,
     /// An address; may be given several times
     #[arg(long, value_name = "ADDRESS", required_unless_present = "from_report")]
     pub(crate) ip: Vec<std::net::IpAddr>,

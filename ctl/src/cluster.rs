@@ -3,6 +3,7 @@
 //! Every request is bounded, and every error says what was being done. Lists are read in pages, and from the API server's
 //! store itself, not from a cache of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,17 @@ const PAGE: u32 = 500;
 #[derive(Clone)]
 pub(crate) struct Cluster {
     client: Client,
+}
+
+/// The label by which the pods of agents are known, and its value: as `deploy/agent.yaml` has them.
+const APP: &str = "app.kubernetes.io/name";
+const AGENT: &str = "caracal-agent";
+
+/// The pod of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentPod {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
 }
 
 /// What became of a request that names a version or a state that must still be.
@@ -88,8 +100,28 @@ impl Cluster {
             blocks: list(&self.all(), "listing IPAMBlocks").await?,
             // Pods last: one that came up meanwhile is missed in the blocks and found at the second look.
             pods: self.pods().await?,
-            local: None,
+            locals: Vec::new(),
+            silent: BTreeMap::new(),
         })
+    }
+
+    /// The names of the Nodes.
+    pub(crate) async fn node_names(&self) -> Result<Vec<String>, Failure> {
+        let nodes = list::<Node>(&self.all(), "listing Nodes").await?;
+        Ok(nodes.iter().map(ResourceExt::name_any).collect())
+    }
+
+    /// The pods of agents, by node.
+    pub(crate) async fn agent_pods(&self) -> Result<BTreeMap<String, AgentPod>, Failure> {
+        let pods = list::<Pod>(&Api::all(self.client.clone()), "listing the agents' pods").await?;
+        let agents = pods.into_iter().filter(|pod| pod.labels().get(APP).is_some_and(|app| app == AGENT));
+        let placed = agents.filter_map(|pod| {
+            let running = pod.status.as_ref()?.phase.as_deref() == Some("Running");
+            let node = pod.spec.as_ref()?.node_name.clone()?;
+            let agent = AgentPod { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() };
+            running.then_some((node, agent))
+        });
+        Ok(placed.collect())
     }
 
     /// All pods that have addresses of their own.

@@ -1,4 +1,4 @@
-//! The way to the agent: one connection over its unix socket.
+//! The way to the agent: one connection over its unix socket, or over what leads to that.
 //!
 //! The socket is opened here and not by the gRPC client, since only the error of `connect(2)` tells a missing agent from
 //! a missing permission.
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -29,6 +30,14 @@ pub(crate) async fn open(path: &Path) -> Result<Channel, Failure> {
             return Err(Failure::NoAnswer { path: path.to_owned(), seconds: CONNECT_TIMEOUT.as_secs() });
         }
     };
+    over(stream).await.map_err(|reason| Failure::Protocol { path: path.to_owned(), reason })
+}
+
+/// A connection over what is open already; why not, if it cannot be.
+pub(crate) async fn over<S>(stream: S) -> Result<Channel, String>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let mut stream = Some(stream);
     let connector = tower::service_fn(move |_| {
         let opened = stream.take().ok_or_else(|| io::Error::other("the agent closed the connection"));
@@ -38,7 +47,12 @@ pub(crate) async fn open(path: &Path) -> Result<Channel, Failure> {
         .timeout(ANSWER_TIMEOUT)
         .connect_with_connector(connector)
         .await
-        .map_err(|error| Failure::Protocol { path: path.to_owned(), reason: innermost(&error) })
+        .map_err(|error| innermost(&error))
+}
+
+/// The socket itself, for who only passes on what goes through it.
+pub(crate) fn stream(path: &Path) -> Result<std::os::unix::net::UnixStream, Failure> {
+    std::os::unix::net::UnixStream::connect(path).map_err(|error| classify(path.to_owned(), error))
 }
 
 fn classify(path: PathBuf, error: io::Error) -> Failure {

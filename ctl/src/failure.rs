@@ -63,6 +63,11 @@ pub(crate) enum Failure {
     /// Problems are left.
     #[error("{count} problems are left; see the column REMEDY, and `-o wide` for what they mean")]
     Problems { count: usize },
+    /// Agents that were to be asked did not answer.
+    #[error(
+        "the agents of {count} nodes were not asked, so that what they hold is not known; the column WHY says why"
+    )]
+    Silent { count: usize },
     /// Addresses were not released.
     #[error("{count} addresses were not released; the column OUTCOME says why")]
     NotReleased { count: usize },
@@ -168,6 +173,7 @@ impl Failure {
             | Self::Cluster { .. }
             | Self::Report { .. }
             | Self::Problems { .. }
+            | Self::Silent { .. }
             | Self::NotReleased { .. }
             | Self::NoSuchPool { .. }
             | Self::Split { .. }

@@ -5,6 +5,7 @@
 //! `-o json` and `-o yaml` print) and a table of the document. The shapes of the documents are described in
 //! `docs/caracalctl.md`.
 
+mod agents;
 mod arguments;
 mod audit;
 mod cluster;

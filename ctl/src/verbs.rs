@@ -18,6 +18,7 @@ mod ipam_show;
 mod ipam_split;
 mod node_checksystem;
 mod node_status;
+mod pipe;
 mod time;
 mod version;
 
@@ -79,6 +80,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Ipam(IpamCommand::Configure(args)) => print(&ipam_configure::ask(&args).await?, format),
         Command::Ipam(IpamCommand::Split(args)) => print(&ipam_split::ask(&args).await?, format),
+        Command::Pipe => pipe::run(socket),
         Command::Version(args) => version::run(socket, args.client, format).await,
         Command::Completion { shell } => completion::run(shell),
         Command::GenerateMan { folder } => generate_man::run(&folder),

@@ -1,9 +1,10 @@
 //! Speaking with the kernel by rtnetlink: an async client for single questions, and a blocking socket for the kernel thread,
-//! which writes routes many at a time and reads events.
+//! which writes routes many at a time and reads events. Devices that go are removed by a thread of its own, many at a time.
 
 pub mod client;
 pub mod error;
 pub mod peers;
+pub mod removal;
 
 pub(crate) mod batch;
 pub(crate) mod channel;

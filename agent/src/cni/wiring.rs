@@ -11,6 +11,7 @@ use std::sync::Arc;
 use caracal_linux::namespace::{self, Namespace};
 use caracal_linux::netlink;
 use caracal_linux::netlink::client::{Client, LinkChange, Veth, VethEnd};
+use caracal_linux::netlink::removal::Removal;
 use caracal_linux::object::link::{IfName, Link};
 use caracal_linux::sysctl;
 use tokio::sync::Semaphore;
@@ -49,6 +50,7 @@ pub(super) enum WiringError {
 #[derive(Debug)]
 pub(super) struct Wiring {
     client: Client,
+    removal: Removal,
     home: (u64, u64),
     turns: Semaphore,
 }
@@ -57,7 +59,8 @@ impl Wiring {
     /// Works in the namespace of the calling thread.
     pub(super) fn open() -> Result<Self, netlink::Error> {
         let home = Namespace::current()?.identity()?;
-        Ok(Self { client: Client::open(None)?, home, turns: Semaphore::new(AT_ONCE) })
+        let (client, removal) = (Client::open(None)?, Removal::start()?);
+        Ok(Self { client, removal, home, turns: Semaphore::new(AT_ONCE) })
     }
 
     /// Enters the namespace of a container that is to get an interface, and sees that it can have it.
@@ -77,8 +80,6 @@ impl Wiring {
         // The semaphore is never closed, so a turn always comes.
         let _turn = self.turns.acquire().await.ok();
         let host = &wanted.host;
-        // The pod's last sandbox may have left its device behind: the name is the pod's, so it is this one's now.
-        self.client.delete_link(&host.device).await?;
         let peer = VethEnd {
             name: wanted.pod.device,
             mac: Some(wanted.pod.mac),
@@ -87,7 +88,16 @@ impl Wiring {
         };
         let (name, alias) = (host.device, Some(wanted.alias.clone()));
         let veth = Veth { name, mac: Some(host.mac), mtu: Some(host.mtu), alias, up: false, peer };
-        self.client.create_veth(&veth).await?;
+        match self.client.create_veth(&veth).await {
+            // The pod's last sandbox has left its device behind: the name is the pod's, so it is this one's now.
+            Err(error) if error.already_exists() => {
+                if let Some(left) = self.link(&host.device).await? {
+                    self.removal.remove(left.index).await?;
+                }
+                self.client.create_veth(&veth).await?;
+            }
+            made => drop(made?),
+        }
         inside.configure(wanted).await?;
         let settings = host.sysctls.clone();
         tokio::task::spawn_blocking(move || write(&settings)).await??;
@@ -106,12 +116,13 @@ impl Wiring {
     /// Removes both ends, if the host's one belongs to this attachment, or to nobody: one that is down and has no alias was
     /// being made when an agent was killed. The caller holds the device's lock, so it is not being made now.
     pub(super) async fn detach(&self, device: &IfName, alias: &str) -> Result<(), netlink::Error> {
-        let goes = self.link(device).await?.is_some_and(|link| match link.alias.as_deref() {
+        let Some(link) = self.link(device).await? else { return Ok(()) };
+        let goes = match link.alias.as_deref() {
             Some(found) if !found.is_empty() => found == alias,
             Some(_) | None => !link.up,
-        });
+        };
         if goes {
-            self.client.delete_link(device).await?;
+            self.removal.remove(link.index).await?;
         }
         Ok(())
     }

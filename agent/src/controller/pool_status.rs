@@ -25,6 +25,8 @@ use crate::cluster::{Snapshot, SnapshotReceiver};
 pub const FINALIZER: &str = "caracal.dev/blocks";
 /// Pause after a write that failed, before the whole verdict is made again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often a write is made upon the pool's newest version when somebody else has just written another one.
+const TRIES: usize = 5;
 
 /// Keeps the status of all pools true. Runs until cancelled.
 pub async fn keep(
@@ -39,7 +41,7 @@ pub async fn keep(
         if now_pools.synced && now_blocks.synced {
             for (name, assessment) in assess(&now_pools, &now_blocks) {
                 let Some(pool) = now_pools.get(&name) else { continue };
-                match write(&api, pool, &assessment).await {
+                match write_newest(&api, pool, &assessment).await {
                     Ok(true) => events.warn(reference(pool), LOW, assessment.room(&pool.spec).message),
                     Ok(false) => {}
                     Err(error) => {
@@ -207,6 +209,25 @@ fn capacity(range: IpNetwork) -> u128 {
     1_u128.checked_shl(bits).unwrap_or(u128::MAX)
 }
 
+/// Writes it upon the newest version of the pool, as long as that is what was judged; if not, the watch will tell.
+async fn write_newest(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<bool, kube::Error> {
+    let mut newest = pool.clone();
+    for _ in 1..TRIES {
+        match write(api, &newest, found).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            written => return written,
+        }
+        let judged = (pool.metadata.uid.as_ref(), pool.metadata.generation);
+        match api.get_opt(&pool.name_any()).await? {
+            Some(fresh) if (fresh.metadata.uid.as_ref(), fresh.metadata.generation) == judged => {
+                newest = fresh
+            }
+            Some(_) | None => return Ok(false),
+        }
+    }
+    write(api, &newest, found).await
+}
+
 /// Writes finalizer and status where they differ from what is stored. Returns whether the pool has just become low.
 async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<bool, kube::Error> {
     let name = pool.name_any();
@@ -343,5 +364,45 @@ mod tests {
         let found = assess(&pools, &blocks);
         assert_eq!((found["a"].capacity, found["a"].blocks, found["a"].used), (Some(65536), 2, 5));
         assert_eq!((found["b"].capacity, found["b"].blocks), (Some(1 << 80), 0));
+    }
+
+    #[tokio::test]
+    async fn a_write_that_others_overtake_is_made_upon_the_newest_version_a_few_times() {
+        let crds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
+        let options =
+            caracal_apiserver::Options { crds: vec![crds], ..caracal_apiserver::Options::default() };
+        let server = caracal_apiserver::Server::start(options).await.unwrap();
+        let client = kube::Client::try_from(kube::Config::new(server.url().parse().unwrap())).unwrap();
+        let api: Api<IpPool> = Api::all(client);
+        let pool = api.create(&kube::api::PostParams::default(), &pool("p", "10.0.0.0/16", 1)).await.unwrap();
+        let conflicts = |times| caracal_apiserver::Fault {
+            path_prefix: "/apis/caracal.dev/v1/ippools/p".into(),
+            methods: vec!["PATCH".into()],
+            error: Some(409),
+            times: Some(times),
+            ..caracal_apiserver::Fault::default()
+        };
+        let verdict =
+            Verdict { type_: ALLOCATABLE, status: Some(true), reason: "OK".into(), message: String::new() };
+        let found = Assessment { verdict, capacity: Some(65_536), blocks: 1, used: 7 };
+        server.faults.add(conflicts(3));
+        // Its resource version is an old one by now.
+        let other = json!({"metadata": {"labels": {"by": "another"}}});
+        api.patch_metadata("p", &PatchParams::default(), &Patch::Merge(other)).await.ok();
+        write_newest(&api, &pool, &found).await.unwrap();
+        let written = api.get("p").await.unwrap();
+        assert_eq!(written.status.as_ref().and_then(|status| status.used), Some(7));
+        assert!(written.finalizers().iter().any(|finalizer| finalizer == FINALIZER));
+
+        server.faults.add(conflicts(100));
+        let refused =
+            write_newest(&api, &written, &Assessment { used: 8, ..found.clone() }).await.unwrap_err();
+        assert!(matches!(refused, kube::Error::Api(status) if status.code == 409), "it is told in the end");
+
+        // What was judged is not what is there any more: nothing is said of that.
+        let mut former = written.clone();
+        former.metadata.generation = Some(0);
+        assert!(!write_newest(&api, &former, &Assessment { used: 9, ..found }).await.unwrap());
+        server.stop().await;
     }
 }

@@ -2,7 +2,7 @@
 //! no address is lost or given twice, no device is left, and a pod whose ADD was answered is reached.
 //!
 //! A step is a system call with an effect on others, with its number among those of its kind and thread. The sweep is of all
-//! threads, and of those that write the journal and the kernel once more alone, since the first of several threads that comes to
+//! threads, and of those that write the journal and the kernel and remove devices once more alone, since the first of several threads that comes to
 //! a number ends the process. `CARACAL_KILLS=all` makes the whole of it, a number that many of each operation, spread over its
 //! course; `CARACAL_KILLS_SEED` shifts which.
 
@@ -56,7 +56,7 @@ const WITHOUT_EFFECT: [&str; 22] = [
 ];
 
 /// Threads that are also swept alone.
-const ALONE: [&str; 2] = ["journal", "kernel"];
+const ALONE: [&str; 3] = ["journal", "kernel", "removal"];
 
 /// Where the agent is to be killed.
 #[derive(Clone, Debug)]
@@ -183,10 +183,15 @@ async fn operation(
         killed = through_kills(agent, runtime.one("CHECK", pod, stdin)).await.0;
     }
     strace.end().await;
-    if !killed && agent.has_ended() {
-        killed = true;
-        agent.again();
-    }
+    // Nobody kills it any more. If somebody has, that may take a moment.
+    eventually("the agent answers", || {
+        if agent.has_ended() {
+            killed = true;
+            agent.again();
+        }
+        agent.answers()
+    })
+    .await;
     agent.ready().await;
     (killed, outcome)
 }

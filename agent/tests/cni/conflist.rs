@@ -142,7 +142,10 @@ async fn the_conflist_comes_back_at_once_whatever_becomes_of_it() {
     assert!(file.join("kept").is_dir());
     fs::remove_dir(file.join("kept")).unwrap();
     eventually("it is written once the place is free", || host.stands()).await;
-    assert_eq!((host.kept.borrow().failures, &host.kept.borrow().failed), (0, &None));
+    eventually("and that is told", || {
+        (host.kept.borrow().failures, &host.kept.borrow().failed) == (0, &None)
+    })
+    .await;
 
     fs::write(net_d.join("05-other.conf"), "{}").unwrap();
     let aside = net_d.join("05-other.conf.caracal_bak");

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use caracal_cni::install::CONFLIST;
 use caracal_wait::eventually;
@@ -76,17 +76,20 @@ impl Process {
 
     /// What `caracalctl` says of it.
     pub(crate) fn ctl(&self, words: &[&str]) -> Value {
-        let program = Path::new(env!("CARGO_BIN_EXE_caracal-agent")).with_file_name("caracalctl");
-        let socket = self.folder.path().join("run/admin.sock");
-        let output = Command::new(program)
-            .arg("--socket")
-            .arg(socket)
-            .args(words)
-            .args(["-o", "json"])
-            .output()
-            .unwrap();
+        let output = self.ask(words);
         assert!(output.status.success(), "{words:?}: {output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Whether it lives: one that is being killed may still seem to listen, but answers nothing.
+    pub(crate) fn answers(&self) -> bool {
+        self.ask(&["node", "status"]).status.success()
+    }
+
+    fn ask(&self, words: &[&str]) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_caracal-agent")).with_file_name("caracalctl");
+        let socket = self.folder.path().join("run/admin.sock");
+        Command::new(program).arg("--socket").arg(socket).args(words).args(["-o", "json"]).output().unwrap()
     }
 
     /// Who holds which address, as its allocator says.

@@ -18,8 +18,10 @@ pub(crate) struct Evidence {
     pub(crate) tunnels: BTreeMap<IpAddr, String>,
     /// Pods that have, or may get, addresses of their own: not those of the host's network.
     pub(crate) pods: Vec<PodSeen>,
-    /// What the agent of one node says, if it was asked.
-    pub(crate) local: Option<Local>,
+    /// What the agents say that were asked.
+    pub(crate) locals: Vec<Local>,
+    /// Why others that were to be asked said nothing, by node.
+    pub(crate) silent: BTreeMap<String, String>,
 }
 
 /// A pod, as far as addresses go.

@@ -1,4 +1,4 @@
-//! What one agent's allocator has, which began with its journal, against the blocks' objects.
+//! What agents' allocators have, each of which began with its journal, against the blocks' objects.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,10 +6,13 @@ use std::net::IpAddr;
 use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
 
-use super::{Evidence, Finding, Fix, LocalBlock, Problem};
+use super::{Evidence, Finding, Fix, Local, LocalBlock, Problem};
 
 pub(super) fn compare(evidence: &Evidence, blocks: &[(&IpamBlock, BlockCidr)]) -> Vec<Finding> {
-    let Some(local) = &evidence.local else { return Vec::new() };
+    evidence.locals.iter().flat_map(|local| compare_one(local, blocks)).collect()
+}
+
+fn compare_one(local: &Local, blocks: &[(&IpamBlock, BlockCidr)]) -> Vec<Finding> {
     let mut found = Vec::new();
     for here in &local.blocks {
         let object = blocks.iter().find(|(block, _)| block.metadata.name.as_deref() == Some(&here.name));

@@ -56,7 +56,8 @@ fn sound() -> Evidence {
         nodes: [("n1".to_owned(), "u-n1".to_owned()), ("n2".to_owned(), "u-n2".to_owned())].into(),
         tunnels: [("10.244.0.3".parse().unwrap(), "n1".to_owned())].into(),
         pods: vec![pod("web", "n1", &["10.244.0.1"]), pod("db", "n2", &["10.244.0.2"])],
-        local: None,
+        locals: Vec::new(),
+        silent: BTreeMap::new(),
     }
 }
 
@@ -232,7 +233,7 @@ fn an_agent_is_compared_with_what_its_blocks_record() {
         dispute: None,
         handles: handles(&[("10.244.0.1", "caracal.c1.eth0"), tunnel]),
     };
-    evidence.local = Some(Local { node: "n1".into(), blocks: vec![here.clone()] });
+    evidence.locals = vec![Local { node: "n1".into(), blocks: vec![here.clone()] }];
     assert_eq!(words(&evidence), Vec::<String>::new(), "what is lent is not its own");
 
     let changed = LocalBlock {
@@ -241,7 +242,7 @@ fn an_agent_is_compared_with_what_its_blocks_record() {
         ..here
     };
     let lost = LocalBlock { name: "10-244-9-0-26".into(), state: "Owned".into(), ..LocalBlock::default() };
-    evidence.local = Some(Local { node: "n1".into(), blocks: vec![changed, lost] });
+    evidence.locals = vec![Local { node: "n1".into(), blocks: vec![changed, lost] }];
     assert_eq!(
         words(&evidence),
         [

@@ -1,20 +1,16 @@
 //! `caracalctl ipam check`: what does not fit together, what it means, and with `--fix` doing away with it.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use caracal_proto::v1::ShowRequest;
-use caracal_proto::v1::ipam_service_client::IpamServiceClient;
 use serde::{Deserialize, Serialize};
-use tonic::transport::Channel;
 
 use super::ipam_fix;
-use crate::arguments::CheckArgs;
-use crate::audit::{Evidence, Finding, Local, LocalBlock, Problem, audit};
+use crate::agents::Agents;
+use crate::arguments::{CheckArgs, ClusterArgs, NodesArgs};
+use crate::audit::{Evidence, Finding, Problem, audit};
 use crate::cluster::Cluster;
-use crate::connection::{self, LARGEST_ANSWER};
 use crate::failure::Failure;
 use crate::output::{Answer, Section};
 use crate::table::{Cell, Table, Tone};
@@ -25,8 +21,14 @@ use crate::table::{Cell, Table, Tone};
 pub(crate) struct Report {
     /// When, RFC 3339.
     checked_at: String,
-    /// The node whose agent was asked too.
+    /// The node whose agent was asked too, if it was one only.
     node: Option<String>,
+    /// The nodes whose agents were asked too.
+    #[serde(default)]
+    asked: Vec<String>,
+    /// The nodes whose agents were to be asked and did not answer, and why.
+    #[serde(default)]
+    silent: BTreeMap<String, String>,
     /// What was looked at.
     looked_at: LookedAt,
     /// What does not fit.
@@ -54,39 +56,24 @@ pub(crate) struct Told {
     outcome: Option<ipam_fix::Done>,
 }
 
-/// Where to ask: the cluster, and the agent of this machine if there is one.
+/// Where to ask.
 pub(crate) struct Sources {
     pub(crate) cluster: Cluster,
-    pub(crate) agent: Option<Agent>,
-}
-
-/// The agent of this machine.
-pub(crate) struct Agent {
-    pub(crate) node: String,
-    pub(crate) channel: Channel,
+    pub(crate) agents: Agents,
 }
 
 impl Sources {
-    /// Reaches the API server, and the agent if there is a socket of one.
-    pub(crate) async fn open(socket: &Path, kubeconfig: Option<&Path>) -> Result<Self, Failure> {
-        let cluster = Cluster::open(kubeconfig).await?;
-        let channel = match connection::open(socket).await {
-            Ok(channel) => channel,
-            // On a machine that is no node there is nothing to ask.
-            Err(Failure::NoSocket { .. }) => return Ok(Self { cluster, agent: None }),
-            Err(failure) => return Err(failure),
-        };
-        let node = show(channel.clone()).await?.node;
-        Ok(Self { cluster, agent: Some(Agent { node, channel }) })
+    /// Reaches the API server, and the agents that are to be asked.
+    pub(crate) async fn open(socket: &Path, by: &ClusterArgs, nodes: &NodesArgs) -> Result<Self, Failure> {
+        let cluster = Cluster::open(by.kubeconfig.as_deref()).await?;
+        let agents = Agents::open(socket, &cluster, by, nodes).await?;
+        Ok(Self { cluster, agents })
     }
 
     /// Everything as it is now.
     async fn evidence(&self) -> Result<Evidence, Failure> {
-        let local = match &self.agent {
-            Some(agent) => Some(show(agent.channel.clone()).await?),
-            None => None,
-        };
-        Ok(Evidence { local, ..self.cluster.evidence().await? })
+        let (locals, silent) = self.agents.ask().await;
+        Ok(Evidence { locals, silent, ..self.cluster.evidence().await? })
     }
 
     /// What does not fit, also at a second look after `pause` where time alone may explain it.
@@ -109,27 +96,9 @@ impl Sources {
     }
 }
 
-async fn show(channel: Channel) -> Result<Local, Failure> {
-    let mut client = IpamServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER);
-    let answer =
-        client.show(ShowRequest {}).await.map_err(Failure::agent("asking the agent for its blocks"))?;
-    let answer = answer.into_inner();
-    let blocks = answer.blocks.into_iter().map(|block| LocalBlock {
-        handles: block
-            .allocations
-            .into_iter()
-            .filter_map(|held| Some((held.address.parse::<IpAddr>().ok()?, held.handle)))
-            .collect(),
-        name: block.name,
-        state: block.state,
-        dispute: block.dispute.map(|trouble| format!("{}: {}", trouble.code, trouble.message)),
-    });
-    Ok(Local { blocks: blocks.collect(), node: answer.node })
-}
-
 /// Looks, does away with what may be done away with if that is asked, and writes a report if one is asked.
 pub(crate) async fn ask(socket: &Path, args: &CheckArgs) -> Result<Report, Failure> {
-    let sources = Sources::open(socket, args.cluster.kubeconfig.as_deref()).await?;
+    let sources = Sources::open(socket, &args.cluster, &args.nodes).await?;
     let (evidence, found) = sources.look(Duration::from_secs(args.again)).await?;
     let mut problems = Vec::with_capacity(found.len());
     for finding in found {
@@ -140,9 +109,12 @@ pub(crate) async fn ask(socket: &Path, args: &CheckArgs) -> Result<Report, Failu
         let (meaning, remedy) = (finding.problem.meaning().to_owned(), finding.remedy());
         problems.push(Told { finding, meaning, remedy, outcome });
     }
+    let asked: Vec<String> = evidence.locals.iter().map(|local| local.node.clone()).collect();
     let report = Report {
         checked_at: jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string(),
-        node: sources.agent.map(|agent| agent.node),
+        node: <[String; 1]>::try_from(asked.clone()).ok().map(|[node]| node),
+        asked,
+        silent: evidence.silent.clone(),
         looked_at: LookedAt {
             pools: evidence.pools.len(),
             blocks: evidence.blocks.len(),
@@ -176,7 +148,8 @@ impl Report {
         let left =
             self.problems.iter().filter(|told| !told.outcome.as_ref().is_some_and(ipam_fix::Done::is_done));
         match left.count() {
-            0 => Ok(()),
+            0 if self.silent.is_empty() => Ok(()),
+            0 => Err(Failure::Silent { count: self.silent.len() }),
             count => Err(Failure::Problems { count }),
         }
     }
@@ -186,11 +159,22 @@ impl Answer for Report {
     fn text(&self, wide: bool) -> Vec<Section> {
         let LookedAt { pools, blocks, nodes, pods } = self.looked_at;
         let mut headline = format!("Looked at {pools} pools, {blocks} blocks, {nodes} nodes and {pods} pods");
-        match &self.node {
-            Some(node) => headline.push_str(&format!(", and asked the agent of {node}.")),
-            None => headline.push_str("; no agent was asked, since none runs on this machine."),
+        match (&self.node, self.asked.len()) {
+            (Some(node), _) => headline.push_str(&format!(", and asked the agent of {node}.")),
+            (None, 0) if self.silent.is_empty() => {
+                headline.push_str("; no agent was asked, since none runs on this machine.");
+            }
+            (None, 0) => headline.push_str("; no agent answered."),
+            (None, count) => headline.push_str(&format!(", and asked the agents of {count} nodes.")),
         }
         let mut parts = vec![Section::Text(headline)];
+        if !self.silent.is_empty() {
+            let mut table = Table::new(["NOT ASKED", "WHY"]);
+            for (node, why) in &self.silent {
+                table.row([Cell::toned(node.clone(), Tone::Unsure), why.into()]);
+            }
+            parts.push(Section::Table(table));
+        }
         if !self.problems.is_empty() {
             let mut headers = vec!["PROBLEM", "WHERE", "NODE", "FOUND"];
             if wide {

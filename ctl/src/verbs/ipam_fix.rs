@@ -6,7 +6,8 @@ use caracal_proto::v1::{PublishRequest, ReleaseRequest};
 use serde::{Deserialize, Serialize};
 use tonic::Code;
 
-use super::ipam_check::{Agent, Sources};
+use super::ipam_check::Sources;
+use crate::agents::Agent;
 use crate::audit::Fix;
 use crate::cluster::{Cluster, Outcome};
 use crate::failure::Failure;
@@ -55,7 +56,7 @@ pub(crate) async fn fix(sources: &Sources, fix: &Fix) -> Result<Done, Failure> {
         Fix::DeleteBlock { name, uid, node } => delete(cluster, name, uid, node.as_ref()).await,
         Fix::TakeOut { block, uid, ordinal, record } => take_out(cluster, block, uid, ordinal, record).await,
         Fix::Release { node, address, handle } => match of_node(sources, node) {
-            None => left(format!("the agent of {node} alone can tell: run this there")),
+            None => left(format!("the agent of {node} alone can tell: run this there, or with --all-nodes")),
             Some(agent) => {
                 let pods = cluster.pods().await?;
                 let named = |pod: &&crate::audit::PodSeen| pod.lives() && pod.addresses.contains(address);
@@ -66,7 +67,7 @@ pub(crate) async fn fix(sources: &Sources, fix: &Fix) -> Result<Done, Failure> {
             }
         },
         Fix::Publish { node } => match of_node(sources, node) {
-            None => left(format!("the agent of {node} alone can tell: run this there")),
+            None => left(format!("the agent of {node} alone can tell: run this there, or with --all-nodes")),
             Some(agent) => {
                 let mut client = IpamServiceClient::new(agent.channel.clone());
                 let doing = Failure::agent(format!("having the agent of {node} write its blocks"));
@@ -78,7 +79,7 @@ pub(crate) async fn fix(sources: &Sources, fix: &Fix) -> Result<Done, Failure> {
 }
 
 fn of_node<'a>(sources: &'a Sources, node: &str) -> Option<&'a Agent> {
-    sources.agent.as_ref().filter(|agent| agent.node == node)
+    sources.agents.of(node)
 }
 
 async fn release(agent: &Agent, address: &str, handle: &str) -> Result<Done, Failure> {

@@ -33,7 +33,7 @@ struct One {
 /// Releases them.
 pub(crate) async fn ask(socket: &Path, args: &ReleaseArgs) -> Result<Released, Failure> {
     let wanted = wanted(args)?;
-    let sources = Sources::open(socket, args.cluster.kubeconfig.as_deref()).await?;
+    let sources = Sources::open(socket, &args.cluster, &args.nodes).await?;
     let (evidence, found) = sources.look(Duration::from_secs(args.again)).await?;
     let mut addresses = Vec::with_capacity(wanted.len());
     for address in wanted {

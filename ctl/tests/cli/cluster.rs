@@ -175,6 +175,46 @@ fn what_an_agent_holds_is_released_by_it() {
 }
 
 #[test]
+fn all_nodes_are_asked_and_those_that_are_not_reached_are_told_by_name() {
+    let cluster = Cluster::muddled();
+    cluster.node("node-2");
+    let agent = Agent::start();
+    std::os::unix::fs::symlink(agent.socket(), cluster.path("node-1.sock")).unwrap();
+    let by = format!(
+        "{} --socket {}/{{node}}.sock pipe",
+        env!("CARGO_BIN_EXE_caracalctl"),
+        cluster.path("").display()
+    );
+    let ctl = |words: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_caracalctl"))
+            .args(["--socket", "/nonexistent/admin.sock"])
+            .args(words.split(' '))
+            .args(["--kubeconfig".as_ref(), cluster.path("kubeconfig").as_os_str()])
+            .args(["--again", "0", "--all-nodes", "--through", &by])
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (code, told, said) = ctl("ipam check -o json");
+    assert_eq!((code, said.contains("problems are left")), (1, true), "{said}");
+    let report: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(report["asked"], json!(["node-1"]));
+    let why = report["silent"]["node-2"].as_str().unwrap();
+    assert!(why.contains("node-2.sock"), "{why}");
+    let (_, told, _) = ctl("ipam check");
+    assert!(told.contains("node-2") && told.contains("NOT ASKED"), "{told}");
+
+    // What an agent holds is mended through the same way.
+    let (_, told, _) = ctl("ipam check -o json --fix");
+    let report: Value = serde_json::from_str(&told).unwrap();
+    let mended = report["problems"].as_array().unwrap().iter().any(|one| {
+        one["outcome"] == json!({"fixed": "attachment caracal.c2.eth0 had no device any more and was undone"})
+    });
+    assert!(mended, "{report:#}");
+}
+
+#[test]
 fn an_address_is_released_only_while_nobody_has_it() {
     let cluster = Cluster::muddled();
     let report = cluster.path("report.json");
@@ -193,7 +233,12 @@ fn an_address_is_released_only_while_nobody_has_it() {
         cluster.ctl(&format!("ipam release --again 0 --from-report {}", report.display()));
     assert_eq!(code, 1, "{said}");
     assert!(told.contains("10.244.0.3   left: pod default/fresh on node-1 has it"), "{told}");
-    assert!(told.contains("10.244.0.2   left: the agent of node-1 alone can tell: run this there"), "{told}");
+    assert!(
+        told.contains(
+            "10.244.0.2   left: the agent of node-1 alone can tell: run this there, or with --all-nodes"
+        ),
+        "{told}"
+    );
     assert_eq!(cluster.blocks()[0].1["3"], "w/3/caracal.c3.eth0/default/away/gone/u-gone/j");
 }
 

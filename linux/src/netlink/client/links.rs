@@ -191,8 +191,12 @@ impl Client {
     /// Changes a link, all at once.
     pub async fn change_link(&self, name: &IfName, change: &LinkChange<'_>) -> Result<(), Error> {
         let doing = || format!("changing device {name}");
-        let index = self.index(&doing, name).await?;
-        let mut message = LinkMessageBuilder::<LinkUnspec>::new().index(index);
+        let mut message = LinkMessageBuilder::<LinkUnspec>::new();
+        // The kernel finds the device by its name, unless that is what changes.
+        message = match change.name {
+            Some(_) => message.index(self.index(&doing, name).await?),
+            None => message.name(name.as_str()),
+        };
         message = match change.up {
             Some(true) => message.up(),
             Some(false) => message.down(),
@@ -212,7 +216,12 @@ impl Client {
             };
             message.attributes.push(LinkAttribute::Controller(index));
         }
-        self.change(doing, RouteNetlinkMessage::SetLink(message), 0).await
+        match self.change(doing, RouteNetlinkMessage::SetLink(message), 0).await {
+            Err(error) if error.errno() == Some(libc::ENODEV) => {
+                Err(Error::NoDevice { doing: doing(), device: *name })
+            }
+            changed => changed,
+        }
     }
 
     /// Removes a link, and with it its other end; false if there was none.
