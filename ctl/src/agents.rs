@@ -188,15 +188,15 @@ async fn reach(node: &str, words: &[String], kubeconfig: Option<&Path>) -> Resul
     }
 }
 
-/// What a command that has failed said last.
+/// What a command that has failed said.
 async fn last_words(mut child: Child) -> Option<String> {
     let mut said = Vec::new();
     let mut stderr = child.stderr.take()?.take(LONGEST_WORDS);
     // What was read until then counts.
     tokio::time::timeout(LAST_WORDS, stderr.read_to_end(&mut said)).await.ok();
     let text = String::from_utf8_lossy(&said);
-    let last = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    Some(last.to_owned())
+    let words: Vec<&str> = text.split_whitespace().collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 async fn show(channel: Channel) -> Result<Local, Failure> {
@@ -235,9 +235,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_command_that_fails_said_last_is_why() {
+    async fn what_a_command_that_fails_said_is_why() {
         let word = |word: &str| word.to_owned();
-        let script = [word("sh"), word("-c"), word("echo first >&2; echo no such machine >&2; exit 1")];
+        let script = [word("sh"), word("-c"), word("echo no such >&2; echo machine >&2; exit 1")];
         assert_eq!(reach("n1", &script, None).await.err().unwrap(), "no such machine");
         let nowhere = [word("/nonexistent/command")];
         let why = reach("n1", &nowhere, None).await.err().unwrap();

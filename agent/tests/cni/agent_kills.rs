@@ -24,7 +24,7 @@ use crate::rig::{Node, Pod, addresses, in_namespace, ip, lines, run};
 use crate::runtime::{Refused, Runtime};
 
 /// How many steps of each operation are tried where nothing else is asked for.
-const USUALLY: usize = 10;
+const USUALLY: usize = 16;
 
 /// How often the agent is looked after.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -93,9 +93,10 @@ impl Strace {
         Self { child, _said: attached.await.unwrap() }
     }
 
-    /// Lets go of what it watches, if that still lives.
-    async fn end(mut self) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    /// Lets go of what it watches, if that still lives: by SIGTERM it writes the rest of its trace; but where what it watches is
+    /// being killed just then, it may wait for ever. By SIGKILL the kernel lets go.
+    async fn end(mut self, by: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), by).unwrap();
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap();
     }
 }
@@ -173,7 +174,7 @@ async fn operation(
     runtime: &Runtime,
     command: &str,
     pod: &Pod,
-    strace: Strace,
+    (strace, ends): (Strace, Signal),
 ) -> (bool, Result<Option<Value>, Refused>) {
     let stdin = runtime.stdin(0, &json!({}), None);
     let (mut killed, outcome) = through_kills(agent, runtime.one(command, pod, stdin)).await;
@@ -182,7 +183,7 @@ async fn operation(
         let stdin = runtime.stdin(0, &json!({}), Some(result));
         killed = through_kills(agent, runtime.one("CHECK", pod, stdin)).await.0;
     }
-    strace.end().await;
+    strace.end(ends).await;
     // Nobody kills it any more. If somebody has, that may take a moment.
     eventually("the agent answers", || {
         if agent.has_ended() {
@@ -232,7 +233,8 @@ fn an_agent_killed_at_any_step_of_add_or_del_loses_nothing_and_gives_nothing_twi
             }
             let options = ["-o".to_owned(), trace.display().to_string()];
             let strace = Strace::attach(agent.pid(), None, &options).await;
-            let (killed, outcome) = operation(&mut agent, &runtime, command, &pod, strace).await;
+            let ending = (strace, Signal::SIGTERM);
+            let (killed, outcome) = operation(&mut agent, &runtime, command, &pod, ending).await;
             assert!(!killed && outcome.is_ok(), "{outcome:?}");
             runtime.del(&pod, &none, None).await.unwrap();
             let all = steps(&trace, &threads(agent.pid()));
@@ -248,7 +250,8 @@ fn an_agent_killed_at_any_step_of_add_or_del_loses_nothing_and_gives_nothing_twi
                 let inject = format!("inject={}:signal=KILL:when={}", step.call, step.number);
                 let options = ["-o", "/dev/null", "-e", &inject].map(str::to_owned);
                 let strace = Strace::attach(agent.pid(), step.thread, &options).await;
-                let (killed, outcome) = operation(&mut agent, &runtime, command, &pod, strace).await;
+                let ending = (strace, Signal::SIGKILL);
+                let (killed, outcome) = operation(&mut agent, &runtime, command, &pod, ending).await;
                 kills += usize::from(killed);
 
                 let mut living = witness.clone();
