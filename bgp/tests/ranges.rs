@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use caracal_bgp::config::RestartOptions;
 use caracal_bgp::policy::Policy;
-use caracal_bgp::speaker::{Farewell, Handle, Origination, PeerStatus, RangeStatus, RouteQuery, RouteStatus};
+use caracal_bgp::speaker::{
+    Beginning, Farewell, Handle, Origination, PeerStatus, RangeStatus, RouteQuery, RouteStatus, SpeakerEvent,
+};
 use caracal_bgp::wire::notification::Cease;
 use caracal_bgp::{
-    Asn, Config, HoldTime, LocalNextHops, Password, PeerConfig, PeerKey, PeerOrigin, PeerRange, RemoteAs,
-    RouterId,
+    Asn, Config, Families, Family, HoldTime, LocalNextHops, Password, PeerConfig, PeerKey, PeerOrigin,
+    PeerRange, RemoteAs, RouterId,
 };
 use ipnetwork::IpNetwork;
 
@@ -322,11 +324,10 @@ async fn a_reload_acts_on_those_who_are_there() {
 #[tokio::test]
 async fn who_restarts_gracefully_is_kept_with_its_routes_until_its_time_is_over() {
     let place = Place { round: 7 };
-    let restart =
-        |seconds| Some(RestartOptions { time: Duration::from_secs(seconds), ..RestartOptions::default() });
     let router =
-        Handle::start(place.one_range(|range| range.terms.session.graceful_restart = restart(60))).unwrap();
-    let dialler = place.dial(2, |peer| peer.session.graceful_restart = restart(3)).await;
+        Handle::start(place.one_range(|range| range.terms.session.graceful_restart = restarts(60, None)))
+            .unwrap();
+    let dialler = place.dial(2, |peer| peer.session.graceful_restart = restarts(3, None)).await;
     established(&router, &[place.key(2)]).await;
     route_when(&router, "10.2.0.0/16", |route| route.is_some_and(|route| route.best)).await;
     dialler.stop(Farewell::Silent).await;
@@ -334,6 +335,72 @@ async fn who_restarts_gracefully_is_kept_with_its_routes_until_its_time_is_over(
     assert_eq!(router.ranges().await.unwrap()[0].peers, 1, "it is waited for");
     peers_when(&router, "it did not come back", <[PeerStatus]>::is_empty).await;
     route_when(&router, "10.2.0.0/16", |route| route.is_none()).await;
+}
+
+/// How a peer restarts: it is away for so long, and what it said is kept for so much longer.
+fn restarts(time: u64, long_lived: Option<u64>) -> Option<RestartOptions> {
+    let long_lived = long_lived.map(Duration::from_secs);
+    Some(RestartOptions { time: Duration::from_secs(time), long_lived, ..RestartOptions::default() })
+}
+
+#[tokio::test]
+async fn who_is_back_is_not_told_what_was_kept_of_it() {
+    let place = Place { round: 9 };
+    let graceful = |range: &mut PeerRange| range.terms.session.graceful_restart = restarts(60, None);
+    let router = Handle::start(place.one_range(graceful)).unwrap();
+    let away = place.dial(2, |peer| peer.session.graceful_restart = restarts(60, None)).await;
+    let _other = place.dial(3, |_| {}).await;
+    route_when(&router, "10.2.0.0/16", |route| route.is_some_and(|route| route.best)).await;
+    route_when(&router, "10.3.0.0/16", |route| route.is_some_and(|route| route.best)).await;
+    away.stop(Farewell::Silent).await;
+    route_when(&router, "10.2.0.0/16", |route| route.is_some_and(|route| route.stale)).await;
+    // It went on forwarding, and has not said yet that it has nothing more to say: all is kept.
+    let config = place.dialler(2, |peer| {
+        let options = restarts(60, None).unwrap();
+        let forwarding = Families::dual();
+        peer.session.graceful_restart = Some(RestartOptions { restarted: true, forwarding, ..options });
+    });
+    let beginning = Beginning { deferral: None, announces_later: true };
+    let back = Handle::begin(config, beginning).unwrap();
+    let mut events = back.events();
+    let family = Family::Ipv4Unicast;
+    let told = SpeakerEvent::EndOfRib { key: place.key(1), family };
+    let all_told = async { while events.recv().await.unwrap() != told {} };
+    tokio::time::timeout(LIMIT, all_told).await.expect("the router ends its table");
+    route_when(&router, "10.2.0.0/16", |route| route.is_some_and(|route| route.stale)).await;
+    route_when(&back, "10.3.0.0/16", |route| route.is_some()).await;
+    let query = RouteQuery { prefix: Some(net("10.2.0.0/16")), ..RouteQuery::default() };
+    assert_eq!(back.routes(query).await.unwrap(), [], "it is told of its own route");
+}
+
+#[tokio::test]
+async fn what_is_kept_of_who_is_long_away_is_marked_and_told_to_those_who_know_of_it() {
+    let place = Place { round: 10 };
+    let long = |range: &mut PeerRange| range.terms.session.graceful_restart = restarts(60, Some(60));
+    let router = Handle::start(place.one_range(long)).unwrap();
+    let away = place.dial(2, |peer| peer.session.graceful_restart = restarts(1, Some(60))).await;
+    let knows = place.dial(3, |peer| peer.session.graceful_restart = restarts(60, Some(60))).await;
+    let knows_not = place.dial(4, |peer| peer.session.graceful_restart = restarts(60, None)).await;
+    for listener in [&router, &knows, &knows_not] {
+        route_when(listener, "10.2.0.0/16", |route| route.is_some_and(|route| route.communities.is_empty()))
+            .await;
+    }
+    away.stop(Farewell::Silent).await;
+    let marked = |route: Option<&RouteStatus>| route.is_some_and(|route| route.communities == ["llgr-stale"]);
+    route_when(&router, "10.2.0.0/16", |route| {
+        marked(route) && route.is_some_and(|route| route.best && route.stale)
+    })
+    .await;
+    route_when(&knows, "10.2.0.0/16", marked).await;
+    route_when(&knows_not, "10.2.0.0/16", |route| route.is_none()).await;
+    // It is back, and says all it has: nothing is special about it any more.
+    let _back = place.dial(2, |peer| peer.session.graceful_restart = restarts(1, Some(60))).await;
+    for listener in [&router, &knows, &knows_not] {
+        route_when(listener, "10.2.0.0/16", |route| {
+            route.is_some_and(|route| route.communities.is_empty() && !route.stale)
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
