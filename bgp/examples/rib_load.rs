@@ -59,6 +59,7 @@ fn facts(peer: u16, import: Arc<Policy>) -> PeerFacts {
         client: false,
         local_as: Asn(64512),
         allow_own_as: 0,
+        link: None,
         import,
     }
 }
@@ -82,6 +83,7 @@ fn group() -> EgressProfile {
         cluster_id: Ipv4Addr::LOCALHOST,
         next_hop: NextHopMode::Auto,
         own_next_hop: Some(IpAddr::from([198, 51, 100, 1])),
+        own_link_local: None,
         paths: None,
         as_override: None,
         remove_private_as: false,

@@ -16,6 +16,7 @@ use crate::policy::Policy;
 mod bfd;
 pub mod diff;
 mod family;
+mod interface;
 mod multipath;
 mod number;
 mod password;
@@ -28,11 +29,12 @@ mod validate;
 
 pub use bfd::BfdOptions;
 pub use family::{Families, Family};
+pub use interface::{IllegalInterface, Interface};
 pub use multipath::Multipath;
 pub use number::{Asn, HoldTime, IllegalHoldTime, RouterId, ZeroRouterId};
 pub use password::{IllegalPassword, Password};
 pub use paths_sent::PathsSent;
-pub use peer_key::PeerKey;
+pub use peer_key::{IllegalPeerKey, PeerKey};
 pub use peer_range::{PeerRange, longest};
 pub use remote_as::RemoteAs;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, RestartOptions, SessionOptions};
@@ -88,8 +90,12 @@ pub struct PeerConfig {
     pub name: String,
     /// Why this peer exists.
     pub origin: PeerOrigin,
-    /// Where to dial; its address is also where incoming connections must come from.
+    /// Where to dial; its address is also where incoming connections must come from. A link-local address has the index
+    /// of its device as scope (RFC 4007 §6), or zero while there is none.
     pub remote: SocketAddr,
+    /// Why the peer cannot be reached for now, such as that its device is not there: until that is over it is neither
+    /// dialled nor let in, and its session ends.
+    pub waits: Option<Arc<str>>,
     /// The autonomous systems that the peer may show in its OPEN.
     pub remote_as: RemoteAs,
     /// The autonomous system shown to the peer.
@@ -152,6 +158,7 @@ impl PeerConfig {
             name: remote.ip().to_string(),
             origin: PeerOrigin::Configured,
             remote,
+            waits: None,
             remote_as: remote_as.into(),
             local_as,
             local_address: None,
@@ -188,6 +195,7 @@ impl PeerConfig {
     /// Everything else is applied to the running session.
     pub fn needs_reset(&self, new: &PeerConfig) -> Option<&'static str> {
         let differences = [
+            (self.waits.is_some() != new.waits.is_some(), "reachability"),
             (self.remote != new.remote, "remote address"),
             (self.remote_as != new.remote_as, "remote AS"),
             (self.local_as != new.local_as, "local AS"),

@@ -48,9 +48,11 @@ impl Bgp {
 /// The peer that people mean by an address or a name.
 async fn find(handle: &Handle, wanted: &str) -> Result<PeerKey, Status> {
     let peers = handle.peers().await.map_err(stopped)?;
-    let address: Option<IpAddr> = wanted.parse().ok();
-    let meant = |peer: &&PeerStatus| match address {
-        Some(address) => peer.key.address() == address,
+    let key: Option<PeerKey> = wanted.parse().ok();
+    let meant = |peer: &&PeerStatus| match key {
+        // A link-local address alone may be that of several.
+        Some(PeerKey::Address(address)) => peer.key.address() == address,
+        Some(key) => peer.key == key,
         None => peer.name == wanted,
     };
     let found: Vec<PeerKey> = peers.iter().filter(meant).map(|peer| peer.key).collect();
@@ -295,6 +297,16 @@ fn fault(record: FaultRecord) -> v1::WireFault {
     }
 }
 
+/// A link-local next hop has the device behind it (RFC 4007 §11.2), where the peer's key has.
+fn next_hop(address: IpAddr, peer: Option<PeerKey>) -> String {
+    match (address, peer.and_then(|peer| peer.interface())) {
+        (IpAddr::V6(address), Some(interface)) if address.is_unicast_link_local() => {
+            PeerKey::LinkLocal(address, interface).to_string()
+        }
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => address.to_string(),
+    }
+}
+
 fn route(status: RouteStatus) -> v1::Route {
     let source = match status.source {
         Source::Local => v1::RouteSource::Local,
@@ -303,7 +315,7 @@ fn route(status: RouteStatus) -> v1::Route {
     };
     v1::Route {
         prefix: status.prefix.to_string(),
-        next_hop: status.next_hop.map(|address| address.to_string()),
+        next_hop: status.next_hop.map(|address| next_hop(address, status.peer)),
         peer: status.peer.map(|key| key.to_string()),
         source: source.into(),
         as_path: status.as_path,

@@ -82,7 +82,7 @@ pub mod speaker;
 pub mod wire;
 
 pub use config::{
-    Asn, AttributeCodes, BfdOptions, Config, Families, Family, HoldTime, LimitAction, LocalNextHops,
-    Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PeerRange, PrefixLimit,
-    PrefixLimits, RemoteAs, RouterId, SessionOptions,
+    Asn, AttributeCodes, BfdOptions, Config, Families, Family, HoldTime, Interface, LimitAction,
+    LocalNextHops, Multipath, NextHopMode, Password, PathsSent, PeerConfig, PeerKey, PeerOrigin, PeerRange,
+    PrefixLimit, PrefixLimits, RemoteAs, RouterId, SessionOptions,
 };

@@ -18,7 +18,7 @@ pub mod sys;
 pub mod write;
 
 pub use faults::{FaultRecord, Faults};
-pub use listen::{Directory, ListenError, Listeners, Newcomer};
+pub use listen::{Directory, ListenError, Listeners, Newcomer, Place};
 pub use protect::{Keys, ProtectError, Whom};
 pub use report::{BfdReport, Ending, Opens, Report, ReportEvent, Signal};
 pub use session::{RefreshError, SessionHandle, SessionStatus};

@@ -51,7 +51,7 @@ pub use egress::EgressProfile;
 pub use explain::{ExplainedPath, Explanation, PathStanding};
 pub use family::{Af, V4, V6};
 pub use monitor::{MonitorBatch, MonitorId, Monitored};
-pub use next_hops::{NextHopId, Reach};
+pub use next_hops::{Link, NextHopId, Reach};
 pub use peers::{PathCounts, PeerFacts, PeerSlot, Source};
 pub use reason::{Standing, WhyNot, WhyNotSent, WhyRejected};
 pub use underlay::{Underlay, UnderlayRoute, Way};
@@ -112,7 +112,7 @@ pub struct Identity {
     pub router_id: Ipv4Addr,
     /// Our cluster id.
     pub cluster_id: Ipv4Addr,
-    /// Our own addresses: no next hop of ours.
+    /// Our own addresses, but for link-local ones ([`Link::own`]): no next hop of ours.
     pub own: HashSet<IpAddr>,
     /// Which equal paths may be used side by side.
     pub multipath: Multipath,
@@ -157,6 +157,7 @@ impl<A: Af> Rib<A> {
             client: false,
             local_as,
             allow_own_as: 0,
+            link: None,
             import: Arc::new(Policy::accept_all()),
         };
         Rib {
@@ -191,7 +192,7 @@ impl<A: Af> Rib<A> {
         self.attributes.len()
     }
 
-    /// The id of a next hop in use, to report its reach.
+    /// The id of a next hop in use that is of no single link, to report its reach.
     pub fn next_hop(&self, address: IpAddr) -> Option<NextHopId> {
         self.next_hops.find(address)
     }

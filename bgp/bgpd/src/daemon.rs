@@ -24,7 +24,7 @@ use crate::fib::Fib;
 use crate::reload::{self, Reload};
 use crate::restart::Comeback;
 use crate::settings::Settings;
-use crate::{next_hops, socket};
+use crate::{neighbours, next_hops, socket};
 
 /// Runs until told to stop.
 ///
@@ -43,7 +43,9 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         Some(kernel) => Comeback::look(kernel).await.context("looking for routes of an earlier run")?,
         None => Comeback::NOTHING,
     };
-    let config = comeback.told(next_hops::filled(&settings.config, &underlay.borrow().clone()));
+    let around = underlay.borrow().clone();
+    let config = next_hops::filled(&neighbours::placed(&settings.config, &around), &around);
+    let config = comeback.told(config);
     let speaker = Handle::begin(config.clone(), comeback.beginning())?;
     reload::originate(&speaker, &settings.originate).await?;
     speaker.announced().await?;

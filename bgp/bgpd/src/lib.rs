@@ -11,6 +11,7 @@
 pub mod daemon;
 pub mod fib;
 pub mod file;
+pub mod neighbours;
 pub mod next_hops;
 pub mod reload;
 pub mod restart;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_bgp::{Config, LocalNextHops, PeerConfig};
+use caracal_bgp::{Config, LocalNextHops, PeerConfig, PeerKey};
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::IfName;
@@ -19,8 +19,8 @@ use ipnetwork::IpNetwork;
 #[must_use]
 pub fn filled(config: &Config, underlay: &Underlay) -> Config {
     let mut config = config.clone();
-    for peer in config.peers.values_mut() {
-        let Some(device) = device_to(peer, underlay) else { continue };
+    for (key, peer) in &mut config.peers {
+        let Some(device) = device_to(*key, peer, underlay) else { continue };
         let hops = &mut peer.local_next_hops;
         match peer.remote.ip() {
             IpAddr::V4(_) if hops.v6.is_none() => {
@@ -58,7 +58,10 @@ fn of_subnets(range: &IpNetwork, underlay: &Underlay) -> BTreeMap<IpNetwork, Loc
 }
 
 /// The device with the session's own address, as far as that is known before there is a session.
-fn device_to(peer: &PeerConfig, underlay: &Underlay) -> Option<IfName> {
+fn device_to(key: PeerKey, peer: &PeerConfig, underlay: &Underlay) -> Option<IfName> {
+    if let Some(interface) = key.interface() {
+        return IfName::new(interface.as_str()).ok();
+    }
     let own = match peer.local_address {
         Some(own) => underlay.addresses.iter().find(|address| address.network.ip() == own),
         None => underlay.subnet_of(peer.remote.ip()),

@@ -19,9 +19,9 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::file::FileError;
-use crate::next_hops;
 use crate::restart::Comeback;
 use crate::settings::Settings;
+use crate::{neighbours, next_hops};
 
 /// Why a new file is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,8 @@ impl Reload {
     }
 
     async fn configure(&mut self, wanted: &Config) -> Result<(), ConfigureError> {
-        let config = next_hops::filled(wanted, &self.underlay.borrow_and_update().clone());
+        let underlay = self.underlay.borrow_and_update().clone();
+        let config = next_hops::filled(&neighbours::placed(wanted, &underlay), &underlay);
         let config = self.comeback.told(config);
         if config == self.config {
             return Ok(());

@@ -7,7 +7,7 @@ mod policies;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -79,9 +79,8 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
     for table in &file.peer {
         let whom = peer::whom(table)?;
         let (place, twice) = match whom {
-            Whom::At(address) => {
-                let key = PeerKey::from(address);
-                let peer = peer::peer(table.get_ref(), address, speaker, &policies)?;
+            Whom::At(key) => {
+                let peer = peer::peer(table.get_ref(), key, speaker, &policies)?;
                 (Place::Peer(key), peers.insert(key, peer).map(|_| format!("peer at {key}")))
             }
             Whom::Within(range) => {
@@ -139,9 +138,7 @@ fn place_of(error: &ConfigError) -> Option<Place> {
         ConfigError::Range { range, .. } | ConfigError::RangePassword { range, .. } => {
             Some(Place::Range(*range))
         }
-        ConfigError::ZeroAs { peer } => {
-            peer.parse().ok().map(|address: IpAddr| Place::Peer(PeerKey::from(address)))
-        }
+        ConfigError::ZeroAs { peer } => peer.parse().ok().map(Place::Peer),
         ConfigError::NoFamily { peer }
         | ConfigError::KeyMismatch { peer, .. }
         | ConfigError::BothSides { peer, .. }
@@ -154,6 +151,8 @@ fn place_of(error: &ConfigError) -> Option<Place> {
         | ConfigError::TtlTwice { peer }
         | ConfigError::Device { peer, .. }
         | ConfigError::BfdInterval { peer, .. }
+        | ConfigError::BfdLinkLocal { peer }
+        | ConfigError::OnePasswordAnAddress { peer, .. }
         | ConfigError::ZeroTtl { peer } => Some(Place::Peer(*peer)),
     }
 }
@@ -369,6 +368,38 @@ mod tests {
         assert_eq!(
             read(&prefix.repeat(2)).unwrap_err(),
             "f:7: originate[2].prefix: 10.0.0.0/8 is originated twice: keep one of them"
+        );
+    }
+
+    #[test]
+    fn a_link_local_peer_needs_its_device_and_may_have_it_in_either_place() {
+        let peer =
+            |address: &str, more: &str| read(&format!("[[peer]]\naddress = \"{address}\"\nas = 2\n{more}"));
+        let keys =
+            |settings: Settings| settings.config.peers.keys().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(keys(peer("fe80::1%eth0", "").unwrap()), ["fe80::1%eth0"]);
+        assert_eq!(keys(peer("fe80::1", "device = \"eth0\"\n").unwrap()), ["fe80::1%eth0"]);
+        for (address, more, why) in [
+            ("fe80::1", "", "peer[1].address: `fe80::1` says nothing without its device"),
+            ("fe80::1%eth0", "device = \"eth1\"\n", "the address is on eth0, and `device` says eth1"),
+            ("fd00::1%eth0", "", "peer[1].address: `fd00::1%eth0`: only a link-local address"),
+            ("fe80::1%eth0", "bfd = {}\n", "BFD with a link-local address is not offered"),
+        ] {
+            let said = peer(address, more).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn two_link_local_peers_of_one_address_have_one_password() {
+        let peer = |device: &str, password: &str| {
+            format!("[[peer]]\naddress = \"fe80::1%{device}\"\nas = 2\npassword = \"{password}\"\n")
+        };
+        assert!(read(&[peer("eth0", "a"), peer("eth1", "a")].concat()).is_ok());
+        let said = read(&[peer("eth0", "a"), peer("eth1", "b")].concat()).unwrap_err();
+        assert!(
+            said.starts_with("f:8: peer[2]: configuring peer fe80::1%eth1: fe80::1%eth0 has the same"),
+            "{said}"
         );
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
-use super::{Config, PeerConfig, PeerKey};
+use super::{Config, IllegalInterface, Interface, Password, PeerConfig, PeerKey};
 
 /// Why a configuration was refused; the last good one goes on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,14 +119,29 @@ pub enum ConfigError {
         peer: PeerKey,
     },
     /// The name cannot be a device's.
-    #[error(
-        "configuring peer {peer}: '{device}' is no name of a device: use 1 to 15 octets without / and spaces"
-    )]
+    #[error("configuring peer {peer}: {source}")]
     Device {
         /// The peer.
         peer: PeerKey,
-        /// The name.
-        device: String,
+        /// What is wrong with the name.
+        source: IllegalInterface,
+    },
+    /// The kernel keeps keys by address alone.
+    #[error(
+        "configuring peer {peer}: {other} has the same address and another password, or none: the kernel keeps one a \
+         link-local address, whatever the device: give both the same"
+    )]
+    OnePasswordAnAddress {
+        /// The peer.
+        peer: PeerKey,
+        /// The peer on the other link.
+        other: PeerKey,
+    },
+    /// Its packets are told apart by addresses alone.
+    #[error("configuring peer {peer}: BFD with a link-local address is not offered: take `bfd` away")]
+    BfdLinkLocal {
+        /// The peer.
+        peer: PeerKey,
     },
     /// Faster is a load, and slower is no detection.
     #[error("configuring peer {peer}: a BFD interval of {found:?}: use 10 ms to 60 s")]
@@ -148,8 +163,6 @@ pub enum ConfigError {
 const LONGEST_RESTART: u64 = 4095;
 /// RFC 9494 §3.1, in seconds.
 const LONGEST_LONG_LIVED: u64 = (1 << 24) - 1;
-/// IFNAMSIZ without the zero at its end.
-const LONGEST_DEVICE: usize = 15;
 const LEAST_RETRY: Duration = Duration::from_millis(100);
 /// RFC 4271 §4.4: not more often than once a second.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
@@ -167,7 +180,19 @@ impl Config {
                 .validate_terms(key)
                 .map_err(|source| ConfigError::Range { range: *range, source: Box::new(source) })?;
         }
-        self.validate_passwords()
+        self.validate_passwords()?;
+        self.passwords_of_link_local_addresses()
+    }
+
+    fn passwords_of_link_local_addresses(&self) -> Result<(), ConfigError> {
+        let mut seen: BTreeMap<IpAddr, (PeerKey, Option<&Password>)> = BTreeMap::new();
+        for (key, peer) in self.peers.iter().filter(|(key, _)| key.interface().is_some()) {
+            let (other, password) = *seen.entry(peer.remote.ip()).or_insert((*key, peer.password.as_ref()));
+            if password != peer.password.as_ref() {
+                return Err(ConfigError::OnePasswordAnAddress { peer: *key, other });
+            }
+        }
+        Ok(())
     }
 
     /// Who has no password must not lie in a range that has one.
@@ -240,12 +265,11 @@ impl PeerConfig {
         if self.multihop.is_some() && self.ttl_security.is_some() {
             return Err(ConfigError::TtlTwice { peer });
         }
-        let sound = |name: &&str| {
-            (1..=LONGEST_DEVICE).contains(&name.len())
-                && !name.contains(|c: char| c == '/' || c.is_whitespace())
-        };
-        if let Some(device) = self.device.as_deref().filter(|name| !sound(name)) {
-            return Err(ConfigError::Device { peer, device: device.to_owned() });
+        if let Some(Err(source)) = self.device.as_deref().map(Interface::new) {
+            return Err(ConfigError::Device { peer, source });
+        }
+        if self.bfd.is_some() && peer.interface().is_some() {
+            return Err(ConfigError::BfdLinkLocal { peer });
         }
         if let Some(found) = self.bfd.and_then(|bfd| bfd.illegal()) {
             return Err(ConfigError::BfdInterval { peer, found });

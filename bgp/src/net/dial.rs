@@ -1,7 +1,7 @@
 //! Making connections.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroU8;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -110,13 +110,23 @@ pub async fn dial(remote: SocketAddr, options: Options) -> Result<TcpStream, Dia
         socket.bind_device(Some(device.as_bytes())).map_err(|source| DialError::Device { device, source })?;
     }
     if let Some(local) = options.local {
-        let from = SocketAddr::new(local, 0);
+        let from = own_end(local, remote);
         socket.bind(&from.into()).map_err(|source| DialError::Bind { local, source })?;
     }
     let stream =
         TcpSocket::from_std_stream(socket.into()).connect(remote).await.map_err(DialError::Connect)?;
     stream.set_nodelay(true).map_err(DialError::Connect)?;
     Ok(stream)
+}
+
+/// An own address as one to dial from: a link-local one is of the peer's link.
+fn own_end(local: IpAddr, remote: SocketAddr) -> SocketAddr {
+    match (local, remote) {
+        (IpAddr::V6(address), SocketAddr::V6(remote)) if address.is_unicast_link_local() => {
+            SocketAddrV6::new(address, 0, 0, remote.scope_id()).into()
+        }
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => SocketAddr::new(local, 0),
+    }
 }
 
 /// Gives an accepted connection what a dialled one has. Its key it has from the socket that listened; one that was made

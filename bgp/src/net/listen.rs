@@ -52,22 +52,42 @@ struct Ranges {
     door: mpsc::Sender<Newcomer>,
 }
 
+/// Where a connection comes from: an address, and for a link-local one the index of its device (zero for others).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place(IpAddr, u32);
+
+impl From<SocketAddr> for Place {
+    fn from(end: SocketAddr) -> Self {
+        let scope = match end {
+            SocketAddr::V6(end) if end.ip().is_unicast_link_local() => end.scope_id(),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => 0,
+        };
+        Place(end.ip().to_canonical(), scope)
+    }
+}
+
+impl From<IpAddr> for Place {
+    fn from(address: IpAddr) -> Self {
+        Place(address, 0)
+    }
+}
+
 /// Who wants the connections of which address.
 #[derive(Debug, Default)]
 pub struct Directory {
     ranges: RwLock<Option<Ranges>>,
-    sessions: RwLock<HashMap<IpAddr, mpsc::Sender<TcpStream>>>,
+    sessions: RwLock<HashMap<Place, mpsc::Sender<TcpStream>>>,
 }
 
 impl Directory {
-    /// Connections from `address` go there from now on.
-    pub fn insert(&self, address: IpAddr, session: mpsc::Sender<TcpStream>) {
-        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(address, session);
+    /// Connections from there go to this session from now on.
+    pub fn insert(&self, from: impl Into<Place>, session: mpsc::Sender<TcpStream>) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).insert(from.into(), session);
     }
 
-    /// Connections from `address` are refused from now on.
-    pub fn remove(&self, address: IpAddr) {
-        self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&address);
+    /// Connections from there are refused from now on.
+    pub fn remove(&self, from: impl Into<Place>) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&from.into());
     }
 
     /// Newcomers from these networks go through this door from now on, all others are refused.
@@ -84,8 +104,8 @@ impl Directory {
         known.then(|| ranges.door.clone())
     }
 
-    fn get(&self, address: IpAddr) -> Option<mpsc::Sender<TcpStream>> {
-        self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&address).cloned()
+    fn get(&self, from: Place) -> Option<mpsc::Sender<TcpStream>> {
+        self.sessions.read().unwrap_or_else(PoisonError::into_inner).get(&from).cloned()
     }
 }
 
@@ -181,7 +201,7 @@ async fn accept(socket: Arc<TcpListener>, directory: Arc<Directory>) {
 }
 
 fn dispatch(stream: TcpStream, remote: SocketAddr, directory: &Directory) {
-    let Some(session) = directory.get(remote.ip().to_canonical()) else {
+    let Some(session) = directory.get(remote.into()) else {
         meet(stream, remote, directory);
         return;
     };

@@ -312,14 +312,15 @@ impl Peer {
         }
     }
 
-    /// Dialling is wanted exactly while no connection is past OpenSent and none is dialled already. A passive peer is
-    /// listened for instead.
+    /// Dialling is wanted exactly while the peer can be reached, no connection is past OpenSent and none is dialled already.
+    /// A passive peer is listened for instead.
     fn steer_dialer(&mut self, now: Instant, out: &mut Actions) {
         let State::Running(running) = &mut self.state else { return };
         let past_open_sent = Side::BOTH.into_iter().any(|side| running.terms(side).is_some());
         let passive = self.config.passive;
-        let wanted = !passive && running.active.is_none() && !past_open_sent;
-        let listen = passive && running.active.is_none() && running.passive.is_none();
+        let reachable = self.config.waits.is_none();
+        let wanted = reachable && !passive && running.active.is_none() && !past_open_sent;
+        let listen = reachable && passive && running.active.is_none() && running.passive.is_none();
         match (&running.dialer, wanted, listen) {
             (Dialer::Held | Dialer::Listening { .. }, true, _) => {
                 let wait = now + self.backoff.after_loss(self.config.connect_retry);

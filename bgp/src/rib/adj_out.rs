@@ -399,7 +399,7 @@ impl<A: Af> Rib<A> {
                 let made = out
                     .profile
                     .transform(&departure, A::FAMILY, &key.3)
-                    .map(|(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop))));
+                    .map(|(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop), None)));
                 memo.insert(key, made);
                 made
             }

@@ -102,7 +102,8 @@ impl<A: Af> Rib<A> {
         let loops = self.loops(&peer.facts, attrs.set);
         let stamp = Stamp::new(now.saturating_duration_since(self.started).as_secs(), peer.round);
         let received = self.attributes.intern(attrs.set);
-        let next_hop = self.next_hops.intern(attrs.next_hop);
+        let link = peer.facts.link.map(|link| link.interface);
+        let next_hop = self.next_hops.intern(attrs.next_hop, link);
         let arrival = Arrival { peer: slot, received, next_hop };
         let mut memo = Memo::default();
         for one in nlri {

@@ -7,10 +7,11 @@
 //! Followed: RFC 4271 §5.1.2 (AS_PATH), §5.1.3 (NEXT_HOP), §5.1.4 (MED), §5.1.5 (LOCAL_PREF), §9.2; RFC 4456 §6–8
 //! (reflection); RFC 1997 (well-known communities); RFC 8212 (no policy, no routes); RFC 9494 §4.3 (LLGR_STALE).
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::decision::DEFAULT_LOCAL_PREF;
+use super::next_hops::is_link_local;
 use super::peers::{PeerFacts, Source};
 use super::reason::WhyNotSent;
 use crate::config::{Asn, Family, NextHopMode, PathsSent};
@@ -36,6 +37,8 @@ pub struct EgressProfile {
     pub next_hop: NextHopMode,
     /// Our own address for this family towards it.
     pub own_next_hop: Option<IpAddr>,
+    /// Our link-local address, where the session runs over it: it is announced beside a global one (RFC 2545 §3).
+    pub own_link_local: Option<Ipv6Addr>,
     /// Which paths of a prefix it is told; `None`: the best alone.
     pub paths: Option<PathsSent>,
     /// This AS, which is the peer's own, becomes ours where it is in an AS_PATH.
@@ -167,6 +170,7 @@ impl EgressProfile {
             (Some(NextHopChange::Address(_)) | None, NextHopMode::SelfAlways) => false,
             (Some(NextHopChange::Address(_)) | None, NextHopMode::Keep) => true,
         };
-        learned.filter(|_| keep).or(self.own_next_hop)
+        // Off its link a link-local address is that of nobody, or of another.
+        learned.filter(|learned| keep && !is_link_local(learned)).or(self.own_next_hop)
     }
 }

@@ -16,7 +16,7 @@ use super::next_hops::NextHopId;
 use super::peers::{PeerFacts, PeerSlot, Source};
 use super::reason::{Standing, WhyRejected};
 use super::{Af, Rib};
-use crate::config::Family;
+use crate::config::{Family, Interface};
 use crate::policy::{AnyCommunity, Edits, NextHopChange, PeerType, Policy, Subject, Verdict};
 use crate::wire::attribute::{AttributeSet, Community};
 
@@ -149,26 +149,39 @@ impl<A: Af> Rib<A> {
                 used.communities.dedup();
             }
             let of_peer = peer.facts.key.map(|key| key.address());
+            let link = peer.facts.link.map(|link| link.interface);
             made.used = self.attributes.intern(&used);
             made.used_hop = match hop {
-                Some(NextHopChange::Address(address)) => self.set_hop(arrival, Some(address)),
-                Some(NextHopChange::OwnSide) => self.set_hop(arrival, of_peer),
-                Some(NextHopChange::Unchanged) | None => self.set_hop(arrival, None),
+                Some(NextHopChange::Address(address)) => self.set_hop(arrival, Some(address), link),
+                Some(NextHopChange::OwnSide) => self.set_hop(arrival, of_peer, link),
+                Some(NextHopChange::Unchanged) | None => self.set_hop(arrival, None, link),
             };
         } else {
             self.attributes.retain(made.used);
             self.next_hops.retain(made.used_hop);
         }
-        if self.next_hops.address(made.used_hop).is_some_and(|address| self.identity.own.contains(&address)) {
+        if self.is_own(arrival.peer, made.used_hop) {
             made.standing = Standing::Rejected(WhyRejected::OwnNextHop);
         }
         made
     }
 
+    /// Whether a next hop is an address of our own: a link-local one on the very link.
+    fn is_own(&self, peer: PeerSlot, hop: NextHopId) -> bool {
+        let Some(address) = self.next_hops.address(hop) else { return false };
+        match self.next_hops.zone(hop) {
+            Some(_) => {
+                let link = self.peers.get(peer).and_then(|peer| peer.facts.link);
+                link.is_some_and(|link| address == link.own)
+            }
+            None => self.identity.own.contains(&address),
+        }
+    }
+
     /// The next hop to use, counted once: the one given, where it is of this table's family, else the one that came.
-    fn set_hop(&mut self, arrival: Arrival, address: Option<IpAddr>) -> NextHopId {
+    fn set_hop(&mut self, arrival: Arrival, address: Option<IpAddr>, link: Option<Interface>) -> NextHopId {
         match address.filter(|address| Family::of_address(address) == A::FAMILY) {
-            Some(address) => self.next_hops.intern(Some(address)),
+            Some(address) => self.next_hops.intern(Some(address), link),
             None => {
                 self.next_hops.retain(arrival.next_hop);
                 arrival.next_hop

@@ -5,13 +5,14 @@
 //! (RFC 4271 §9.1.2.2 e).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ahash::RandomState;
 use slab::Slab;
 
 use super::underlay::Underlay;
+use crate::config::Interface;
 
 /// A next hop by its place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,9 +35,25 @@ pub enum Reach {
 /// Until somebody says otherwise a next hop counts as reachable and near.
 const UNTOLD: Reach = Reach::At(0);
 
+/// The link of a session over link-local addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its device.
+    pub interface: Interface,
+    /// The own address there.
+    pub own: Ipv6Addr,
+}
+
+/// Whether an address says nothing without the link it is on.
+pub(super) fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 #[derive(Debug)]
 struct Entry {
     address: IpAddr,
+    /// Of a link-local address: the link. While there is a session on it, it can be reached; routes have no say.
+    zone: Option<Interface>,
     reach: Reach,
     /// The interface through which it is reached, if somebody told.
     interface: Option<Arc<str>>,
@@ -46,31 +63,34 @@ struct Entry {
 /// The next hops in use.
 #[derive(Debug, Default)]
 pub struct NextHops {
-    index: HashMap<IpAddr, NextHopId, RandomState>,
+    index: HashMap<(IpAddr, Option<Interface>), NextHopId, RandomState>,
     entries: Slab<Entry>,
     underlay: Option<Arc<Underlay>>,
 }
 
 impl NextHops {
-    /// The id of an address, counted once more. `None` is this speaker.
-    pub fn intern(&mut self, address: Option<IpAddr>) -> NextHopId {
+    /// The id of an address, counted once more. `None` is this speaker. On another link a link-local one is another one.
+    pub fn intern(&mut self, address: Option<IpAddr>, link: Option<Interface>) -> NextHopId {
         let Some(address) = address else { return NextHopId::LOCAL };
-        if let Some(&id) = self.index.get(&address) {
+        let zone = link.filter(|_| is_link_local(&address));
+        if let Some(&id) = self.index.get(&(address, zone)) {
             self.retain(id);
             return id;
         }
-        let (reach, interface) = match &self.underlay {
-            Some(underlay) => underlay.resolve(address),
-            None => (UNTOLD, None),
+        let (reach, interface) = match (zone, &self.underlay) {
+            (Some(interface), _) => (UNTOLD, Some(Arc::from(interface.as_str()))),
+            (None, Some(underlay)) => underlay.resolve(address),
+            (None, None) => (UNTOLD, None),
         };
-        let id = NextHopId(self.entries.insert(Entry { address, reach, interface, count: 1 }) as u32);
-        self.index.insert(address, id);
+        let entry = Entry { address, zone, reach, interface, count: 1 };
+        let id = NextHopId(self.entries.insert(entry) as u32);
+        self.index.insert((address, zone), id);
         id
     }
 
     /// The id of an address that is in use, without counting.
     pub fn find(&self, address: IpAddr) -> Option<NextHopId> {
-        self.index.get(&address).copied()
+        self.index.get(&(address, None)).copied()
     }
 
     /// Counts one more holder.
@@ -86,13 +106,18 @@ impl NextHops {
         entry.count -= 1;
         if entry.count == 0 {
             let gone = self.entries.remove(id.0 as usize);
-            self.index.remove(&gone.address);
+            self.index.remove(&(gone.address, gone.zone));
         }
     }
 
     /// The address, or `None` for this speaker itself.
     pub fn address(&self, id: NextHopId) -> Option<IpAddr> {
         self.entries.get(id.0 as usize).map(|entry| entry.address)
+    }
+
+    /// The link of a link-local address, where that is known.
+    pub fn zone(&self, id: NextHopId) -> Option<Interface> {
+        self.entries.get(id.0 as usize)?.zone
     }
 
     /// Whether and how far.
@@ -108,7 +133,7 @@ impl NextHops {
     /// Takes other routes of the machine; returns the next hops that are reached in another way now.
     pub fn set_underlay(&mut self, underlay: Arc<Underlay>) -> Vec<NextHopId> {
         let mut changed = Vec::new();
-        for (place, entry) in &mut self.entries {
+        for (place, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.zone.is_none()) {
             let (reach, interface) = underlay.resolve(entry.address);
             if (reach, &interface) != (entry.reach, &entry.interface) {
                 (entry.reach, entry.interface) = (reach, interface);
@@ -150,8 +175,8 @@ mod tests {
     fn an_entry_lives_as_long_as_it_is_held() {
         let mut hops = NextHops::default();
         let address: IpAddr = "192.0.2.1".parse().unwrap();
-        let id = hops.intern(Some(address));
-        assert_eq!(hops.intern(Some(address)), id);
+        let id = hops.intern(Some(address), None);
+        assert_eq!(hops.intern(Some(address), None), id);
         hops.release(id);
         assert_eq!(hops.address(id), Some(address));
         hops.release(id);
@@ -160,9 +185,27 @@ mod tests {
     }
 
     #[test]
+    fn a_link_local_address_on_another_link_is_another_one_and_no_route_says_how_to_reach_it() {
+        let mut hops = NextHops::default();
+        let [eth0, eth1] = ["eth0", "eth1"].map(|name| Interface::new(name).ok());
+        let address: Option<IpAddr> = "fe80::1".parse().ok();
+        let (one, two) = (hops.intern(address, eth0), hops.intern(address, eth1));
+        assert!(one != two && hops.intern(address, eth0) == one);
+        assert_eq!(hops.set_underlay(Arc::default()), [], "no route leads anywhere");
+        assert_eq!((hops.reach(two), hops.interface(two)), (Reach::At(0), Some("eth1")));
+        let global: Option<IpAddr> = "2001:db8::1".parse().ok();
+        assert_eq!(
+            hops.intern(global, eth0),
+            hops.intern(global, eth1),
+            "a global one is the same everywhere"
+        );
+        assert_eq!(hops.find(address.unwrap()), None);
+    }
+
+    #[test]
     fn reach_is_told_once() {
         let mut hops = NextHops::default();
-        let id = hops.intern("2001:db8::1".parse().ok());
+        let id = hops.intern("2001:db8::1".parse().ok(), None);
         assert!(hops.set_reach(id, Reach::Unreachable, None));
         assert!(!hops.set_reach(id, Reach::Unreachable, None));
         assert_eq!(hops.reach(NextHopId::LOCAL), Reach::At(0));

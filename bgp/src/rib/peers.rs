@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::destination::DestId;
+use super::next_hops::Link;
 use crate::config::{Asn, PeerKey};
 use crate::policy::Policy;
 
@@ -62,6 +63,8 @@ pub struct PeerFacts {
     pub local_as: Asn,
     /// How often that may be there all the same.
     pub allow_own_as: u8,
+    /// The link of the session, where that runs over link-local addresses: its link-local next hops are there.
+    pub link: Option<Link>,
     /// What is taken from it.
     pub import: Arc<Policy>,
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::config::{Families, NextHopMode, PeerKey};
+use crate::config::{Families, Interface, NextHopMode, PeerKey};
 use crate::wire::Context;
 use crate::wire::attribute::{AsPath, AttributeSet};
 use crate::wire::nlri::{Ipv4Prefix, Prefix};
@@ -62,6 +62,7 @@ fn peer(n: u8, source: Source) -> PeerFacts {
         client: false,
         local_as: LOCAL_AS,
         allow_own_as: 0,
+        link: None,
         import: Arc::new(Policy::accept_all()),
     }
 }
@@ -75,6 +76,7 @@ fn profile(external_peer: Option<Asn>) -> EgressProfile {
         cluster_id: Ipv4Addr::new(10, 0, 0, 98),
         next_hop: NextHopMode::Auto,
         own_next_hop: Some(address("192.0.2.99")),
+        own_link_local: None,
         paths: None,
         as_override: None,
         remove_private_as: false,

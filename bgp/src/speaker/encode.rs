@@ -1,5 +1,7 @@
 //! A bundle as bytes, once for all the peers of a group.
 
+use std::net::IpAddr;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::rib::{Audience, Bundle, EgressProfile, PeerSlot};
@@ -41,7 +43,11 @@ pub(super) fn encode<P: Prefix>(profile: &EgressProfile, bundle: Bundle<P>) -> M
     match attributes {
         None => update::withdraw(&prefixes, context, &mut out),
         Some((set, next_hop)) => {
-            let next_hop = NextHop::from(next_hop);
+            // Beside our own global address stands the one that the peer has on its link (RFC 2545 §3).
+            let own = profile.own_next_hop == Some(next_hop) && next_hop.is_ipv6();
+            let beside =
+                profile.own_link_local.filter(|link_local| own && IpAddr::V6(*link_local) != next_hop);
+            let next_hop = NextHop { address: next_hop, link_local: beside };
             if let Err(error) = update::announce(&set, &next_hop, &prefixes, context, &mut out) {
                 tracing::warn!(%error, prefixes = prefixes.len(), "routes are withdrawn instead of announced");
                 update::withdraw(&prefixes, context, &mut out);

@@ -264,25 +264,26 @@ impl Peering {
     }
 
     /// Holds a peer to its password. Where that cannot be had it is not let in; it can still be dialled. A peer of a range
-    /// is held to the range's.
+    /// is held to the range's. Nor is one let in that cannot be reached: nobody has its address.
     fn admit(&mut self, key: PeerKey, peer: &PeerConfig, session: mpsc::Sender<TcpStream>) {
         if let PeerOrigin::Range(_) = peer.origin {
-            return self.directory.insert(key.address(), session);
+            return self.directory.insert(peer.remote, session);
         }
         let password = peer.password.as_ref();
-        let whom = (key.address(), None);
+        self.deaf.remove(&key);
+        if peer.waits.is_some() {
+            return self.directory.remove(peer.remote);
+        }
+        let whom = (peer.remote.ip(), None);
         let refused = self.listeners.values().find_map(|one| one.set_key(whom, password).err());
         match refused {
             // Without a password of its own there is nobody to be kept out.
             Some(error) if password.is_some() => {
                 tracing::error!(peer = %key, %error, "the peer is not let in");
-                self.directory.remove(key.address());
+                self.directory.remove(peer.remote);
                 self.deaf.insert(key, error.to_string());
             }
-            Some(_) | None => {
-                self.deaf.remove(&key);
-                self.directory.insert(key.address(), session);
-            }
+            Some(_) | None => self.directory.insert(peer.remote, session),
         }
     }
 
@@ -306,6 +307,12 @@ impl Peering {
         self.rib.send(command).await.map_err(|_| Stopped)?;
         done.await.map_err(|_| Stopped)?;
         let old = std::mem::replace(&mut self.config, config);
+        // All that moved first: one may be where another was.
+        for (key, before) in &old.peers {
+            if self.config.peers.get(key).is_some_and(|peer| peer.remote != before.remote) {
+                self.directory.remove(before.remote);
+            }
+        }
         for (key, peer) in &Arc::clone(&self.config).peers {
             let Some(session) = self.sessions.get(key) else {
                 self.open(*key, peer);
@@ -328,7 +335,9 @@ impl Peering {
             self.sessions.keys().filter(|key| !config.peers.contains_key(key)).copied().collect();
         let mut farewells = Vec::new();
         for key in gone {
-            self.directory.remove(key.address());
+            if let Some(peer) = self.config.peers.get(&key) {
+                self.directory.remove(peer.remote);
+            }
             self.deaf.remove(&key);
             if let Follow::Now(Some(_)) = self.bfd.configure(config, key, None).await {
                 tracing::debug!(peer = %key, "the path to a peer that is gone is still watched");
@@ -364,8 +373,9 @@ impl Peering {
             let mut status = PeerStatus::new(*key, config, session, counts);
             status.bfd = paths.remove(key);
             let established = session.status().state == SessionState::Established;
-            if let Some(why) = self.deaf.get(key).filter(|_| !established) {
-                status.last_error = Some(why.clone());
+            let waits = config.waits.as_deref();
+            if let Some(why) = waits.or(self.deaf.get(key).map(String::as_str)).filter(|_| !established) {
+                status.last_error = Some(why.to_owned());
             }
             Some(status)
         };
@@ -375,8 +385,9 @@ impl Peering {
 
 /// The keys that listening sockets need.
 fn keys(config: &Config) -> Keys {
-    let named = config.peers.iter().filter(|(_, peer)| !matches!(peer.origin, PeerOrigin::Range(_)));
-    let of_peers = named.filter_map(|(key, peer)| Some(((key.address(), None), peer.password.clone()?)));
+    let named = config.peers.values().filter(|peer| !matches!(peer.origin, PeerOrigin::Range(_)));
+    let known = named.filter(|peer| peer.waits.is_none());
+    let of_peers = known.filter_map(|peer| Some(((peer.remote.ip(), None), peer.password.clone()?)));
     let of_ranges = config.ranges.iter().filter_map(|(prefix, range)| {
         Some(((prefix.network(), Some(prefix.prefix())), range.terms.password.clone()?))
     });

@@ -342,11 +342,11 @@ impl RibThread {
     fn update(&mut self, key: PeerKey, update: &Update) {
         let Some(session) = self.sessions.get(&key) else { return };
         let (slot, now) = (session.slot, Instant::now());
-        let set = update.attributes.as_ref();
-        if self.v4.update(now, slot, set, &update.ipv4) {
+        let (set, on_link) = (update.attributes.as_ref(), key.interface().is_some());
+        if self.v4.update(now, slot, set, &update.ipv4, on_link) {
             self.end_of_rib(key, Family::Ipv4Unicast);
         }
-        if self.v6.update(now, slot, set, &update.ipv6) {
+        if self.v6.update(now, slot, set, &update.ipv6, on_link) {
             self.end_of_rib(key, Family::Ipv6Unicast);
         }
         self.count(key);

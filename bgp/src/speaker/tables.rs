@@ -120,6 +120,7 @@ impl<A: Lane> Tables<A> {
         slot: PeerSlot,
         set: Option<&AttributeSet>,
         routes: &Routes<A::Prefix>,
+        on_link: bool,
     ) -> bool {
         if !routes.withdrawn.is_empty() {
             self.scratch.clear();
@@ -130,7 +131,9 @@ impl<A: Lane> Tables<A> {
             let Some(set) = set else { continue };
             self.scratch.clear();
             self.scratch.extend(reach.prefixes.iter());
-            let attrs = Attrs { set, next_hop: Some(reach.next_hop.address) };
+            // On a shared link the address of that link leads there, whatever subnets there are (RFC 2545 §3).
+            let near = reach.next_hop.link_local.filter(|_| on_link).map(IpAddr::V6);
+            let attrs = Attrs { set, next_hop: near.or(Some(reach.next_hop.address)) };
             self.rib.apply(now, Change::Announce(slot, attrs, &self.scratch));
         }
         if routes.end_of_rib {

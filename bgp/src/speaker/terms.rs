@@ -1,13 +1,12 @@
 //! What a configuration and the terms of a session mean to the RIB.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::config::{Config, Family, PeerConfig, PeerKey};
 use crate::peer::Negotiated;
 use crate::policy::Policy;
-use crate::rib::{EgressProfile, Identity, PeerFacts, Source};
+use crate::rib::{EgressProfile, Identity, Link, PeerFacts, Source};
 
 /// What paths are held against. Own addresses are those configured and those sessions run over.
 pub(super) fn identity(config: &Config, sessions: impl IntoIterator<Item = IpAddr>) -> Identity {
@@ -19,7 +18,7 @@ pub(super) fn identity(config: &Config, sessions: impl IntoIterator<Item = IpAdd
     Identity {
         router_id: config.router_id.address(),
         cluster_id: config.cluster_id().address(),
-        own: listen.chain(peers).chain(sessions).collect::<HashSet<IpAddr>>(),
+        own: listen.chain(peers).chain(sessions).filter(|own| link_local(*own).is_none()).collect(),
         multipath: config.multipath,
     }
 }
@@ -33,7 +32,19 @@ pub(super) fn facts(config: &Config, key: PeerKey, peer: &PeerConfig, negotiated
         client: peer.reflector_client,
         local_as: negotiated.local_as,
         allow_own_as: peer.allow_own_as,
+        link: key
+            .interface()
+            .zip(link_local(negotiated.local.ip()))
+            .map(|(interface, own)| Link { interface, own }),
         import: in_force(config, &peer.import, negotiated),
+    }
+}
+
+/// An address that says nothing without its link.
+fn link_local(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some(address),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 
@@ -72,6 +83,7 @@ pub(super) fn profile(
         cluster_id: config.cluster_id().address(),
         next_hop: peer.next_hop,
         own_next_hop: configured.or_else(|| serves.then_some(local)),
+        own_link_local: link_local(local),
         paths: negotiated.add_path_send.contains(family).then_some(peer.paths_sent),
         as_override: negotiated.context().external_peer.filter(|_| peer.as_override),
         remove_private_as: peer.remove_private_as,
@@ -92,6 +104,25 @@ mod tests {
         let peer = PeerConfig { as_override, ..PeerConfig::new(address, Asn(1), peer_as) };
         let negotiated = Negotiated { peer_as, ..sample() };
         profile(&config, &peer, &negotiated, Family::Ipv4Unicast).unwrap()
+    }
+
+    #[test]
+    fn over_link_local_addresses_both_own_addresses_are_told_or_the_one_there_is() {
+        let config = Config::new(Asn(1), RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 0, 1)).unwrap());
+        let link = |text: &str| std::net::SocketAddr::new(text.parse().unwrap(), 179);
+        let mut peer = PeerConfig::new(link("fe80::2"), Asn(1), Asn(2));
+        let extended_next_hop = [Family::Ipv4Unicast].into_iter().collect();
+        let negotiated = Negotiated { local: link("fe80::1"), extended_next_hop, ..sample() };
+        let told = |peer: &PeerConfig, family| {
+            let profile = profile(&config, peer, &negotiated, family).unwrap();
+            let text =
+                |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+            [text(profile.own_next_hop), text(profile.own_link_local.map(IpAddr::V6))]
+        };
+        assert_eq!(told(&peer, Family::Ipv4Unicast), ["fe80::1", "fe80::1"]);
+        assert_eq!(told(&peer, Family::Ipv6Unicast), ["fe80::1", "fe80::1"]);
+        peer.local_next_hops.v6 = "2001:db8::1".parse().ok();
+        assert_eq!(told(&peer, Family::Ipv6Unicast), ["2001:db8::1", "fe80::1"]);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::gobgp::GoBgp;
 use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
 use crate::{
-    bfd, bmp, daemon, long_lived, malformed, many, options, page, passwords, ranges, restart, scenario,
+    bfd, bmp, daemon, link_local, long_lived, malformed, many, options, page, passwords, ranges, restart,
+    scenario,
 };
 
 /// One cell of the table.
@@ -139,6 +140,13 @@ fn with_ourselves(all: &mut Vec<Claim>) {
         OWN,
         "caracal_200_simultaneous_opens",
         many::simultaneous_opens_with_ourselves
+    );
+    claim!(
+        all,
+        "link-local peers: two with the same address on two links, with a password; devices that come and go",
+        OWN,
+        "caracal_link_local_peers",
+        link_local::on_two_links
     );
     claim!(
         all,

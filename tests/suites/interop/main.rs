@@ -14,6 +14,7 @@ mod daemon;
 mod exabgp;
 mod frr;
 mod gobgp;
+mod link_local;
 mod long_lived;
 mod malformed;
 mod many;

@@ -48,6 +48,21 @@ impl Segment {
         ip_batch(None, &format!("link set {} {how}\n", host.netns.name())).await
     }
 
+    /// A cable between two hosts, beside the segment: the name of the device at each end and its link-local address. It is
+    /// gone when either device is.
+    pub(crate) async fn cable(&self, ends: [(&Host, &str, &str); 2]) -> anyhow::Result<()> {
+        let [(here, near, _), (there, far, _)] = ends;
+        let line = format!("link add {near} type veth peer name {far} netns {}\n", there.netns.name());
+        ip_batch(Some(here.netns.name()), &line).await?;
+        for (host, device, address) in ends {
+            let lines = format!(
+                "link set {device} addrgenmode none\nlink set {device} up\naddress add {address}/64 dev {device} nodad\n"
+            );
+            ip_batch(Some(host.netns.name()), &lines).await?;
+        }
+        Ok(())
+    }
+
     /// A host: 10.99.0.`number` and fd00:99::`number`.
     pub(crate) async fn host(&self, number: u8) -> anyhow::Result<Host> {
         let name = format!("h{number}");

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
-use caracal_bgp::PeerKey;
 use caracal_bgp::speaker::BestPaths;
+use caracal_bgp::{Interface, PeerKey};
 use caracal_linux::kernel::Underlay;
+use caracal_linux::object::link::IfName;
 use caracal_linux::object::route::{Hop, Route, RouteKind};
 
 /// Why a best path is not in the kernel.
@@ -65,18 +66,31 @@ pub fn route(best: &BestPaths, underlay: &Underlay) -> Result<Route, NotInstalle
 }
 
 fn hop(next_hop: IpAddr, peer: Option<PeerKey>, underlay: &Underlay) -> Result<Hop, NotInstalled> {
+    // A link-local address says nothing of the link; it is the peer's.
+    let of_link =
+        |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    let peer = peer.filter(|_| of_link(&next_hop));
+    if let Some(interface) = peer.and_then(|peer| peer.interface()) {
+        return on_link(next_hop, interface, underlay);
+    }
     if underlay.is_own(next_hop) {
         return Err(NotInstalled::NextHopIsOwn { next_hop });
     }
-    // A link-local address says nothing of the link; it is the peer's.
-    let on_the_way = match (next_hop, peer) {
-        (IpAddr::V6(address), Some(peer)) if address.is_unicast_link_local() => peer.address(),
-        _ => next_hop,
-    };
+    let on_the_way = peer.map_or(next_hop, |peer| peer.address());
     match underlay.subnet_of(on_the_way) {
         Some(own) => Ok(Hop::via(next_hop, own.device)),
         None => Err(NotInstalled::NextHopOffSubnet { next_hop }),
     }
+}
+
+/// A link-local next hop on the link of this device. The same address on another device is another one.
+fn on_link(next_hop: IpAddr, interface: Interface, underlay: &Underlay) -> Result<Hop, NotInstalled> {
+    let device = IfName::new(interface.as_str()).ok().filter(|device| underlay.link(device).is_some());
+    let device = device.ok_or(NotInstalled::NextHopOffSubnet { next_hop })?;
+    if underlay.addresses_of(&device).any(|address| address.network.ip() == next_hop) {
+        return Err(NotInstalled::NextHopIsOwn { next_hop });
+    }
+    Ok(Hop::via(next_hop, device))
 }
 
 #[cfg(test)]
@@ -84,7 +98,7 @@ mod tests {
     use caracal_bgp::rib::Source;
     use caracal_bgp::speaker::BestPath;
     use caracal_linux::object::address::Address;
-    use caracal_linux::object::link::IfName;
+    use caracal_linux::object::link::Link;
     use caracal_linux::object::route::Scope;
 
     use super::*;
@@ -130,6 +144,34 @@ mod tests {
         assert_eq!(shown(&[Some("172.30.0.7")]), "172.30.0.7 eth1");
         assert_eq!(shown(&[Some("fd00:29::2")]), "fd00:29::2 eth0");
         assert_eq!(shown(&[Some("fe80::2")]), "fe80::2 eth0", "on the link of the peer");
+    }
+
+    #[test]
+    fn a_link_local_next_hop_is_on_the_link_of_its_peer_whatever_subnets_there_are() {
+        let [eth0, eth1] = [(3, "eth0"), (4, "eth1")].map(|(index, name)| Link {
+            index,
+            name: IfName::new(name).unwrap(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            loopback: false,
+            alias: None,
+            kind: None,
+            vxlan: None,
+            peer_index: None,
+            peer_elsewhere: false,
+            master: None,
+        });
+        let underlay = Underlay { links: [(3, eth0), (4, eth1)].into(), ..underlay() };
+        let hop = |peer: &str, next_hop: &str| hop(next_hop.parse().unwrap(), peer.parse().ok(), &underlay);
+        for device in ["eth0", "eth1"] {
+            let found = hop(&format!("fe80::9%{device}"), "fe80::9").unwrap();
+            assert_eq!((found.via, found.device.as_str()), ("fe80::9".parse().ok(), device));
+        }
+        assert_eq!(hop("fe80::9%eth1", "172.29.0.7").unwrap().device.as_str(), "eth0", "on a subnet");
+        let gone = hop("fe80::9%eth2", "fe80::9").unwrap_err();
+        assert_eq!(gone.code(), "NextHopOffSubnet");
     }
 
     #[test]

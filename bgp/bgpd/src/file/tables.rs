@@ -9,7 +9,7 @@ use caracal_bgp::bmp::message::View;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Family, NextHopMode, Password, RouterId};
+use caracal_bgp::{Family, NextHopMode, Password, PeerKey, RouterId};
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
@@ -69,7 +69,7 @@ pub(crate) struct Originate {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Peer {
     pub(crate) name: Option<String>,
-    pub(crate) address: Option<Spanned<Text<IpAddr>>>,
+    pub(crate) address: Option<Spanned<Text<PeerKey>>>,
     pub(crate) range: Option<Spanned<Text<IpNetwork>>>,
     pub(crate) max_peers: Option<Spanned<NonZeroU16>>,
     #[serde(rename = "as")]

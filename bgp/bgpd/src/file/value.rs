@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use caracal_bgp::config::IllegalPeerKey;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, NoCommunity, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, RemoteAs, RouterId};
+use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, PeerKey, RemoteAs, RouterId};
 use ipnetwork::IpNetwork;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
@@ -45,6 +46,12 @@ impl FromText for IpAddr {
     fn from_text(text: &str) -> Result<Self, String> {
         text.parse()
             .map_err(|_| format!("`{text}` is no IP address: write for example 192.0.2.1 or 2001:db8::1"))
+    }
+}
+
+impl FromText for PeerKey {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|error: IllegalPeerKey| error.to_string())
     }
 }
 

@@ -10,7 +10,8 @@ use caracal_bgp::config::{
 };
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
 use caracal_bgp::{
-    Families, Family, HoldTime, LocalNextHops, NextHopMode, PeerConfig, PeerRange, SessionOptions,
+    Families, Family, HoldTime, Interface, LocalNextHops, NextHopMode, PeerConfig, PeerKey, PeerRange,
+    SessionOptions,
 };
 use ipnetwork::IpNetwork;
 use toml::Spanned;
@@ -23,8 +24,8 @@ use crate::file::{self, LimitKind, Mistake, Text};
 /// Whom a table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whom {
-    /// The peer at this address.
-    At(IpAddr),
+    /// The peer of this name.
+    At(PeerKey),
     /// Whoever comes from this network.
     Within(IpNetwork),
 }
@@ -37,7 +38,10 @@ pub(super) fn whom(table: &Spanned<file::Peer>) -> Result<Whom, Mistake> {
             Some(limit) => {
                 Err(Mistake::new(limit.span(), "`max-peers` goes with `range` alone: take it out"))
             }
-            None => Ok(Whom::At(address.get_ref().0)),
+            None => {
+                let device = keys.device.as_ref().map(|device| device.get_ref().as_str());
+                at(address, device).map(Whom::At)
+            }
         },
         (None, Some(range)) => {
             let of_dialling = [
@@ -69,6 +73,27 @@ pub(super) fn whom(table: &Spanned<file::Peer>) -> Result<Whom, Mistake> {
     }
 }
 
+/// What names the peer at an address. Of a link-local address the device is a part.
+fn at(address: &Spanned<Text<PeerKey>>, device: Option<&str>) -> Result<PeerKey, Mistake> {
+    let key = address.get_ref().0;
+    let mistaken = |what: String| Err(Mistake::new(address.span(), what));
+    match (key, device) {
+        (PeerKey::Address(IpAddr::V6(address)), None) if address.is_unicast_link_local() => {
+            mistaken(format!("`{address}` says nothing without its device: write for example {address}%eth0"))
+        }
+        (PeerKey::Address(IpAddr::V6(address)), Some(device)) if address.is_unicast_link_local() => {
+            let device = Interface::new(device);
+            device
+                .map(|device| PeerKey::LinkLocal(address, device))
+                .or_else(|error| mistaken(error.to_string()))
+        }
+        (PeerKey::LinkLocal(_, interface), Some(device)) if interface.as_str() != device => {
+            mistaken(format!("the address is on {interface}, and `device` says {device}: take `device` away"))
+        }
+        (PeerKey::Address(_) | PeerKey::LinkLocal(..), _) => Ok(key),
+    }
+}
+
 /// Understands a table about whoever comes from a network.
 pub(super) fn range(
     table: &file::Peer,
@@ -76,7 +101,7 @@ pub(super) fn range(
     speaker: &file::Speaker,
     policies: &Policies,
 ) -> Result<PeerRange, Mistake> {
-    let terms = peer(table, range.network(), speaker, policies)?;
+    let terms = peer(table, PeerKey::from(range.network()), speaker, policies)?;
     let name = table.name.clone().unwrap_or_else(|| range.to_string());
     let max_peers = table.max_peers.as_ref().map_or(PeerRange::MAX_PEERS, |limit| *limit.get_ref());
     Ok(PeerRange { max_peers, ..PeerRange::new(PeerConfig { name, ..terms }) })
@@ -85,7 +110,7 @@ pub(super) fn range(
 /// Understands a table about the peer at an address.
 pub(super) fn peer(
     table: &file::Peer,
-    address: IpAddr,
+    key: PeerKey,
     speaker: &file::Speaker,
     policies: &Policies,
 ) -> Result<PeerConfig, Mistake> {
@@ -112,9 +137,10 @@ pub(super) fn peer(
     };
     let import = leaving(import, graceful_shutdown::import);
     let export = leaving(export, graceful_shutdown::export);
+    let device = table.device.as_ref().map(|device| device.get_ref().as_str());
     let port = table.port.as_ref().map_or(BGP_PORT, |port| *port.get_ref());
     Ok(PeerConfig {
-        name: table.name.clone().unwrap_or_else(|| address.to_string()),
+        name: table.name.clone().unwrap_or_else(|| key.to_string()),
         local_address: table.local_address.as_ref().map(|address| address.get_ref().0),
         passive: table.passive,
         hold_time: table.hold_time.map_or(HoldTime::DEFAULT, |hold| hold.0),
@@ -132,7 +158,8 @@ pub(super) fn peer(
         },
         multihop: table.multihop,
         ttl_security: table.ttl_security,
-        device: table.device.as_ref().map(|device| Arc::from(device.get_ref().as_str())),
+        // The scope of a link-local address says it already.
+        device: device.filter(|_| key.interface().is_none()).map(Arc::from),
         password: table.password.as_ref().map(|password| password.0.clone()),
         bfd: table.bfd.as_ref().map(bfd),
         session: session(table)?,
@@ -142,7 +169,7 @@ pub(super) fn peer(
         remove_private_as: table.remove_private_as,
         import,
         export,
-        ..PeerConfig::new(SocketAddr::new(address, port), local_as, remote_as)
+        ..PeerConfig::new(SocketAddr::new(key.address(), port), local_as, remote_as)
     })
 }
 

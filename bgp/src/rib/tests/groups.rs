@@ -245,6 +245,20 @@ fn sent(profile: EgressProfile, set: &AttributeSet, own: bool) -> Option<(Attrib
     bundles.first().and_then(|bundle| bundle.attributes.clone()).map(|(set, hop)| ((*set).clone(), hop))
 }
 
+#[test]
+fn a_link_local_next_hop_is_told_to_nobody_else() {
+    for mode in [NextHopMode::Auto, NextHopMode::Keep] {
+        let mut world = World::new();
+        world.up_as(1, PeerFacts { client: true, ..peer(1, Source::Ibgp) });
+        let group = world.rib.open_group(EgressProfile { next_hop: mode, ..profile(None) });
+        world.rib.join(group, PeerSlot(200));
+        world.announce_by(1, "10.1.0.0/24", &path(&[]), address("fe80::1"));
+        let told = world.pull(group);
+        let hops: Vec<_> = told.iter().map(|bundle| bundle.attributes.as_ref().unwrap().1).collect();
+        assert_eq!(hops, [address("192.0.2.99")], "{mode:?}");
+    }
+}
+
 fn exporting(rule: Rule, external_peer: Option<Asn>) -> EgressProfile {
     let export = Arc::new(Policy::new(vec![rule], Verdict::Accept));
     EgressProfile { export, ..profile(external_peer) }

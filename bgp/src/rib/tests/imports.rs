@@ -48,6 +48,18 @@ fn an_own_address_is_no_next_hop() {
 }
 
 #[test]
+fn a_link_local_next_hop_is_ours_only_on_the_link_where_we_have_it() {
+    let mut world = World::new();
+    for (n, name, own) in [(1, "eth0", "fe80::1"), (2, "eth1", "fe80::2")] {
+        let link = Some(Link { interface: Interface::new(name).unwrap(), own: own.parse().unwrap() });
+        world.up_as(n, PeerFacts { link, ..peer(n, Source::Ebgp) });
+        world.announce_by(n, P, &path(&[1]), address("fe80::1"));
+    }
+    assert_eq!(world.standing(1, P), Some(PathStanding::Rejected(WhyRejected::OwnNextHop)));
+    assert_eq!(world.best(P), Some(2), "on the other link it is the neighbour's");
+}
+
+#[test]
 fn a_changed_policy_judges_kept_paths_again_without_the_peer() {
     let mut world = World::with_external(1);
     for third in 0..20 {
