@@ -53,7 +53,7 @@ async fn find(handle: &Handle, wanted: &str) -> Result<PeerKey, Status> {
         // A link-local address alone may be that of several.
         Some(PeerKey::Address(address)) => peer.key.address() == address,
         Some(key) => peer.key == key,
-        None => peer.name == wanted,
+        None => peer.name == wanted || peer.key.to_string() == wanted,
     };
     let found: Vec<PeerKey> = peers.iter().filter(meant).map(|peer| peer.key).collect();
     match found.as_slice() {

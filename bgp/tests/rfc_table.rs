@@ -31,7 +31,7 @@ fn functions(folder: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn every_test_that_the_table_of_rfcs_names_exists() {
     let mut existing = BTreeSet::new();
-    for folder in ["bgp/src", "bgp/tests", "bgp/bgpd", "tests/suites"] {
+    for folder in ["bgp/src", "bgp/tests", "bgp/bgpd", "bgp/underlay", "tests/suites"] {
         functions(&root().join(folder), &mut existing);
     }
     let page = std::fs::read_to_string(root().join("docs/rfc.md")).unwrap();

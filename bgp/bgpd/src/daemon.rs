@@ -13,6 +13,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use caracal_bgp::speaker::{Farewell, Handle};
 use caracal_bgp::wire::notification::Cease;
+use caracal_bgp_underlay::neighbours::{Sightings, placed};
 use caracal_linux::kernel::{self, Kernel, Underlay};
 use caracal_linux::root_socket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +25,7 @@ use crate::fib::Fib;
 use crate::reload::{self, Reload};
 use crate::restart::Comeback;
 use crate::settings::Settings;
-use crate::{neighbours, next_hops, socket};
+use crate::{next_hops, socket};
 
 /// Runs until told to stop.
 ///
@@ -44,7 +45,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         None => Comeback::NOTHING,
     };
     let around = underlay.borrow().clone();
-    let config = next_hops::filled(&neighbours::placed(&settings.config, &around), &around);
+    let config = next_hops::filled(&placed(&settings.config, &around, &Sightings::new()), &around);
     let config = comeback.told(config);
     let speaker = Handle::begin(config.clone(), comeback.beginning())?;
     reload::originate(&speaker, &settings.originate).await?;

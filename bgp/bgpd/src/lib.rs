@@ -11,7 +11,6 @@
 pub mod daemon;
 pub mod fib;
 pub mod file;
-pub mod neighbours;
 pub mod next_hops;
 pub mod reload;
 pub mod restart;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_bgp::{Config, LocalNextHops, PeerConfig, PeerKey};
+use caracal_bgp::{Config, Family, LocalNextHops, PeerConfig, PeerKey, SessionOptions};
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::IfName;
@@ -27,17 +27,27 @@ pub fn filled(config: &Config, underlay: &Underlay) -> Config {
                 hops.v6 =
                     first(underlay, &device, |ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
             }
-            IpAddr::V6(_) if hops.v4.is_none() => {
+            IpAddr::V6(_) if hops.v4.is_none() && !by_link_local(*key, &peer.session) => {
                 hops.v4 =
                     first(underlay, &device, |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
             }
             IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+        // Beside the link-local address that the session runs from a global one is told (RFC 2545 §3).
+        if key.interface().is_some() && hops.v6.is_none() {
+            hops.v6 = first(underlay, &device, |ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
         }
     }
     for (prefix, range) in &mut config.ranges {
         range.next_hops = of_subnets(prefix, underlay);
     }
     config
+}
+
+/// Whether IPv4 routes go by the link-local address: on a link where peers are known by the device alone addresses of others
+/// may mean nothing.
+fn by_link_local(key: PeerKey, options: &SessionOptions) -> bool {
+    matches!(key, PeerKey::Interface(_)) && options.extended_next_hop.contains(Family::Ipv4Unicast)
 }
 
 /// The own addresses on each subnet that has to do with a range.
@@ -153,6 +163,14 @@ mod tests {
         assert_eq!(hops("172.29.0.128/25", "172.29.0.129"), v6("fd00:29::1"), "it is a part of the subnet");
         assert_eq!(hops("172.16.0.0/12", "172.30.0.7"), (None, None), "eth1 has no IPv6 address");
         assert_eq!(hops("fd00::/16", "fd00:29::9"), (Some("172.29.0.1".to_owned()), None));
+    }
+
+    #[test]
+    fn on_one_link_a_global_address_of_the_device_is_told_and_by_interface_no_ipv4_one() {
+        assert_eq!(hops("address = \"fe80::2%eth0\""), "172.29.0.1 fd00:29::1");
+        assert_eq!(hops("address = \"fe80::2%eth1\""), "172.30.0.1 -");
+        assert_eq!(hops("interface = \"eth0\""), "- fd00:29::1");
+        assert_eq!(hops("interface = \"eth0\"\nextended-next-hop = []"), "172.29.0.1 fd00:29::1");
     }
 
     #[test]

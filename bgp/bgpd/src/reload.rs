@@ -12,6 +12,7 @@ use caracal_bgp::bmp::Stations;
 use caracal_bgp::speaker::{ConfigureError, Handle, Origination, Stopped};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config};
+use caracal_bgp_underlay::neighbours::{Neighbours, Sightings, interfaces, placed};
 use caracal_linux::kernel::Underlay;
 use ipnetwork::IpNetwork;
 use tokio::signal::unix::Signal;
@@ -19,9 +20,9 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::file::FileError;
+use crate::next_hops;
 use crate::restart::Comeback;
 use crate::settings::Settings;
-use crate::{neighbours, next_hops};
 
 /// Why a new file is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ pub struct Reload {
     path: PathBuf,
     speaker: Handle,
     underlay: watch::Receiver<Arc<Underlay>>,
+    neighbours: Neighbours,
+    sightings: watch::Receiver<Arc<Sightings>>,
     settings: Settings,
     /// What the speaker has: the settings with this machine's addresses.
     config: Config,
@@ -54,7 +57,7 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// A keeper of what is in force: `config` is what the speaker was started with.
+    /// A keeper of what is in force: `config` is what the speaker was started with. Must be called on a tokio runtime.
     pub fn new(
         path: PathBuf,
         speaker: Handle,
@@ -64,7 +67,10 @@ impl Reload {
         comeback: Comeback,
     ) -> Self {
         let stations = Stations::new(speaker.clone());
-        Reload { path, speaker, underlay, settings, config, comeback, stations }
+        let mut neighbours = Neighbours::new(underlay.clone());
+        neighbours.look(&interfaces(&settings.config));
+        let sightings = neighbours.sightings();
+        Reload { path, speaker, underlay, neighbours, sightings, settings, config, comeback, stations }
     }
 
     /// The own AS in force.
@@ -94,6 +100,12 @@ impl Reload {
                         error!("after a change of this machine's addresses: {error}");
                     }
                 }
+                // Its sender is in `neighbours`.
+                Ok(()) = self.sightings.changed() => {
+                    if let Err(error) = self.configure(&self.settings.config.clone()).await {
+                        error!("after a change of the neighbours on a link: {error}");
+                    }
+                }
             }
         }
     }
@@ -119,19 +131,22 @@ impl Reload {
         let changes = difference(&self.settings.originate, &new.originate);
         self.speaker.originate(changes).await.map_err(ConfigureError::from)?;
         self.stations.follow(&new.stations).await;
+        self.neighbours.look(&interfaces(&new.config));
         self.settings = new;
         Ok(())
     }
 
     async fn configure(&mut self, wanted: &Config) -> Result<(), ConfigureError> {
         let underlay = self.underlay.borrow_and_update().clone();
-        let config = next_hops::filled(&neighbours::placed(wanted, &underlay), &underlay);
+        let sightings = self.sightings.borrow_and_update().clone();
+        let config = next_hops::filled(&placed(wanted, &underlay, &sightings), &underlay);
         let config = self.comeback.told(config);
         if config == self.config {
             return Ok(());
         }
         for (peer, step) in self.speaker.configure(config.clone()).await? {
-            info!(%peer, ?step, "peer configuration changed");
+            let waits = config.peers.get(&peer).and_then(|peer| peer.waits.as_deref());
+            info!(%peer, ?step, waits, "peer configuration changed");
         }
         self.config = config;
         Ok(())

@@ -391,6 +391,28 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_by_interface_is_named_by_it_and_says_nowhere_else_where_it_is() {
+        let peer = |more: &str| read(&format!("[[peer]]\ninterface = \"eth0\"\nas = \"external\"\n{more}"));
+        let settings = peer("").unwrap();
+        let (key, config) = settings.config.peers.iter().next().unwrap();
+        assert_eq!((key.to_string().as_str(), config.name.as_str()), ("eth0", "eth0"));
+        let extended = |settings: Settings| only(&settings).session.extended_next_hop;
+        assert_eq!(extended(peer("").unwrap()), [caracal_bgp::Family::Ipv4Unicast].into_iter().collect());
+        assert_eq!(extended(peer("extended-next-hop = []\n").unwrap()), Families::NONE);
+        for (more, why) in [
+            ("address = \"fe80::1%eth0\"\n", "f:7: peer[1].address: `interface` says where the peer is"),
+            ("range = \"10.0.0.0/8\"\n", "f:7: peer[1].range: `interface` says where the peer is"),
+            ("device = \"eth1\"\n", "f:7: peer[1].device: `interface` says where the peer is"),
+            ("bfd = {}\n", "BFD with a link-local address is not offered"),
+        ] {
+            let said = peer(more).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        let said = read("[[peer]]\ninterface = \"a b\"\nas = 2\n").unwrap_err();
+        assert!(said.starts_with("f:5: peer[1].interface: 'a b' is no name of a device"), "{said}");
+    }
+
+    #[test]
     fn two_link_local_peers_of_one_address_have_one_password() {
         let peer = |device: &str, password: &str| {
             format!("[[peer]]\naddress = \"fe80::1%{device}\"\nas = 2\npassword = \"{password}\"\n")

@@ -13,14 +13,17 @@ pub enum PeerKey {
     Address(IpAddr),
     /// By an address that says nothing without the link it is on: the same on another link is another peer (RFC 4007).
     LinkLocal(Ipv6Addr, Interface),
+    /// By nothing but the device on whose link it is: it is the only other router there, at whatever address.
+    Interface(Interface),
 }
 
 impl PeerKey {
-    /// The address the peer is known by.
+    /// The address the peer is known by. Of one that is known by its device alone it is `::`, which is nobody's.
     pub fn address(&self) -> IpAddr {
         match self {
             PeerKey::Address(address) => *address,
             PeerKey::LinkLocal(address, _) => IpAddr::V6(*address),
+            PeerKey::Interface(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         }
     }
 
@@ -28,7 +31,7 @@ impl PeerKey {
     pub fn interface(&self) -> Option<Interface> {
         match self {
             PeerKey::Address(_) => None,
-            PeerKey::LinkLocal(_, interface) => Some(*interface),
+            PeerKey::LinkLocal(_, interface) | PeerKey::Interface(interface) => Some(*interface),
         }
     }
 }
@@ -38,6 +41,7 @@ impl fmt::Display for PeerKey {
         match self {
             PeerKey::Address(address) => address.fmt(f),
             PeerKey::LinkLocal(address, interface) => write!(f, "{address}%{interface}"),
+            PeerKey::Interface(interface) => interface.fmt(f),
         }
     }
 }
@@ -72,7 +76,7 @@ pub enum IllegalPeerKey {
     },
 }
 
-/// An address, or `fe80::1%eth0` (RFC 4007 §11.2).
+/// An address, or `fe80::1%eth0` (RFC 4007 §11.2). A device alone is not read: it looks like a name.
 impl FromStr for PeerKey {
     type Err = IllegalPeerKey;
 

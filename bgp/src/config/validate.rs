@@ -186,7 +186,9 @@ impl Config {
 
     fn passwords_of_link_local_addresses(&self) -> Result<(), ConfigError> {
         let mut seen: BTreeMap<IpAddr, (PeerKey, Option<&Password>)> = BTreeMap::new();
-        for (key, peer) in self.peers.iter().filter(|(key, _)| key.interface().is_some()) {
+        for (key, peer) in
+            self.peers.iter().filter(|(key, peer)| key.interface().is_some() && peer.waits.is_none())
+        {
             let (other, password) = *seen.entry(peer.remote.ip()).or_insert((*key, peer.password.as_ref()));
             if password != peer.password.as_ref() {
                 return Err(ConfigError::OnePasswordAnAddress { peer: *key, other });
@@ -222,6 +224,10 @@ impl Config {
 impl PeerConfig {
     fn validate(&self, peer: PeerKey) -> Result<(), ConfigError> {
         let remote = self.remote.ip();
+        // Where a peer that is known by its device is, is found out later.
+        if let PeerKey::Interface(_) = peer {
+            return self.validate_terms(peer);
+        }
         if peer.address() != remote {
             return Err(ConfigError::KeyMismatch { peer, remote });
         }

@@ -148,7 +148,8 @@ impl<A: Af> Rib<A> {
                 used.communities.sort_unstable();
                 used.communities.dedup();
             }
-            let of_peer = peer.facts.key.map(|key| key.address());
+            let of_link = peer.facts.link.map(|link| IpAddr::V6(link.peer));
+            let of_peer = of_link.or(peer.facts.key.map(|key| key.address()));
             let link = peer.facts.link.map(|link| link.interface);
             made.used = self.attributes.intern(&used);
             made.used_hop = match hop {

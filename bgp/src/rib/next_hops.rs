@@ -42,6 +42,8 @@ pub struct Link {
     pub interface: Interface,
     /// The own address there.
     pub own: Ipv6Addr,
+    /// The peer's.
+    pub peer: Ipv6Addr,
 }
 
 /// Whether an address says nothing without the link it is on.

@@ -32,12 +32,15 @@ pub(super) fn facts(config: &Config, key: PeerKey, peer: &PeerConfig, negotiated
         client: peer.reflector_client,
         local_as: negotiated.local_as,
         allow_own_as: peer.allow_own_as,
-        link: key
-            .interface()
-            .zip(link_local(negotiated.local.ip()))
-            .map(|(interface, own)| Link { interface, own }),
+        link: link(key, negotiated),
         import: in_force(config, &peer.import, negotiated),
     }
+}
+
+/// The link of a session over link-local addresses.
+fn link(key: PeerKey, negotiated: &Negotiated) -> Option<Link> {
+    let (own, peer) = (link_local(negotiated.local.ip())?, link_local(negotiated.remote.ip())?);
+    Some(Link { interface: key.interface()?, own, peer })
 }
 
 /// An address that says nothing without its link.

@@ -80,6 +80,12 @@ fn configuration(host: &Host, plan: &Plan) -> String {
 }
 
 impl Bird {
+    /// Starts it with this configuration.
+    pub(crate) async fn with(host: &Host, text: &str) -> anyhow::Result<Self> {
+        host.write("bird.conf", text)?;
+        Ok(Self { process: spawn(host, &[]).await?, control: control(host) })
+    }
+
     /// Ends it as an operator would: it says goodbye to its neighbours.
     pub(crate) async fn stop(&self, host: &Host) -> anyhow::Result<()> {
         host.run(&["birdc", "-s", &self.control, "down"]).await.map(drop)
@@ -140,8 +146,7 @@ impl Peer for Bird {
     const NAME: &'static str = "BIRD";
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
-        host.write("bird.conf", &configuration(host, plan))?;
-        Ok(Self { process: spawn(host, &[]).await?, control: control(host) })
+        Self::with(host, &configuration(host, plan)).await
     }
 
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {

@@ -10,7 +10,7 @@ use crate::openbgpd::OpenBgpd;
 use crate::peer::Peer;
 use crate::{
     bfd, bmp, daemon, link_local, long_lived, malformed, many, options, page, passwords, ranges, restart,
-    scenario,
+    scenario, unnumbered,
 };
 
 /// One cell of the table.
@@ -118,6 +118,27 @@ fn with_daemons(all: &mut Vec<Claim>) {
         Bird "bird", Frr "frr", GoBgp "gobgp");
     claim!(
         all,
+        "link-local peers, by address and device: routes of both families go by nothing else",
+        Bird::NAME,
+        "bird_link_local",
+        link_local::with_bird
+    );
+    claim!(
+        all,
+        "link-local peers, by address and device: routes of both families go by nothing else",
+        Frr::NAME,
+        "frr_link_local",
+        link_local::with_frr
+    );
+    claim!(
+        all,
+        "peers by interface: nobody configures an address (RFC 4861, RFC 8950)",
+        Frr::NAME,
+        "frr_unnumbered",
+        unnumbered::with_frr
+    );
+    claim!(
+        all,
         "200 simultaneous opens, of each collision one session is left",
         Bird::NAME,
         "bird_200_simultaneous_opens",
@@ -143,10 +164,17 @@ fn with_ourselves(all: &mut Vec<Claim>) {
     );
     claim!(
         all,
-        "link-local peers: two with the same address on two links, with a password; devices that come and go",
+        "link-local peers, by address and device: routes of both families go by nothing else",
         OWN,
-        "caracal_link_local_peers",
+        "caracal_link_local",
         link_local::on_two_links
+    );
+    claim!(
+        all,
+        "peers by interface: nobody configures an address (RFC 4861, RFC 8950)",
+        OWN,
+        "caracal_unnumbered",
+        unnumbered::with_ourselves
     );
     claim!(
         all,
@@ -243,6 +271,20 @@ fn itself(all: &mut Vec<Claim>) {
         ITSELF,
         "bgpd_tells_a_bmp_collector",
         bmp::a_collector_is_told
+    );
+    claim!(
+        all,
+        "of two routers on the link of a peer by interface neither is taken",
+        ITSELF,
+        "bgpd_refuses_two_neighbours",
+        unnumbered::two_are_refused
+    );
+    claim!(
+        all,
+        "router advertisements, as Wireshark reads them, and the answer to a solicitation",
+        ITSELF,
+        "bgpd_advertises_itself",
+        unnumbered::as_others_read_it
     );
     claim!(all, "graceful shutdown (RFC 8326)", ITSELF, "bgpd_leaves_gracefully", daemon::leaves_gracefully);
 }

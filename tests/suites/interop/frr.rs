@@ -98,9 +98,9 @@ fn zebra(host: &Host) -> PathBuf {
     host.file("zebra.sock")
 }
 
-/// Starts `bgpd`.
-async fn spawn(host: &Host, plan: &Plan, vty: &str, with_zebra: bool) -> anyhow::Result<Process> {
-    let file = host.write("frr.conf", &configuration(host, plan))?.display().to_string();
+/// Starts `bgpd` with this configuration.
+async fn spawn(host: &Host, text: &str, vty: &str, with_zebra: bool) -> anyhow::Result<Process> {
+    let file = host.write("frr.conf", text)?.display().to_string();
     let pid = host.file("frr.pid").display().to_string();
     let zebra = zebra(host).display().to_string();
     // -S: it keeps the rights it was started with. Not listening to telnet: port 0.
@@ -151,7 +151,7 @@ impl Restarts for Frr {
     }
 
     async fn back(&mut self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
-        self.process = spawn(host, plan, &self.vty, true).await?;
+        self.process = spawn(host, &configuration(host, plan), &self.vty, true).await?;
         Ok(())
     }
 }
@@ -176,24 +176,8 @@ impl Peer for Frr {
     const NAME: &'static str = "FRR";
 
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
-        let vty = host.file("vty").display().to_string();
-        std::fs::create_dir_all(&vty).with_context(|| format!("making {vty}"))?;
         let bfd = plan.neighbors.iter().any(|neighbor| neighbor.bfd);
-        let mut others = Vec::new();
-        if plan.kernel || bfd {
-            others.push(other(host, &vty, "zebra", &[]).await?);
-            let socket = zebra(host);
-            wait::until(SOON, "zebra is there", || async {
-                if socket.exists() { Ok(()) } else { Err(NotYet::because("it has no socket")) }
-            })
-            .await?;
-        }
-        if bfd {
-            let control = host.file("bfdd.sock").display().to_string();
-            others.push(other(host, &vty, "bfdd", &["--bfdctl", &control]).await?);
-        }
-        let process = spawn(host, plan, &vty, !others.is_empty()).await?;
-        Ok(Self { process, _others: others, vty })
+        Self::run(host, &configuration(host, plan), plan.kernel || bfd, bfd).await
     }
 
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {
@@ -216,6 +200,31 @@ impl Peer for Frr {
 }
 
 impl Frr {
+    /// Starts it with this configuration of `bgpd`; what it learns goes into the kernel.
+    pub(crate) async fn with(host: &Host, text: &str) -> anyhow::Result<Self> {
+        Self::run(host, text, true, false).await
+    }
+
+    async fn run(host: &Host, text: &str, zebra_too: bool, bfd: bool) -> anyhow::Result<Self> {
+        let vty = host.file("vty").display().to_string();
+        std::fs::create_dir_all(&vty).with_context(|| format!("making {vty}"))?;
+        let mut others = Vec::new();
+        if zebra_too {
+            others.push(other(host, &vty, "zebra", &[]).await?);
+            let socket = zebra(host);
+            wait::until(SOON, "zebra is there", || async {
+                if socket.exists() { Ok(()) } else { Err(NotYet::because("it has no socket")) }
+            })
+            .await?;
+        }
+        if bfd {
+            let control = host.file("bfdd.sock").display().to_string();
+            others.push(other(host, &vty, "bfdd", &["--bfdctl", &control]).await?);
+        }
+        let process = spawn(host, text, &vty, !others.is_empty()).await?;
+        Ok(Self { process, _others: others, vty })
+    }
+
     async fn ask(&self, host: &Host, daemon: &str, command: &str) -> anyhow::Result<String> {
         host.run(&["vtysh", "--vty_socket", &self.vty, "-d", daemon, "-c", command]).await
     }

@@ -5,14 +5,17 @@ use caracal_lab::Sandbox;
 use caracal_lab::command::ip_batch;
 use caracal_lab::wait::{self, NotYet};
 
+use crate::bird::Bird;
+use crate::frr::Frr;
 use crate::peer::SOON;
 use crate::segment::{Host, Segment};
 use crate::us::{self, Session, Us};
 
 const ASES: [u32; 3] = [64601, 64602, 64603];
+const PASSWORD: &str = "between-us";
 
 /// The prefixes of a host, one a family.
-fn prefixes(number: u8) -> [String; 2] {
+pub(crate) fn prefixes(number: u8) -> [String; 2] {
     [format!("10.{number}.0.0/24"), format!("fd00:{number}::/64")]
 }
 
@@ -22,7 +25,7 @@ fn addresses(number: u8) -> [String; 2] {
 }
 
 /// A host with an address in each of its prefixes, and no address but link-local ones towards others.
-async fn host(segment: &Segment, number: u8) -> anyhow::Result<Host> {
+pub(crate) async fn host(segment: &Segment, number: u8) -> anyhow::Result<Host> {
     let host = segment.host(number).await?;
     let [v4, v6] = addresses(number);
     let lines = format!("link del e0\naddress add {v4}/32 dev lo\naddress add {v6}/128 dev lo nodad\n");
@@ -31,18 +34,24 @@ async fn host(segment: &Segment, number: u8) -> anyhow::Result<Host> {
 }
 
 /// Our file on a host, with these peers.
-fn tables(number: u8, peers: &str) -> String {
+pub(crate) fn tables(number: u8, peers: &str) -> String {
     let own: String = prefixes(number).iter().map(|prefix| us::originate(prefix, &[])).collect();
     format!("[fib]\n{own}{peers}")
 }
 
 fn peer(address: &str, asn: u32) -> String {
-    let more = "password = \"between us\"\nttl-security = 1\nextended-next-hop = [\"ipv4-unicast\"]";
-    us::peer(address, asn, more)
+    let more = format!("password = \"{PASSWORD}\"\nttl-security = 1\nextended-next-hop = [\"ipv4-unicast\"]");
+    us::peer(address, asn, &more)
 }
 
 /// Waits until a host's kernel reaches the prefixes of another by this gateway, and the other answers.
-async fn reaches(from: &Host, number: u8, to: u8, gateway: &str, device: &str) -> anyhow::Result<()> {
+pub(crate) async fn reaches(
+    from: &Host,
+    number: u8,
+    to: u8,
+    gateway: &str,
+    device: &str,
+) -> anyhow::Result<()> {
     for (place, prefix) in prefixes(to).iter().enumerate() {
         let (family, kind) = if place == 0 { ("-4", "inet6 ") } else { ("-6", "") };
         let wanted = format!("via {kind}{gateway} dev {device}");
@@ -61,7 +70,7 @@ async fn reaches(from: &Host, number: u8, to: u8, gateway: &str, device: &str) -
     Ok(())
 }
 
-fn is_up(session: &Session) -> bool {
+pub(crate) fn is_up(session: &Session) -> bool {
     session.state == "Established"
 }
 
@@ -104,4 +113,66 @@ pub(crate) async fn on_two_links(sandbox: Sandbox) -> anyhow::Result<()> {
     let other = us.peer(&here, "fe80::2%e2").await?;
     ensure!(other.transitions == 1, "the other link has nothing to do with it: {other:?}");
     Ok(())
+}
+
+/// We and another, with a cable between.
+async fn two(sandbox: &Sandbox) -> anyhow::Result<(Segment, Host, Host, Us)> {
+    let segment = Segment::make(sandbox).await?;
+    let (here, there) = (host(&segment, 1).await?, host(&segment, 2).await?);
+    segment.cable([(&here, "e1", "fe80::1"), (&there, "e1", "fe80::2")]).await?;
+    let us = Us::start(&here, ASES[0], &tables(1, &peer("fe80::2%e1", ASES[1]))).await?;
+    Ok((segment, here, there, us))
+}
+
+/// With BIRD, which has an IPv6 address that is not of the link as next hop beside the link-local one.
+pub(crate) async fn with_bird(sandbox: Sandbox) -> anyhow::Result<()> {
+    let (_segment, here, there, us) = two(&sandbox).await?;
+    let [v4, v6] = prefixes(2);
+    let kernel = |family: &str| {
+        format!("protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; }}\n")
+    };
+    let text = format!(
+        "log stderr all;\nrouter id 10.2.0.1;\nprotocol device {{ scan time 3600; }}\n{}{}\
+         protocol static {{ ipv4; route {v4} blackhole; }}\nprotocol static {{ ipv6; route {v6} blackhole; }}\n\
+         protocol bgp p0 {{ local fe80::2 as {}; neighbor fe80::1 as {}; interface \"e1\"; password \"{PASSWORD}\";\n\
+         ttl security on; connect delay time 0; connect retry time 1; error wait time 1,2;\n\
+         ipv4 {{ import all; export all; extended next hop on; }};\nipv6 {{ import all; export all; }};\n}}\n",
+        kernel("ipv4"),
+        kernel("ipv6"),
+        ASES[1],
+        ASES[0]
+    );
+    let _they = Bird::with(&there, &text).await?;
+    us.established(&here).await?;
+    reaches(&here, 1, 2, "fe80::2", "e1").await
+}
+
+/// With FRR, which is told address and device, too.
+pub(crate) async fn with_frr(sandbox: Sandbox) -> anyhow::Result<()> {
+    let (_segment, here, there, us) = two(&sandbox).await?;
+    let neighbor = format!(
+        " neighbor fe80::1 remote-as {}\n neighbor fe80::1 interface e1\n neighbor fe80::1 ttl-security hops 1\n \
+         neighbor fe80::1 capability extended-nexthop\n",
+        ASES[0]
+    );
+    let _they = Frr::with(&there, &frr("fe80::1", &neighbor)).await?;
+    us.established(&here).await?;
+    reaches(&here, 1, 2, "fe80::2", "e1").await
+}
+
+/// A configuration of FRR's with one neighbour, which `lines` introduce.
+pub(crate) fn frr(neighbor: &str, lines: &str) -> String {
+    let [v4, v6] = prefixes(2);
+    let family = |name: &str, own: &str| {
+        format!(
+            " address-family {name} unicast\n  network {own}\n  neighbor {neighbor} activate\n exit-address-family\n"
+        )
+    };
+    let (theirs, v4, v6) = (ASES[1], family("ipv4", &v4), family("ipv6", &v6));
+    format!(
+        "hostname frr\nlog stdout\nrouter bgp {theirs}\n bgp router-id 10.2.0.1\n no bgp ebgp-requires-policy\n \
+         no bgp default ipv4-unicast\n no bgp network import-check\n coalesce-time 0\n{lines} \
+         neighbor {neighbor} timers connect 1\n neighbor {neighbor} advertisement-interval 0\n \
+         neighbor {neighbor} password {PASSWORD}\n{v4}{v6}exit\n"
+    )
 }

@@ -28,6 +28,7 @@ mod raw;
 mod restart;
 mod scenario;
 mod segment;
+mod unnumbered;
 mod us;
 
 use std::process::ExitCode;

@@ -149,6 +149,11 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("peers that nobody", "OpenBGPD", NOT_YET),
     ("a range asks", "ExaBGP", NOT_YET),
     ("a range asks", "OpenBGPD", NOT_YET),
+    (
+        "peers by interface",
+        "BIRD",
+        "This version does not find neighbours by itself: it is in the row of link-local peers.",
+    ),
     ("extended messages", "GoBGP", LACKS_8654),
     ("extended messages", "OpenBGPD", LACKS_8654),
     ("what is too long", "BIRD", TAKES_8654),

@@ -9,7 +9,7 @@ use caracal_bgp::bmp::message::View;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Family, NextHopMode, Password, PeerKey, RouterId};
+use caracal_bgp::{Family, Interface, NextHopMode, Password, PeerKey, RouterId};
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use toml::Spanned;
@@ -70,6 +70,7 @@ pub(crate) struct Originate {
 pub(crate) struct Peer {
     pub(crate) name: Option<String>,
     pub(crate) address: Option<Spanned<Text<PeerKey>>>,
+    pub(crate) interface: Option<Spanned<Text<Interface>>>,
     pub(crate) range: Option<Spanned<Text<IpNetwork>>>,
     pub(crate) max_peers: Option<Spanned<NonZeroU16>>,
     #[serde(rename = "as")]
@@ -98,8 +99,7 @@ pub(crate) struct Peer {
     pub(crate) add_path_receive: Vec<Text<Family>>,
     #[serde(default)]
     pub(crate) add_path_send: Vec<Text<Family>>,
-    #[serde(default)]
-    pub(crate) extended_next_hop: Vec<Text<Family>>,
+    pub(crate) extended_next_hop: Option<Vec<Text<Family>>>,
     pub(crate) extended_messages: Option<bool>,
     pub(crate) enhanced_refresh: Option<bool>,
     pub(crate) delay_open: Option<Seconds>,

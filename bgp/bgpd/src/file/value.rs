@@ -9,7 +9,7 @@ use caracal_bgp::config::IllegalPeerKey;
 use caracal_bgp::policy::{AnyCommunity, NextHopChange, NoCommunity, PeerType, PrefixMatch, Then, Verdict};
 use caracal_bgp::rib::Source;
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Asn, Family, HoldTime, NextHopMode, Password, PeerKey, RemoteAs, RouterId};
+use caracal_bgp::{Asn, Family, HoldTime, Interface, NextHopMode, Password, PeerKey, RemoteAs, RouterId};
 use ipnetwork::IpNetwork;
 use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
@@ -49,9 +49,19 @@ impl FromText for IpAddr {
     }
 }
 
+impl FromText for Interface {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Interface::new(text).map_err(|error| error.to_string())
+    }
+}
+
 impl FromText for PeerKey {
     fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: IllegalPeerKey| error.to_string())
+        text.parse().map_err(|error: IllegalPeerKey| match (error, IpAddr::from_text(text)) {
+            // In the words that every other address has here.
+            (IllegalPeerKey::Address { .. }, Err(words)) => words,
+            (error, _) => error.to_string(),
+        })
     }
 }
 

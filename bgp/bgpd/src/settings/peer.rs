@@ -33,6 +33,9 @@ pub(super) enum Whom {
 /// Whom a table is about: it has one of two keys, and none that makes no sense with it.
 pub(super) fn whom(table: &Spanned<file::Peer>) -> Result<Whom, Mistake> {
     let keys = table.get_ref();
+    if let Some(interface) = &keys.interface {
+        return by_interface(keys, interface);
+    }
     match (&keys.address, &keys.range) {
         (Some(address), None) => match &keys.max_peers {
             Some(limit) => {
@@ -66,10 +69,28 @@ pub(super) fn whom(table: &Spanned<file::Peer>) -> Result<Whom, Mistake> {
             Err(Mistake::new(range.span(), what))
         }
         (None, None) => {
-            let what =
-                "who is it? Give the peer's `address`, or a `range` of addresses from which peers may come";
+            let what = "who is it? Give the peer's `address`, the `interface` on whose link it is the only other router, or a \
+                 `range` of addresses from which peers may come";
             Err(Mistake::new(table.span(), what))
         }
+    }
+}
+
+/// A peer that is known by its device has no key that says where it is.
+fn by_interface(keys: &file::Peer, interface: &Spanned<Text<Interface>>) -> Result<Whom, Mistake> {
+    let elsewhere = [
+        ("address", keys.address.as_ref().map(Spanned::span)),
+        ("range", keys.range.as_ref().map(Spanned::span)),
+        ("max-peers", keys.max_peers.as_ref().map(Spanned::span)),
+        ("device", keys.device.as_ref().map(Spanned::span)),
+    ];
+    match elsewhere.into_iter().find_map(|(name, span)| Some((name, span?))) {
+        Some((name, span)) => {
+            let what =
+                format!("`interface` says where the peer is, and `{name}` says something else: keep one");
+            Err(Mistake::new(span, what))
+        }
+        None => Ok(Whom::At(PeerKey::Interface(interface.get_ref().0))),
     }
 }
 
@@ -90,7 +111,7 @@ fn at(address: &Spanned<Text<PeerKey>>, device: Option<&str>) -> Result<PeerKey,
         (PeerKey::LinkLocal(_, interface), Some(device)) if interface.as_str() != device => {
             mistaken(format!("the address is on {interface}, and `device` says {device}: take `device` away"))
         }
-        (PeerKey::Address(_) | PeerKey::LinkLocal(..), _) => Ok(key),
+        (PeerKey::Address(_) | PeerKey::LinkLocal(..) | PeerKey::Interface(_), _) => Ok(key),
     }
 }
 
@@ -162,7 +183,7 @@ pub(super) fn peer(
         device: device.filter(|_| key.interface().is_none()).map(Arc::from),
         password: table.password.as_ref().map(|password| password.0.clone()),
         bfd: table.bfd.as_ref().map(bfd),
-        session: session(table)?,
+        session: session(table, key)?,
         paths_sent: table.paths_sent.map_or(PathsSent::All, PathsSent::First),
         allow_own_as: table.allow_own_as,
         as_override: table.as_override,
@@ -192,13 +213,19 @@ fn families(list: &[Text<Family>]) -> Families {
 }
 
 /// What the session may use beyond the base protocol.
-fn session(table: &file::Peer) -> Result<SessionOptions, Mistake> {
+fn session(table: &file::Peer, key: PeerKey) -> Result<SessionOptions, Mistake> {
     let usual = SessionOptions::default();
     let refused = table.refused_attributes.as_ref();
+    let extended = match (&table.extended_next_hop, key) {
+        (Some(list), _) => families(list),
+        // There need be no IPv4 address on such a link.
+        (None, PeerKey::Interface(_)) => [Family::Ipv4Unicast].into_iter().collect(),
+        (None, PeerKey::Address(_) | PeerKey::LinkLocal(..)) => Families::NONE,
+    };
     Ok(SessionOptions {
         add_path_receive: families(&table.add_path_receive),
         add_path_send: families(&table.add_path_send),
-        extended_next_hop: families(&table.extended_next_hop),
+        extended_next_hop: extended,
         extended_messages: table.extended_messages.unwrap_or(usual.extended_messages),
         enhanced_refresh: table.enhanced_refresh.unwrap_or(usual.enhanced_refresh),
         delay_open: table.delay_open.map(|time| time.0),

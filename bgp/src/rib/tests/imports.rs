@@ -51,7 +51,11 @@ fn an_own_address_is_no_next_hop() {
 fn a_link_local_next_hop_is_ours_only_on_the_link_where_we_have_it() {
     let mut world = World::new();
     for (n, name, own) in [(1, "eth0", "fe80::1"), (2, "eth1", "fe80::2")] {
-        let link = Some(Link { interface: Interface::new(name).unwrap(), own: own.parse().unwrap() });
+        let link = Some(Link {
+            interface: Interface::new(name).unwrap(),
+            own: own.parse().unwrap(),
+            peer: "fe80::9".parse().unwrap(),
+        });
         world.up_as(n, PeerFacts { link, ..peer(n, Source::Ebgp) });
         world.announce_by(n, P, &path(&[1]), address("fe80::1"));
     }
