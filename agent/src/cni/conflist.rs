@@ -3,7 +3,7 @@
 //! NotReady. What removes it is `caracal-cni uninstall`.
 //!
 //! Level-triggered: the folder is the host's, and other hands write there. What stands is compared with what should whenever
-//! something happens in the folders concerned ([`folders`]), so that a file that was removed or changed is back at once,
+//! something happens in the folders concerned (`folders`), so that a file that was removed or changed is back at once,
 //! `portmap` is chained when its program comes, and configurations of other plugins that appear later are set aside too. What
 //! makes no event, such as a file system mounted over the folder, is found by looking all the same ([`BACKSTOP`]); what could not
 //! be written is tried again.
