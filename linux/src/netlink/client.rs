@@ -14,6 +14,7 @@ mod shape;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -48,6 +49,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Client {
     handle: rtnetlink::Handle,
+    /// Numbers of devices that were asked for, if they are to be remembered.
+    known: Option<Arc<Mutex<HashMap<IfName, u32>>>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -77,7 +80,13 @@ impl Client {
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         runtime.spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, known: None })
+    }
+
+    /// The same, which asks for the number of each device once only: for who sets up a device and is done with it.
+    #[must_use]
+    pub fn remembering(self) -> Self {
+        Self { known: Some(Arc::default()), ..self }
     }
 
     /// Asks for a change and waits until it is made.
@@ -188,6 +197,18 @@ impl Client {
         self.handle.clone().request(request)
     }
 
+    /// What is remembered of a device.
+    fn recall(&self, device: &IfName) -> Option<u32> {
+        let known = self.known.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(device).copied()
+    }
+
+    fn remember(&self, device: IfName, index: u32) {
+        if let Some(known) = &self.known {
+            known.lock().unwrap_or_else(PoisonError::into_inner).insert(device, index);
+        }
+    }
+
     /// The numbers of these devices.
     async fn indexes(
         &self,
@@ -196,9 +217,7 @@ impl Client {
     ) -> Result<HashMap<IfName, u32>, Error> {
         let mut indexes = HashMap::new();
         for device in devices {
-            let link = self.link(&device).await?;
-            let link = link.ok_or_else(|| Error::NoDevice { doing: doing(), device })?;
-            indexes.insert(device, link.index);
+            indexes.insert(device, self.index(doing, &device).await?);
         }
         Ok(indexes)
     }

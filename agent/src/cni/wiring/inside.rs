@@ -21,7 +21,7 @@ impl Inside {
     pub(in crate::cni) async fn open(namespace: Namespace) -> Result<Self, WiringError> {
         // Entering a namespace takes a thread of its own, for whose end a worker must not wait.
         let opened = tokio::task::spawn_blocking(move || {
-            let client = Client::open(Some(&namespace))?;
+            let client = Client::open(Some(&namespace))?.remembering();
             Ok::<_, WiringError>(Self { namespace, client })
         });
         opened.await?

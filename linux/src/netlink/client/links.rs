@@ -240,8 +240,14 @@ impl Client {
 
     /// The number of this device.
     pub(super) async fn index(&self, doing: &impl Fn() -> String, device: &IfName) -> Result<u32, Error> {
+        if let Some(index) = self.recall(device) {
+            return Ok(index);
+        }
         match self.link(device).await? {
-            Some(link) => Ok(link.index),
+            Some(link) => {
+                self.remember(*device, link.index);
+                Ok(link.index)
+            }
             None => Err(Error::NoDevice { doing: doing(), device: *device }),
         }
     }
