@@ -42,8 +42,15 @@ async fn many_go_together_with_their_other_ends_and_nobody_else_does() {
     let removal = start(&host);
     let before = devices(&host);
     ip(&host, "link add stays type bridge");
+    ip(&host, "link del a7");
     let removed = join_all(indexes.iter().map(|index| removal.remove(*index))).await;
-    assert!(removed.into_iter().all(|removed| removed.unwrap()));
+    let gone: Vec<usize> = removed
+        .into_iter()
+        .enumerate()
+        .filter(|(_, removed)| !removed.as_ref().unwrap())
+        .map(|(at, _)| at)
+        .collect();
+    assert_eq!(gone, [7], "it was gone before, and all others were not");
     assert_eq!((devices(&host), devices(&pods)), (before - 10 + 1, 0));
     assert!(ip(&host, "link show stays").contains("stays"));
     assert!(!removal.remove(indexes[0]).await.unwrap(), "it is gone already");

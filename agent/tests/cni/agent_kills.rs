@@ -225,6 +225,9 @@ fn an_agent_killed_at_any_step_of_add_or_del_loses_nothing_and_gives_nothing_twi
         let witness = Pod::new("witness", "witness");
         let witness: BTreeSet<String> =
             addresses(&runtime.add(&witness, &none).await.unwrap()).into_iter().collect();
+        let mut all_but_the_witness = runtime.stdin(0, &none, None);
+        all_but_the_witness["cni.dev/valid-attachments"] =
+            json!([{"containerID": "witness", "ifname": "eth0"}]);
         for command in ["ADD", "DEL"] {
             let trace = runtime.folder.path().join("trace");
             let pod = Pod::new("web-0", &format!("{command}-observed"));
@@ -275,8 +278,11 @@ fn an_agent_killed_at_any_step_of_add_or_del_loses_nothing_and_gives_nothing_twi
                 }
                 runtime.del(&other, &none, None).await.unwrap();
                 // Of a DEL that was answered the runtime says nothing more.
-                if command == "ADD" {
-                    runtime.del(&pod, &none, None).await.unwrap();
+                match command {
+                    "ADD" if number % 2 == 0 => runtime.del(&pod, &none, None).await.unwrap(),
+                    // One that has forgotten the container tells what it knows.
+                    "ADD" => drop(runtime.one("GC", &pod, all_but_the_witness.clone()).await.unwrap()),
+                    _ => {}
                 }
                 only_the_witness_is_left(&agent, &witness, &after).await;
             }

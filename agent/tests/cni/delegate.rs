@@ -174,6 +174,13 @@ fn ptp_and_bridge_get_addresses_of_our_blocks_and_give_them_back() {
         ptp(&socket, "1.0.0").check(&a, &none, &of_a).await.unwrap();
         reaches(&x, &addresses(&of_a)).await;
         assert!(ip(&route).contains("dev cni0"));
+        // Nor is it forgotten that the block is on a link: the agent wants its blackhole behind that, now as before.
+        ip(&format!("route del blackhole {standing} metric 32768"));
+        eventually("the block's blackhole is back behind the bridge", || {
+            ip(&format!("route show {standing}")).contains("metric 32768")
+        })
+        .await;
+        assert!(ip(&route).contains("dev cni0"));
 
         refusals_change_nothing(&agent, &socket, &a, &of_a).await;
 
