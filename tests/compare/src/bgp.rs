@@ -94,7 +94,7 @@ pub(crate) fn machine(cpus: &Cpus) -> anyhow::Result<String> {
 }
 
 /// A thousand peers are a thousand sockets, here and there: as many files may be open as this process may ask for.
-fn many_files() -> anyhow::Result<()> {
+pub(crate) fn many_files() -> anyhow::Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits").context("reading this process's limits")?;
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let most =

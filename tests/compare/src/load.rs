@@ -230,12 +230,12 @@ impl Bench<'_> {
     }
 }
 
-fn figure(metric: &'static str, unit: &'static str, value: f64) -> Figure {
+pub(crate) fn figure(metric: &'static str, unit: &'static str, value: f64) -> Figure {
     Figure { metric, unit, value }
 }
 
 /// What was used between two looks: CPU seconds, and the memory at the end in MiB.
-fn used(before: Usage, after: Usage) -> [Figure; 2] {
+pub(crate) fn used(before: Usage, after: Usage) -> [Figure; 2] {
     #[allow(clippy::cast_precision_loss, reason = "memory is far below 2^52")]
     let mib = after.memory as f64 / f64::from(1 << 20);
     [figure("CPU", "s", after.cpu - before.cpu), figure("memory", "MiB", mib)]

@@ -11,6 +11,7 @@ mod cpus;
 mod folder;
 mod generator;
 mod load;
+mod mesh;
 mod place;
 mod process;
 mod relay;
@@ -52,6 +53,14 @@ Examples:
   cargo compare bgp --loads d,f --rounds 5 --json bgp.json
   cargo compare bgp --scale 0.1 --subjects caracal,bird")]
     Bgp(Bgp),
+    /// A full mesh of many speakers on one machine: caracal-bgpd, BIRD
+    #[command(after_help = "\
+Until each speaker has the two prefixes of each other one; time, and CPU time and memory of all together.
+
+Examples:
+  cargo compare mesh
+  cargo compare mesh --speakers 20 --rounds 5 --json mesh.json")]
+    Mesh(Mesh),
     /// CNI plugins: caracal, and the stock ptp and bridge with host-local
     #[command(after_help = "\
 Loads:
@@ -109,6 +118,29 @@ pub(crate) struct Bgp {
     scale: f64,
     /// Longest time for one measurement, in seconds
     #[arg(long, default_value_t = 300)]
+    limit: u64,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// The daemon to be measured
+    #[arg(long, value_name = "FILE", env = "CARACAL_BGPD")]
+    daemon: Option<PathBuf>,
+}
+
+/// How large a mesh, of whom, how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Mesh {
+    /// How many speakers
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    speakers: u32,
+    /// The subjects: caracal, bird
+    #[arg(long, value_delimiter = ',', default_value = "caracal,bird")]
+    subjects: Vec<String>,
+    /// How often each is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Longest time for one measurement, in seconds
+    #[arg(long, default_value_t = 120)]
     limit: u64,
     /// Where the figures go as JSON
     #[arg(long, value_name = "FILE")]
@@ -184,6 +216,7 @@ pub(crate) struct Routes {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
+        What::Mesh(asked) => mesh::run(&asked),
         What::Cni(asked) => cni::run(&asked),
         What::Ipam(asked) => cni::run(&asked.into()),
         What::Routes(asked) => routes::run(&asked),

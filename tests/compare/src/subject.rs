@@ -84,7 +84,7 @@ pub(crate) fn named(name: &str, daemon: Option<&Path>) -> anyhow::Result<Subject
 
 impl Subject {
     /// The program and its arguments.
-    fn words(&self, arguments: &[&str]) -> Vec<String> {
+    pub(crate) fn words(&self, arguments: &[&str]) -> Vec<String> {
         let program = self.program.display().to_string();
         std::iter::once(program).chain(arguments.iter().map(|one| (*one).to_owned())).collect()
     }
@@ -101,7 +101,7 @@ fn family(clients: &[Client]) -> Family {
 }
 
 /// Writes a file that its owner alone can read: some daemons insist. Its path.
-fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+pub(crate) fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<String> {
     let path = folder.join(name);
     std::fs::write(&path, text)
         .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)))
