@@ -72,8 +72,9 @@ pub fn tunnel_ends(
                             links: &mut watch::Receiver<Arc<Underlay>>| {
         let (around, used) = (around.borrow_and_update(), used.borrow_and_update());
         let standing = handover::standing(&around, &used, &links.borrow_and_update());
-        let (receives, next) = opening.update(Instant::now(), &standing);
-        (TunnelEnds { receives, sends: handover::sends(&around, &used) }, next)
+        let (receives_v4, next) = opening.update(Instant::now(), &standing);
+        let receives_v6 = handover::receives_v6(&standing);
+        (TunnelEnds { receives_v4, receives_v6, sends: handover::sends(&around, &used) }, next)
     };
     let (start, mut next) = compute(&mut around, &mut used, &mut links);
     let (sender, receiver) = watch::channel(Arc::new(start));

@@ -56,10 +56,14 @@ pub struct NetworkNodeSpec {
     /// Addresses of the node's tunnel devices.
     #[serde(default, skip_serializing_if = "TunnelAddresses::is_empty")]
     pub tunnels: TunnelAddresses,
-    /// Tunnels through which the node takes packets now: the others move to one only when it is named here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Tunnels through which the node takes IPv4 packets now: the others move to one only when it is named here.
+    #[serde(rename = "receivesIPv4", default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
-    pub receives: Vec<TunnelDevice>,
+    pub receives_v4: Vec<TunnelDevice>,
+    /// The same for IPv6 packets.
+    #[serde(rename = "receivesIPv6", default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub receives_v6: Vec<TunnelDevice>,
     /// Tunnels through which the node sends, or may at any moment: the others keep their ends while one is named here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

@@ -3,9 +3,10 @@
 //! Nobody orders the change; each node follows three rules, from the pools and from what the others say of themselves in
 //! their `NetworkNode`s.
 //!
-//! 1. A node whose pools ask for a tunnel makes its end, and says that it *receives* by it once the device is up and has its
-//!    address: where a device has no IPv4 address, the kernel's reverse path filter, loose as it may be, drops what comes by
-//!    it from a source whose route leads elsewhere, as it still does before this node's own routes have changed.
+//! 1. A node whose pools ask for a tunnel makes its end, and says that it *receives* by it once the device is up; IPv4
+//!    packets once the device has an IPv4 address as well: where it has none, the kernel's reverse path filter, loose as it
+//!    may be, drops what comes by it from a source whose route leads elsewhere, as it still does before this node's own
+//!    routes have changed. An end that has carried IPv6 for long may not have one yet.
 //! 2. A node sends through a tunnel to another only when that one receives by it. Until then the route that stands
 //!    stays (`desired::routes`).
 //! 3. A node keeps its end while anyone says that it *sends* by it, and for [`LINGER`] after: what was sent is under way, and
@@ -37,8 +38,10 @@ pub type Ends = BTreeSet<TunnelDevice>;
 /// What the others should know of this node's ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TunnelEnds {
-    /// Those by which it takes packets.
-    pub receives: Ends,
+    /// Those by which it takes IPv4 packets.
+    pub receives_v4: Ends,
+    /// Those by which it takes IPv6 packets.
+    pub receives_v6: Ends,
     /// Those by which it sends, or may.
     pub sends: Ends,
 }
@@ -75,42 +78,62 @@ pub fn needed(around: &Surroundings, used: &Ends) -> Ends {
     sends(around, used).into_iter().chain(others.filter(|end| can(around, *end))).collect()
 }
 
-/// The ends that are needed and whose device is up, each with whether it has the address that it needs.
-pub fn standing(around: &Surroundings, used: &Ends, links: &Underlay) -> BTreeMap<TunnelDevice, bool> {
-    let addressed = |end: TunnelDevice| {
-        let has = links.addresses_of(&device(end)).any(|address| address.network.is_ipv4());
-        has || !around.pools.iter().any(|pool| {
+/// How an end stands whose device is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// This node's pools ask it to carry IPv4.
+    pub carries_v4: bool,
+    /// Its device has an IPv4 address.
+    pub addressed: bool,
+}
+
+/// The ends that are needed and whose device is up.
+pub fn standing(around: &Surroundings, used: &Ends, links: &Underlay) -> BTreeMap<TunnelDevice, Standing> {
+    let addressed = |end| links.addresses_of(&device(end)).any(|address| address.network.is_ipv4());
+    let carries_v4 = |end: TunnelDevice| {
+        around.pools.iter().any(|pool| {
             let mode = if end == TunnelDevice::Ipip { pool.ipip } else { pool.vxlan };
             pool.network.is_ipv4() && mode != EncapsulationMode::Never
         })
     };
     let up = |end: &TunnelDevice| links.link(&device(*end)).is_some_and(|link| link.up);
-    needed(around, used).into_iter().filter(up).map(|end| (end, addressed(end))).collect()
+    let stands = |end| (end, Standing { carries_v4: carries_v4(end), addressed: addressed(end) });
+    needed(around, used).into_iter().filter(up).map(stands).collect()
 }
 
-/// Tells by which ends packets are taken in.
+/// The ends by which IPv6 packets are taken in, where these stand.
+pub fn receives_v6(standing: &BTreeMap<TunnelDevice, Standing>) -> Ends {
+    standing.keys().copied().filter(|end| *end != TunnelDevice::Ipip).collect()
+}
+
+/// Tells by which ends IPv4 packets are taken in.
 #[derive(Debug, Default)]
 pub struct Opening {
-    /// Since when each end stands.
-    since: BTreeMap<TunnelDevice, Instant>,
+    /// Since when each end waits that is asked to carry IPv4 and has no address.
+    waits: BTreeMap<TunnelDevice, Instant>,
 }
 
 impl Opening {
-    /// The ends by which packets are taken in, where these stand, and when to look again. One that gets no address for long is
-    /// taken as it is: a pool may have none left.
+    /// The ends by which IPv4 packets are taken in, where these stand, and when to look again. One that gets no address for
+    /// long is taken as it is: a pool may have none left.
     pub fn update(
         &mut self,
         now: Instant,
-        standing: &BTreeMap<TunnelDevice, bool>,
+        standing: &BTreeMap<TunnelDevice, Standing>,
     ) -> (Ends, Option<Instant>) {
-        self.since.retain(|end, _| standing.contains_key(end));
+        let waits = |stands: &Standing| stands.carries_v4 && !stands.addressed;
+        self.waits.retain(|end, _| standing.get(end).is_some_and(waits));
         let (mut open, mut next) = (Ends::new(), None);
-        for (end, addressed) in standing {
-            let due = *self.since.entry(*end).or_insert(now) + ADDRESS_PATIENCE;
-            if *addressed || due <= now {
+        for (end, stands) in standing {
+            if stands.addressed {
                 open.insert(*end);
-            } else {
-                next = Some(next.map_or(due, |other: Instant| other.min(due)));
+            } else if stands.carries_v4 {
+                let due = *self.waits.entry(*end).or_insert(now) + ADDRESS_PATIENCE;
+                if due <= now {
+                    open.insert(*end);
+                } else {
+                    next = Some(next.map_or(due, |other: Instant| other.min(due)));
+                }
             }
         }
         (open, next)

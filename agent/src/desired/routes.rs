@@ -177,7 +177,8 @@ fn hops(prefix: IpNetwork, next_hop: IpAddr, terrain: Terrain<'_>) -> Result<Vec
             let remote = around.nodes.get(&next_hop).ok_or(NotInstalled::NextHopNotNode { next_hop })?;
             let (end, hop) = through(tunnel, prefix, next_hop, remote, around)
                 .map_err(|why| NotInstalled::NoTunnel { tunnel, next_hop, why })?;
-            if !remote.receives.contains(&end) {
+            let receives = if prefix.is_ipv4() { &remote.receives_v4 } else { &remote.receives_v6 };
+            if !receives.contains(&end) {
                 let node = remote.name.clone();
                 return Err(NotInstalled::TunnelNotReady { tunnel, next_hop, node });
             }

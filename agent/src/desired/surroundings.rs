@@ -44,8 +44,10 @@ pub struct Remote {
     pub v4: Option<IpAddr>,
     /// Its IPv6 address, which its tunnels end at.
     pub v6: Option<IpAddr>,
-    /// The tunnels by which it takes packets.
-    pub receives: BTreeSet<TunnelDevice>,
+    /// The tunnels by which it takes IPv4 packets.
+    pub receives_v4: BTreeSet<TunnelDevice>,
+    /// The tunnels by which it takes IPv6 packets.
+    pub receives_v6: BTreeSet<TunnelDevice>,
     /// The tunnels by which it sends, or may.
     pub sends: BTreeSet<TunnelDevice>,
     /// The largest packet that its uplinks carry, in bytes, if it has said so.
@@ -133,7 +135,8 @@ impl Surroundings {
                     name: node.name_any(),
                     v4: own(&node.spec.ipv4),
                     v6: own(&node.spec.ipv6),
-                    receives: node.spec.receives.iter().copied().collect(),
+                    receives_v4: node.spec.receives_v4.iter().copied().collect(),
+                    receives_v6: node.spec.receives_v6.iter().copied().collect(),
                     sends: node.spec.sends.iter().copied().collect(),
                     mtu: node.spec.mtu,
                 });

@@ -6,6 +6,7 @@
 
 mod capture;
 mod listings;
+mod transitions;
 mod wire;
 
 use std::process::ExitCode;
@@ -26,6 +27,10 @@ fn main() -> ExitCode {
         Case {
             name: "packets_are_tunnelled_between_racks_and_plain_within",
             run: |inside| Box::pin(wire::packets_are_tunnelled_between_racks_and_plain_within(inside)),
+        },
+        Case {
+            name: "a_change_between_ipip_modes_loses_no_packet",
+            run: |inside| Box::pin(transitions::a_change_between_ipip_modes_loses_no_packet(inside)),
         },
     ];
     caracal_suites::main_inside(MEMORY, &PROTOCOLS, &cases)

@@ -11,22 +11,9 @@ use crate::flow::Flow;
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// Between pods of different nodes, both ways, both families.
-fn flows(lab: &Lab) -> anyhow::Result<Vec<Flow>> {
-    let mut flows = Vec::new();
-    for from in lab.pods() {
-        for to in lab.pods().iter().filter(|to| to.node() != from.node()) {
-            for v6 in [false, true] {
-                flows.push(Flow::start(from, to.address(v6)?)?);
-            }
-        }
-    }
-    Ok(flows)
-}
-
 pub(crate) async fn a_change_of_encapsulation_loses_no_packet(sandbox: Sandbox) -> anyhow::Result<()> {
     let lab = Lab::up(sandbox, Topology::one_rack(3, 1), &Silent).await?;
-    let flows = flows(&lab)?;
+    let flows = Flow::between_all(&lab)?;
     for (mode, devices) in [
         ("Always", Devices::VXLAN),
         ("CrossSubnet", Devices::UPLINK),

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use caracal_lab::Pod;
 use caracal_lab::netns::Netns;
 use caracal_lab::wait::{self, NotYet};
+use caracal_lab::{Lab, Pod};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
@@ -67,13 +67,37 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Between all pods of different nodes, both ways, in both families.
+    ///
+    /// # Errors
+    /// When a pod lacks an address, or ping cannot be started.
+    pub fn between_all(lab: &Lab) -> anyhow::Result<Vec<Self>> {
+        let mut flows = Vec::new();
+        for from in lab.pods() {
+            for to in lab.pods().iter().filter(|to| to.node() != from.node()) {
+                for v6 in [false, true] {
+                    flows.push(Self::start(from, to.address(v6)?)?);
+                }
+            }
+        }
+        Ok(flows)
+    }
+
     /// From a pod or a host to an address.
     ///
     /// # Errors
     /// When ping cannot be started.
     pub fn start(from: &impl Place, to: IpAddr) -> anyhow::Result<Self> {
+        Self::every(EVERY, from, to)
+    }
+
+    /// The same, with a packet so often.
+    ///
+    /// # Errors
+    /// When ping cannot be started.
+    pub fn every(every: Duration, from: &impl Place, to: IpAddr) -> anyhow::Result<Self> {
         let what = format!("{} to {to}", from.label());
-        let interval = format!("{:.3}", EVERY.as_secs_f32());
+        let interval = format!("{:.3}", every.as_secs_f32());
         let mut child = from
             .inside()
             .command("ping")

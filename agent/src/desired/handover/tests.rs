@@ -79,37 +79,59 @@ fn addressed(links: Underlay) -> Underlay {
     Underlay { addresses: links.links.values().map(address).collect(), ..links }
 }
 
-#[test]
-fn an_end_stands_when_its_device_is_up_and_needs_an_address_where_pools_are_of_ipv4() {
-    let stands = |around: &Surroundings, links| standing(around, &Ends::new(), &links);
-    let mut around = around(VXLAN, &[]);
-    assert_eq!(asked(&around), ends(&[VxlanV4]));
-    assert_eq!(stands(&around, links(&[], &[])), [].into());
-    assert_eq!(stands(&around, links(&[], &[VxlanV4])), [].into());
-    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, true)].into());
-    // A device that nobody asks for is not offered: tunl0 is there on many kernels.
-    assert_eq!(stands(&around, links(&[VxlanV4, Ipip], &[])), [(VxlanV4, true)].into());
-    let pool = |network: &str| PoolRange { network: network.parse().unwrap(), ipip: Never, vxlan: Always };
-    around.pools = vec![pool("fd00:244::/48")];
-    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, true)].into());
-    around.pools = vec![pool("10.244.0.0/16")];
-    assert_eq!(stands(&around, links(&[VxlanV4], &[])), [(VxlanV4, false)].into());
-    assert_eq!(stands(&around, addressed(links(&[VxlanV4], &[]))), [(VxlanV4, true)].into());
+/// Asked to carry IPv4 or not, with an address or not.
+fn stands(carries_v4: bool, addressed: bool) -> Standing {
+    Standing { carries_v4, addressed }
 }
 
 #[test]
-fn packets_are_taken_in_by_an_end_once_it_has_its_address_or_has_waited_long() {
+fn an_end_stands_when_its_device_is_up_and_carries_ipv4_where_pools_of_ipv4_ask_for_it() {
+    let standing = |around: &Surroundings, links| standing(around, &Ends::new(), &links);
+    let mut around = around(VXLAN, &[]);
+    assert_eq!(asked(&around), ends(&[VxlanV4]));
+    assert_eq!(standing(&around, links(&[], &[])), [].into());
+    assert_eq!(standing(&around, links(&[], &[VxlanV4])), [].into());
+    assert_eq!(standing(&around, links(&[VxlanV4], &[])), [(VxlanV4, stands(false, false))].into());
+    // A device that nobody asks for is not offered: tunl0 is there on many kernels.
+    assert_eq!(standing(&around, links(&[VxlanV4, Ipip], &[])), [(VxlanV4, stands(false, false))].into());
+    let pool = |network: &str| PoolRange { network: network.parse().unwrap(), ipip: Never, vxlan: Always };
+    around.pools = vec![pool("fd00:244::/48")];
+    assert_eq!(standing(&around, links(&[VxlanV4], &[])), [(VxlanV4, stands(false, false))].into());
+    around.pools = vec![pool("10.244.0.0/16")];
+    assert_eq!(standing(&around, links(&[VxlanV4], &[])), [(VxlanV4, stands(true, false))].into());
+    let with = addressed(links(&[VxlanV4], &[]));
+    assert_eq!(standing(&around, with), [(VxlanV4, stands(true, true))].into());
+}
+
+#[test]
+fn ipv4_packets_are_taken_in_by_an_end_once_it_has_its_address_or_has_waited_long() {
     let start = Instant::now();
     let mut opening = Opening::default();
     let due = start + ADDRESS_PATIENCE;
-    assert_eq!(opening.update(start, &[(VxlanV4, false), (Ipip, true)].into()), (ends(&[Ipip]), Some(due)));
+    let (bare, ready) = (stands(true, false), stands(true, true));
+    assert_eq!(opening.update(start, &[(VxlanV4, bare), (Ipip, ready)].into()), (ends(&[Ipip]), Some(due)));
     let soon = start + ADDRESS_PATIENCE / 2;
-    assert_eq!(opening.update(soon, &[(VxlanV4, true)].into()), (ends(&[VxlanV4]), None));
-    assert_eq!(opening.update(soon, &[(VxlanV4, false)].into()), (ends(&[]), Some(due)));
-    assert_eq!(opening.update(due, &[(VxlanV4, false)].into()), (ends(&[VxlanV4]), None));
-    // A device that was away waits anew.
+    assert_eq!(opening.update(soon, &[(VxlanV4, bare)].into()), (ends(&[]), Some(due)));
+    assert_eq!(opening.update(due, &[(VxlanV4, bare)].into()), (ends(&[VxlanV4]), None));
+    assert_eq!(opening.update(soon, &[(VxlanV4, ready)].into()), (ends(&[VxlanV4]), None));
+    // A device that was away, or loses its address, waits anew.
     opening.update(due, &[].into());
-    assert_eq!(opening.update(due, &[(VxlanV4, false)].into()), (ends(&[]), Some(due + ADDRESS_PATIENCE)));
+    let again = due + ADDRESS_PATIENCE;
+    assert_eq!(opening.update(due, &[(VxlanV4, bare)].into()), (ends(&[]), Some(again)));
+}
+
+#[test]
+fn an_end_that_has_carried_ipv6_for_long_takes_ipv4_only_with_an_address() {
+    let start = Instant::now();
+    let mut opening = Opening::default();
+    let carries_v6: BTreeMap<_, _> = [(VxlanV4, stands(false, false))].into();
+    assert_eq!(receives_v6(&carries_v6), ends(&[VxlanV4]));
+    assert_eq!(opening.update(start, &carries_v6), (ends(&[]), None), "others may know of a change first");
+    let later = start + ADDRESS_PATIENCE * 100;
+    let asked_more = [(VxlanV4, stands(true, false))].into();
+    assert_eq!(opening.update(later, &asked_more), (ends(&[]), Some(later + ADDRESS_PATIENCE)));
+    assert_eq!(opening.update(later, &[(VxlanV4, stands(true, true))].into()), (ends(&[VxlanV4]), None));
+    assert_eq!(receives_v6(&[(Ipip, stands(true, true))].into()), ends(&[]));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use caracal_api::EncapsulationMode::{self, Always, CrossSubnet, Never};
@@ -83,8 +83,10 @@ impl World {
         by: &[TunnelDevice],
     ) -> Self {
         let (v4, v6) = (v4.map(ip), v6.map(ip));
-        let receives = by.iter().copied().collect();
-        let remote = Arc::new(Remote { name: name.to_owned(), v4, v6, receives, ..Remote::default() });
+        let receives_v4: BTreeSet<TunnelDevice> = by.iter().copied().collect();
+        let receives_v6 = receives_v4.clone();
+        let name = name.to_owned();
+        let remote = Arc::new(Remote { name, v4, v6, receives_v4, receives_v6, ..Remote::default() });
         let own = [remote.v4, remote.v6].into_iter().flatten();
         self.around.nodes.extend(own.map(|ip| (ip, Arc::clone(&remote))));
         self
