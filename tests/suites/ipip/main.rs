@@ -11,7 +11,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-use caracal_suites::Case;
+use caracal_suites::case;
 
 /// The agents' settings.
 const PROTOCOLS: [(&str, &str); 2] = [("CARACAL_ROUTE_PROTOCOL", "12"), ("CARACAL_POD_ROUTE_PROTOCOL", "3")];
@@ -20,18 +20,9 @@ const MEMORY: u32 = 3072;
 
 fn main() -> ExitCode {
     let cases = [
-        Case {
-            name: "nodes_and_pods_list_what_operators_know",
-            run: |inside| Box::pin(listings::nodes_and_pods_list_what_operators_know(inside)),
-        },
-        Case {
-            name: "packets_are_tunnelled_between_racks_and_plain_within",
-            run: |inside| Box::pin(wire::packets_are_tunnelled_between_racks_and_plain_within(inside)),
-        },
-        Case {
-            name: "a_change_between_ipip_modes_loses_no_packet",
-            run: |inside| Box::pin(transitions::a_change_between_ipip_modes_loses_no_packet(inside)),
-        },
+        case!(listings::nodes_and_pods_list_what_operators_know),
+        case!(wire::packets_are_tunnelled_between_racks_and_plain_within),
+        case!(transitions::a_change_between_ipip_modes_loses_no_packet),
     ];
     caracal_suites::main_inside(MEMORY, &PROTOCOLS, &cases)
 }

@@ -11,45 +11,19 @@ mod services;
 
 use std::process::ExitCode;
 
-use caracal_suites::{Case, case};
+use caracal_suites::case;
 
 fn main() -> ExitCode {
     caracal_suites::main(&[
-        Case {
-            name: "a_change_of_encapsulation_loses_no_packet",
-            run: |inside| Box::pin(encapsulation::a_change_of_encapsulation_loses_no_packet(inside)),
-        },
+        case!(encapsulation::a_change_of_encapsulation_loses_no_packet),
+        case!(encapsulation::a_change_of_encapsulation_loses_no_packet_without_ipv4),
         case!(reflected::a_router_hears_of_services_by_a_reflector_and_reaches_who_serves_them),
         case!(mtu::what_links_carry_is_followed_and_told_to_pods_and_to_other_nodes),
-        Case {
-            name: "a_node_that_gets_another_address_is_reached_there",
-            run: |inside| Box::pin(address::a_node_that_gets_another_address_is_reached_there(inside)),
-        },
-        Case {
-            name: "what_other_hands_do_to_a_node_is_undone_and_told",
-            run: |inside| Box::pin(repair::what_other_hands_do_to_a_node_is_undone_and_told(inside)),
-        },
-        Case {
-            name: "a_service_is_announced_from_where_it_is_served",
-            run: |inside| Box::pin(services::a_service_is_announced_from_where_it_is_served(inside)),
-        },
-        Case {
-            name: "a_pod_reaches_itself_through_a_service",
-            run: |inside| Box::pin(services::a_pod_reaches_itself_through_a_service(inside)),
-        },
-        Case {
-            name: "a_restarted_agent_costs_no_packet_and_no_route_anywhere",
-            run: |inside| Box::pin(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere(inside)),
-        },
-        Case {
-            name: "under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere",
-            run: |inside| {
-                Box::pin(
-                    restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere(
-                        inside,
-                    ),
-                )
-            },
-        },
+        case!(address::a_node_that_gets_another_address_is_reached_there),
+        case!(repair::what_other_hands_do_to_a_node_is_undone_and_told),
+        case!(services::a_service_is_announced_from_where_it_is_served),
+        case!(services::a_pod_reaches_itself_through_a_service),
+        case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),
+        case!(restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere),
     ])
 }

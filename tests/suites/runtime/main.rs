@@ -12,27 +12,16 @@ mod world;
 
 use std::process::ExitCode;
 
-use caracal_suites::Case;
+use caracal_suites::case;
 
 /// MiB: a lab of two nodes, and two containerds.
 const MEMORY: u32 = 3072;
 
 fn main() -> ExitCode {
     let cases = [
-        Case {
-            name: "sandboxes_come_and_go_through_the_cri",
-            run: |inside| Box::pin(lifecycle::sandboxes_come_and_go_through_the_cri(inside)),
-        },
-        Case {
-            name: "restarts_of_runtime_and_agent_lose_nothing_and_leak_nothing",
-            run: |inside| {
-                Box::pin(lifecycle::restarts_of_runtime_and_agent_lose_nothing_and_leak_nothing(inside))
-            },
-        },
-        Case {
-            name: "the_agent_runs_as_its_manifest_says",
-            run: |inside| Box::pin(manifest::the_agent_runs_as_its_manifest_says(inside)),
-        },
+        case!(lifecycle::sandboxes_come_and_go_through_the_cri),
+        case!(lifecycle::restarts_of_runtime_and_agent_lose_nothing_and_leak_nothing),
+        case!(manifest::the_agent_runs_as_its_manifest_says),
     ];
     caracal_suites::main_inside(MEMORY, &[], &cases)
 }

@@ -67,16 +67,16 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Between all pods of different nodes, both ways, in both families.
+    /// Between all pods of different nodes, both ways, in the families they have.
     ///
     /// # Errors
-    /// When a pod lacks an address, or ping cannot be started.
+    /// When ping cannot be started.
     pub fn between_all(lab: &Lab) -> anyhow::Result<Vec<Self>> {
         let mut flows = Vec::new();
         for from in lab.pods() {
             for to in lab.pods().iter().filter(|to| to.node() != from.node()) {
-                for v6 in [false, true] {
-                    flows.push(Self::start(from, to.address(v6)?)?);
+                for address in to.addresses() {
+                    flows.push(Self::start(from, *address)?);
                 }
             }
         }

@@ -27,6 +27,8 @@ impl Devices {
     pub const UPLINK: Self = Self { v4: "eth0", v6: "eth0" };
     /// Both families through VXLAN.
     pub const VXLAN: Self = Self { v4: "vxlan.caracal", v6: "vxlan.caracal" };
+    /// Both families through VXLAN between nodes without IPv4.
+    pub const VXLAN_OVER_V6: Self = Self { v4: "vxlan6.caracal", v6: "vxlan6.caracal" };
     /// IPv4 through IPIP, IPv6 through VXLAN.
     pub const IPIP: Self = Self { v4: "tunl0", v6: "vxlan.caracal" };
 }
