@@ -228,7 +228,7 @@ async fn without_the_api_server_grants_go_on_even_through_a_restart() {
     // What a restart needs without the API server: the pools as they were last.
     let snapshot = lab.folder.path().join("n1/snapshot/ippools.json");
     until("the pools are saved", PATIENCE, async || snapshot.exists()).await;
-    lab.server.faults.down();
+    lab.server.faults.down().await;
     granted.push(agent.add("down").await);
     agent.stop().await;
 
@@ -239,7 +239,7 @@ async fn without_the_api_server_grants_go_on_even_through_a_restart() {
         granted.push(agent.add(&format!("restarted{n}")).await);
     }
     assert_eq!(addresses(&granted).len(), 16, "no address twice");
-    lab.server.faults.up();
+    lab.server.faults.up().await;
     until("what was given meanwhile is published", PATIENCE, async || {
         lab.blocks().await.iter().map(|b| b.spec.allocations.len()).sum::<usize>() == 16
     })

@@ -108,6 +108,8 @@ struct Shared {
     rules: Mutex<Vec<ActiveFault>>,
     next: AtomicU64,
     down: watch::Sender<bool>,
+    /// Whether the port refuses, which follows soon.
+    refuses: watch::Sender<bool>,
     cuts: watch::Sender<u64>,
 }
 
@@ -121,6 +123,7 @@ impl Default for Faults {
             rules: Mutex::default(),
             next: AtomicU64::new(1),
             down: watch::Sender::new(false),
+            refuses: watch::Sender::new(false),
             cuts: watch::Sender::new(0),
         }))
     }
@@ -157,14 +160,26 @@ impl Faults {
         self.0.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Closes the port and every connection.
-    pub fn down(&self) {
-        self.0.down.send_replace(true);
+    /// Closes the port and every connection, and waits until the port refuses.
+    pub async fn down(&self) {
+        self.set_down(true).await;
     }
 
-    /// Ends [`Faults::down`].
-    pub fn up(&self) {
-        self.0.down.send_replace(false);
+    /// Ends [`Faults::down`], and waits until the port accepts.
+    pub async fn up(&self) {
+        self.set_down(false).await;
+    }
+
+    async fn set_down(&self, down: bool) {
+        let mut refuses = self.0.refuses.subscribe();
+        self.0.down.send_replace(down);
+        // The sender is held here, so this ends when the server has followed.
+        refuses.wait_for(|refuses| *refuses == down).await.ok();
+    }
+
+    /// The port refuses, or accepts.
+    pub(crate) fn refuses(&self, refuses: bool) {
+        self.0.refuses.send_replace(refuses);
     }
 
     /// Whether the server was taken down.

@@ -85,7 +85,7 @@ pub(crate) async fn handle(
     }
     let result = match collect(&app, body).await {
         Err(error) => Err(error),
-        Ok(body) if side_door => lab::handle(&app, parts.method.as_str(), path, &query, &body),
+        Ok(body) if side_door => lab::handle(&app, parts.method.as_str(), path, &query, &body).await,
         Ok(_) if door == Door::Control => Err(ApiError::no_route()),
         Ok(body) => dispatch(&app, &parts, query, body).await,
     };

@@ -23,7 +23,7 @@ use crate::query::Query;
 use crate::status::ApiError;
 
 /// Handles a request below `/lab`.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     app: &Arc<App>,
     method: &str,
     path: &str,
@@ -62,14 +62,14 @@ pub(crate) fn handle(
             tokio::spawn(async move {
                 // The answer goes out before the door closes.
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                faults.down();
+                faults.down().await;
                 if let Some(limit) = limit {
                     tokio::time::sleep(Duration::from_millis(limit)).await;
-                    faults.up();
+                    faults.up().await;
                 }
             });
         }
-        ("POST", ["up"]) => faults.up(),
+        ("POST", ["up"]) => faults.up().await,
         _ => return Err(ApiError::no_route()),
     }
     Ok(Reply::json(&json!({})))

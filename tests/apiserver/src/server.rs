@@ -184,9 +184,13 @@ async fn serve(app: Arc<App>, mut listener: Option<TcpListener>, address: Socket
         if is_down {
             listener = None;
             period = watch::Sender::new(());
+            app.faults.refuses(true);
         } else if listener.is_none() {
             match TcpListener::bind(address).await {
-                Ok(bound) => listener = Some(bound),
+                Ok(bound) => {
+                    listener = Some(bound);
+                    app.faults.refuses(false);
+                }
                 Err(error) => {
                     tracing::warn!(%address, %error, "cannot listen again yet");
                     tokio::time::sleep(REBIND).await;
