@@ -6,7 +6,6 @@
 
 mod capture;
 mod listings;
-mod transitions;
 mod wire;
 
 use std::process::ExitCode;
@@ -22,7 +21,6 @@ fn main() -> ExitCode {
     let cases = [
         case!(listings::nodes_and_pods_list_what_operators_know),
         case!(wire::packets_are_tunnelled_between_racks_and_plain_within),
-        case!(transitions::a_change_between_ipip_modes_loses_no_packet),
     ];
     caracal_suites::main_inside(MEMORY, &PROTOCOLS, &cases)
 }
