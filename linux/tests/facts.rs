@@ -22,8 +22,9 @@ use caracal_linux::object::link::Mac;
 use caracal_linux::object::route::{Hop, Route, RouteKind};
 use caracal_linux::object::setting::{Setting, SettingKey, SettingName};
 use caracal_linux::object::tunnel::{Tunnel, Vxlan};
+use caracal_wait::until;
 use sandbox::wants::*;
-use sandbox::{device, ip, namespace, try_ip, until, wire};
+use sandbox::{device, ip, namespace, try_ip, wire};
 
 const VXLAN: &str = "vxlan.caracal";
 

@@ -11,8 +11,9 @@ use std::time::Duration;
 use caracal_linux::kernel::{Kernel, ObjectKey, Settings, Unsettled, Wanted};
 use caracal_linux::object::route::{Hop, Route, RouteKey, RouteKind};
 use caracal_linux::table::Refusal;
+use caracal_wait::until;
 use sandbox::wants::*;
-use sandbox::{device, ip, namespace, until, wire};
+use sandbox::{device, ip, namespace, wire};
 
 #[tokio::test]
 async fn a_pods_host_side_is_there_when_settled_and_gone_when_withdrawn() {

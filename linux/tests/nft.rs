@@ -14,9 +14,10 @@ use std::time::Duration;
 use caracal_linux::features;
 use caracal_linux::namespace::Namespace;
 use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Nftables, Rule, Ruleset, Set, Verdict};
+use caracal_wait::until;
 use ipnetwork::IpNetwork;
 use sandbox::wants::{PATIENCE, SECOND};
-use sandbox::{device, ip, namespace, until, wire};
+use sandbox::{device, ip, namespace, wire};
 
 fn nft(host: &Namespace, arguments: &str) -> String {
     let (ok, text) = try_nft(host, arguments);

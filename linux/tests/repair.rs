@@ -11,8 +11,9 @@ use caracal_linux::kernel::{Kernel, ObjectKey, Settings, Wanted};
 use caracal_linux::namespace::Namespace;
 use caracal_linux::object::route::{Route, RouteKey};
 use caracal_linux::table::Refusal;
+use caracal_wait::until;
 use sandbox::wants::*;
-use sandbox::{device, ip, namespace, until, wire};
+use sandbox::{device, ip, namespace, wire};
 
 #[tokio::test]
 async fn what_another_hand_removes_is_back_within_a_second() {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use caracal_linux::kernel::Wanted;
 use caracal_linux::namespace::Namespace;
 use caracal_linux::object::route::Route;
+use caracal_wait::until;
 use sandbox::wants::*;
-use sandbox::{device, ip, namespace, try_ip, until, wire};
+use sandbox::{device, ip, namespace, try_ip, wire};
 
 /// How long the hand is busy.
 const BUSY: Duration = Duration::from_secs(5);

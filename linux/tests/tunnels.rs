@@ -17,8 +17,9 @@ use caracal_linux::object::neighbour::{Neighbour, NeighbourKey};
 use caracal_linux::object::route::{Hop, Route, RouteKind};
 use caracal_linux::object::setting::{Setting, SettingKey, SettingName};
 use caracal_linux::object::tunnel::{Tunnel, Vxlan};
+use caracal_wait::until;
 use sandbox::wants::*;
-use sandbox::{device, ip, namespace, try_ip, until, wire};
+use sandbox::{device, ip, namespace, try_ip, wire};
 
 const NAME: &str = "vxlan.caracal";
 const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);

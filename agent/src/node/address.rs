@@ -157,35 +157,12 @@ pub(super) mod tests {
     }
 
     fn device(index: u32, name: &str) -> Link {
-        Link {
-            index,
-            name: IfName::new(name).unwrap(),
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            loopback: name == "lo",
-            alias: None,
-            kind: None,
-            vxlan: None,
-            peer_index: None,
-            peer_elsewhere: false,
-            master: None,
-        }
+        Link { loopback: name == "lo", ..Link::bare(index, IfName::new(name).unwrap(), true) }
     }
 
     fn link(device: &str, network: &str) -> Address {
-        Address {
-            device: IfName::new(device).unwrap(),
-            network: network.parse().unwrap(),
-            peer: None,
-            scope: if network.starts_with("fe80") { Scope::Link } else { Scope::Universe },
-            permanent: true,
-            tentative: false,
-            secondary: false,
-            deprecated: false,
-            protocol: 0,
-        }
+        let scope = if network.starts_with("fe80") { Scope::Link } else { Scope::Universe };
+        Address { scope, ..Address::lasting(IfName::new(device).unwrap(), network.parse().unwrap()) }
     }
 
     fn node(addresses: &[&str]) -> Node {

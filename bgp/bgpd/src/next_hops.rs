@@ -96,17 +96,8 @@ mod tests {
     use crate::settings::Settings;
 
     fn address(device: &str, network: &str) -> Address {
-        Address {
-            device: IfName::new(device).unwrap(),
-            network: network.parse().unwrap(),
-            peer: None,
-            scope: if network.starts_with("fe80") { Scope::Link } else { Scope::Universe },
-            permanent: true,
-            tentative: false,
-            protocol: 0,
-            secondary: false,
-            deprecated: false,
-        }
+        let scope = if network.starts_with("fe80") { Scope::Link } else { Scope::Universe };
+        Address { scope, ..Address::lasting(IfName::new(device).unwrap(), network.parse().unwrap()) }
     }
 
     fn underlay() -> Underlay {

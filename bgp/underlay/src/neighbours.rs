@@ -138,21 +138,7 @@ mod tests {
 
     fn underlay(links: &[(u32, &str)]) -> Underlay {
         let link = |(index, name): &(u32, &str)| {
-            let link = Link {
-                index: *index,
-                name: IfName::new(name).unwrap(),
-                mac: None,
-                mtu: 1500,
-                up: true,
-                carrier: true,
-                loopback: false,
-                alias: None,
-                kind: None,
-                vxlan: None,
-                peer_index: None,
-                peer_elsewhere: false,
-                master: None,
-            };
+            let link = Link::bare(*index, IfName::new(name).unwrap(), true);
             (*index, link)
         };
         Underlay { links: links.iter().map(link).collect(), ..Underlay::default() }

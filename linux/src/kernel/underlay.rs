@@ -149,38 +149,13 @@ impl Links {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::route::Scope;
 
     fn link(index: u32, name: &str, up: bool) -> Link {
-        Link {
-            index,
-            name: IfName::new(name).unwrap(),
-            mac: None,
-            mtu: 1500,
-            up,
-            carrier: up,
-            loopback: false,
-            alias: None,
-            kind: None,
-            vxlan: None,
-            peer_index: None,
-            peer_elsewhere: false,
-            master: None,
-        }
+        Link::bare(index, IfName::new(name).unwrap(), up)
     }
 
     fn address(device: &str, network: &str) -> Address {
-        Address {
-            device: IfName::new(device).unwrap(),
-            network: network.parse().unwrap(),
-            peer: None,
-            scope: Scope::Universe,
-            permanent: true,
-            tentative: false,
-            secondary: false,
-            deprecated: false,
-            protocol: 0,
-        }
+        Address::lasting(IfName::new(device).unwrap(), network.parse().unwrap())
     }
 
     #[test]

@@ -63,6 +63,21 @@ pub struct Address {
 }
 
 impl Address {
+    /// An address that is there for good, valid everywhere, and nobody has said who set it.
+    pub fn lasting(device: IfName, network: IpNetwork) -> Self {
+        Self {
+            device,
+            network,
+            peer: None,
+            scope: Scope::Universe,
+            permanent: true,
+            tentative: false,
+            secondary: false,
+            deprecated: false,
+            protocol: 0,
+        }
+    }
+
     /// Reads an address from the kernel's message; `device` is the name of the link that the message gives by index.
     pub(crate) fn from_message(message: &AddressMessage, device: IfName) -> Option<Self> {
         let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));

@@ -194,24 +194,34 @@ pub struct Link {
 }
 
 impl Link {
-    /// Reads a link from the kernel's message; none if it has no name or one that is no UTF-8 text.
-    pub(crate) fn from_message(message: &LinkMessage) -> Option<Self> {
-        let flags = message.header.flags;
-        let mut name = None;
-        let mut link = Self {
-            index: message.header.index,
-            name: IfName::LOOPBACK,
+    /// A device, up and carrying or not, of which nothing else is known; its MTU is that of Ethernet.
+    pub fn bare(index: u32, name: IfName, up: bool) -> Self {
+        Self {
+            index,
+            name,
             mac: None,
-            mtu: 0,
-            up: flags.contains(LinkFlags::Up),
-            carrier: flags.contains(LinkFlags::LowerUp),
-            loopback: flags.contains(LinkFlags::Loopback),
+            mtu: 1500,
+            up,
+            carrier: up,
+            loopback: false,
             alias: None,
             kind: None,
             vxlan: None,
             peer_index: None,
             peer_elsewhere: false,
             master: None,
+        }
+    }
+
+    /// Reads a link from the kernel's message; none if it has no name or one that is no UTF-8 text.
+    pub(crate) fn from_message(message: &LinkMessage) -> Option<Self> {
+        let flags = message.header.flags;
+        let mut name = None;
+        let mut link = Self {
+            mtu: 0,
+            carrier: flags.contains(LinkFlags::LowerUp),
+            loopback: flags.contains(LinkFlags::Loopback),
+            ..Self::bare(message.header.index, IfName::LOOPBACK, flags.contains(LinkFlags::Up))
         };
         for attribute in &message.attributes {
             match attribute {

@@ -1,7 +1,7 @@
 //! What the tests of this package share: fresh network namespaces and `ip` as a second opinion.
 //!
 //! Not every test file uses all of it.
-#![allow(dead_code, unused_imports, reason = "compiled once for each test file, of which each uses a part")]
+#![allow(dead_code, reason = "compiled once for each test file, of which each uses a part")]
 
 pub(crate) mod wants;
 
@@ -9,7 +9,6 @@ use std::process::Command;
 
 use caracal_linux::namespace::Namespace;
 use caracal_linux::object::link::IfName;
-pub(crate) use caracal_wait::until;
 
 /// A fresh network namespace with its loopback device up.
 pub(crate) fn namespace() -> Namespace {

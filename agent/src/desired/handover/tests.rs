@@ -4,7 +4,6 @@ use std::sync::Arc;
 use EncapsulationMode::{Always, Never};
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::Link;
-use caracal_linux::object::route::Scope;
 
 use super::super::surroundings::{Ability, PoolRange, Remote};
 use super::super::tunnels::Asked;
@@ -42,21 +41,7 @@ fn ends(ends: &[TunnelDevice]) -> Ends {
 
 fn links(up: &[TunnelDevice], down: &[TunnelDevice]) -> Underlay {
     let link = |(index, (name, up)): (u32, (TunnelDevice, bool))| {
-        let link = Link {
-            index,
-            name: device(name),
-            mac: None,
-            mtu: 1450,
-            up,
-            carrier: up,
-            loopback: false,
-            alias: None,
-            kind: None,
-            vxlan: None,
-            peer_index: None,
-            peer_elsewhere: false,
-            master: None,
-        };
+        let link = Link { mtu: 1450, ..Link::bare(index, device(name), up) };
         (index, link)
     };
     let all = up.iter().map(|one| (*one, true)).chain(down.iter().map(|one| (*one, false)));
@@ -66,15 +51,8 @@ fn links(up: &[TunnelDevice], down: &[TunnelDevice]) -> Underlay {
 /// The same with an IPv4 address on each device.
 fn addressed(links: Underlay) -> Underlay {
     let address = |link: &Link| Address {
-        device: link.name,
-        network: "10.244.0.1/32".parse().unwrap(),
-        peer: None,
-        scope: Scope::Universe,
-        permanent: true,
-        tentative: false,
-        secondary: false,
-        deprecated: false,
         protocol: 67,
+        ..Address::lasting(link.name, "10.244.0.1/32".parse().unwrap())
     };
     Underlay { addresses: links.links.values().map(address).collect(), ..links }
 }

@@ -99,21 +99,12 @@ mod tests {
     use caracal_bgp::speaker::BestPath;
     use caracal_linux::object::address::Address;
     use caracal_linux::object::link::Link;
-    use caracal_linux::object::route::Scope;
 
     use super::*;
 
     fn underlay() -> Underlay {
-        let address = |(device, network): (&str, &str)| Address {
-            device: IfName::new(device).unwrap(),
-            network: network.parse().unwrap(),
-            peer: None,
-            scope: Scope::Universe,
-            permanent: true,
-            tentative: false,
-            protocol: 0,
-            secondary: false,
-            deprecated: false,
+        let address = |(device, network): (&str, &str)| {
+            Address::lasting(IfName::new(device).unwrap(), network.parse().unwrap())
         };
         let addresses = [("eth0", "172.29.0.1/24"), ("eth1", "172.30.0.1/24"), ("eth0", "fd00:29::1/64")];
         Underlay { addresses: addresses.map(address).into(), ..Underlay::default() }
@@ -148,21 +139,8 @@ mod tests {
 
     #[test]
     fn a_link_local_next_hop_is_on_the_link_of_its_peer_whatever_subnets_there_are() {
-        let [eth0, eth1] = [(3, "eth0"), (4, "eth1")].map(|(index, name)| Link {
-            index,
-            name: IfName::new(name).unwrap(),
-            mac: None,
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            loopback: false,
-            alias: None,
-            kind: None,
-            vxlan: None,
-            peer_index: None,
-            peer_elsewhere: false,
-            master: None,
-        });
+        let [eth0, eth1] = [(3, "eth0"), (4, "eth1")]
+            .map(|(index, name)| Link::bare(index, IfName::new(name).unwrap(), true));
         let underlay = Underlay { links: [(3, eth0), (4, eth1)].into(), ..underlay() };
         let hop = |peer: &str, next_hop: &str| hop(next_hop.parse().unwrap(), peer.parse().ok(), &underlay);
         for device in ["eth0", "eth1"] {
