@@ -96,8 +96,13 @@ async fn latency_delays_what_it_names() {
 async fn a_server_that_is_down_refuses_connections_until_it_is_up() {
     let (server, client) = start().await;
     ask(&client, "POST", MAPS, &map("before")).await.unwrap();
+    // Blocking, so that the server has no chance to follow meanwhile: it has when these return.
     server.faults.down().await;
-    TcpStream::connect(server.addr).await.unwrap_err();
+    std::net::TcpStream::connect(server.addr).unwrap_err();
+    server.faults.up().await;
+    std::net::TcpStream::connect(server.addr).unwrap();
+    server.faults.down().await;
+    std::net::TcpStream::connect(server.addr).unwrap_err();
     ask(&client, "GET", MAPS, &Value::Null).await.unwrap_err();
     let control = self::client(&format!("http://{}", server.control.unwrap())).await;
     assert_eq!(ask(&control, "POST", "/lab/up", &Value::Null).await.unwrap().0, 200);
