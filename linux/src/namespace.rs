@@ -4,6 +4,8 @@
 //! namespace, does it and ends: a thread of an async runtime must never change its namespace, since other tasks share it.
 //! Sockets stay with the namespace they were opened in and can be used from any thread afterwards.
 
+mod visitors;
+
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -15,6 +17,8 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{FsType, fstatfs};
+
+pub use visitors::{Visitor, Visitors};
 
 /// The file system that namespaces live in (`NSFS_MAGIC` of linux/magic.h).
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -68,6 +72,9 @@ pub enum Error {
         /// The path, or what stood for it.
         name: String,
     },
+    /// No thread is left to go there.
+    #[error("no thread goes into network namespaces any more; the log says why: restart this program")]
+    Deserted,
 }
 
 impl Namespace {

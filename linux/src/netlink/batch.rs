@@ -54,7 +54,12 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens the socket in the namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
-        Ok(Self { socket: Socket::open(0, BUFFER)?, sequence: 0 })
+        Self::with_buffer(BUFFER)
+    }
+
+    /// The same with a buffer of this many bytes for answers.
+    pub(crate) fn with_buffer(bytes: usize) -> io::Result<Self> {
+        Ok(Self { socket: Socket::open(0, bytes)?, sequence: 0 })
     }
 
     /// The kernel's name for the socket: changes made by it are announced under it.

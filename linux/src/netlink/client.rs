@@ -4,17 +4,15 @@
 //! connection with un-acknowledged requests stops sending after some ten of them). Every wait is bounded, since an answer
 //! lost to a full buffer never comes. And an end of the stream without an answer is an error, not a success.
 //!
-//! What must stay as wanted on the host side is [`crate::kernel::Kernel`]'s, not this client's.
+//! Whoever makes a pod's devices does so by [`crate::netlink::hand`]. What must stay as wanted on the host side is [`crate::kernel::Kernel`]'s, not this client's.
 
 mod addresses;
-mod links;
+pub(crate) mod links;
 mod neighbours;
 mod routes;
-mod shape;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -33,7 +31,6 @@ use crate::netlink::error::{Error, Refused};
 use crate::object::link::IfName;
 
 pub use links::{LinkChange, Veth, VethEnd};
-pub use shape::Shape;
 
 /// How long an answer may take. The kernel holds one lock for all links and routes of a host, so that a busy host can be
 /// slow; what takes longer than this is broken.
@@ -49,8 +46,6 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 #[derive(Clone)]
 pub struct Client {
     handle: rtnetlink::Handle,
-    /// Numbers of devices that were asked for, if they are to be remembered.
-    known: Option<Arc<Mutex<HashMap<IfName, u32>>>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -80,13 +75,7 @@ impl Client {
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         runtime.spawn(connection);
-        Ok(Self { handle, known: None })
-    }
-
-    /// The same, which asks for the number of each device once only: for who sets up a device and is done with it.
-    #[must_use]
-    pub fn remembering(self) -> Self {
-        Self { known: Some(Arc::default()), ..self }
+        Ok(Self { handle })
     }
 
     /// Asks for a change and waits until it is made.
@@ -195,18 +184,6 @@ impl Client {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = flags;
         self.handle.clone().request(request)
-    }
-
-    /// What is remembered of a device.
-    fn recall(&self, device: &IfName) -> Option<u32> {
-        let known = self.known.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(device).copied()
-    }
-
-    fn remember(&self, device: IfName, index: u32) {
-        if let Some(known) = &self.known {
-            known.lock().unwrap_or_else(PoisonError::into_inner).insert(device, index);
-        }
     }
 
     /// The numbers of these devices.

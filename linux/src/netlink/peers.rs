@@ -10,14 +10,14 @@ use std::io;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::LinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use tracing::debug;
 
 use crate::netlink::channel::messages;
 use crate::netlink::error::Error;
-use crate::object::link::Mac;
+use crate::object::link::{IfName, Link, Mac};
 
 /// RTMGRP_LINK of linux/rtnetlink.h.
 const LINKS: u32 = 1;
@@ -27,10 +27,21 @@ const DATAGRAM: usize = 64 << 10;
 /// What was heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerNews {
-    /// Devices whose other ends here have these indexes are said to have these Ethernet addresses.
-    Said(Vec<(u32, Mac)>),
+    /// What devices are said to be.
+    Said(Vec<Said>),
     /// Some news was lost.
     Lost,
+}
+
+/// A device with its other end in another namespace: a pod's, or this namespace's own end of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The number that its other end has where that is.
+    pub other: u32,
+    /// Its own name.
+    pub name: IfName,
+    /// Its Ethernet address.
+    pub mac: Mac,
 }
 
 /// A listener.
@@ -87,16 +98,7 @@ impl PeerEvents {
     }
 }
 
-/// The index of the other end, if that is in another namespace, and this end's Ethernet address.
-fn peer(link: &LinkMessage) -> Option<(u32, Mac)> {
-    let (mut other, mut elsewhere, mut mac) = (None, false, None);
-    for attribute in &link.attributes {
-        match attribute {
-            LinkAttribute::Link(index) => other = Some(*index),
-            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
-            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac),
-            _ => {}
-        }
-    }
-    other.zip(mac).filter(|_| elsewhere)
+fn peer(link: &LinkMessage) -> Option<Said> {
+    let link = Link::from_message(link).filter(|link| link.peer_elsewhere)?;
+    Some(Said { other: link.peer_index?, name: link.name, mac: link.mac? })
 }

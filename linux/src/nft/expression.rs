@@ -1,5 +1,9 @@
 //! The expressions of rules: what is matched, and what becomes of the packet.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
 use crate::nft::attributes::Attributes;
 
 /// The register that everything here passes through.
@@ -28,6 +32,10 @@ pub enum Expression {
     Masquerade,
     /// Drops (0) or accepts (1).
     Immediate(u32),
+    /// Takes these bytes.
+    Load(Vec<u8>),
+    /// Rewrites the source or the destination (`true`) of IPv4 (`true`) or IPv6 to what was taken.
+    Translate(bool, bool),
 }
 
 /// Which address of a packet.
@@ -53,10 +61,16 @@ pub enum Match {
         /// The set's name.
         set: String,
     },
+    /// It is of the network's family and that address lies in it.
+    Within(Direction, IpNetwork),
+    /// It is IPv4.
+    V4,
     /// It is IPv4 and that address lies in 127.0.0.0/8.
     Loopback(Direction),
     /// It came in by a device whose name begins so.
     FromDevice(String),
+    /// It came in by the device of this name.
+    Device(String),
     /// The device that it came in by is not the one by which its source is reached.
     NoWayBack,
     /// It is of this protocol (`IPPROTO_*`).
@@ -76,6 +90,10 @@ pub enum Verdict {
     Accept,
     /// It takes the address of the device that it leaves by.
     Masquerade,
+    /// It goes to this address, and so does the rest of its connection. The conditions must say of which family it is.
+    SendTo(IpAddr),
+    /// It comes from this address, and so does the rest of its connection. The conditions must say of which family it is.
+    ComeFrom(IpAddr),
 }
 
 const META_IIFNAME: u32 = 6;
@@ -96,6 +114,15 @@ impl Match {
                 all.push(Expression::Lookup(*within, set.clone()));
                 all
             }
+            Self::Within(of, network) => {
+                let (offset, length) = place(network.is_ipv4(), *of);
+                let mut all = family(network.is_ipv4());
+                all.push(Expression::Payload(NETWORK, offset, length));
+                all.push(Expression::Mask(bytes(network.mask())));
+                all.push(Expression::Compare(true, bytes(network.network())));
+                all
+            }
+            Self::V4 => family(true),
             Self::Loopback(of) => {
                 let (offset, length) = place(true, *of);
                 let mut all = family(true);
@@ -103,6 +130,11 @@ impl Match {
                 all.push(Expression::Mask(vec![255, 0, 0, 0]));
                 all.push(Expression::Compare(true, vec![127, 0, 0, 0]));
                 all
+            }
+            Self::Device(name) => {
+                let mut whole = name.as_bytes().to_vec();
+                whole.push(0);
+                vec![Expression::Meta(META_IIFNAME), Expression::Compare(true, whole)]
             }
             Self::FromDevice(prefix) => vec![
                 Expression::Meta(META_IIFNAME),
@@ -136,7 +168,20 @@ impl Verdict {
             Self::Drop => vec![Expression::Counter, Expression::Immediate(0)],
             Self::Accept => vec![Expression::Immediate(1)],
             Self::Masquerade => vec![Expression::Masquerade],
+            Self::SendTo(address) => translate(address, true),
+            Self::ComeFrom(address) => translate(address, false),
         }
+    }
+}
+
+fn translate(to: IpAddr, destination: bool) -> Vec<Expression> {
+    vec![Expression::Load(bytes(to)), Expression::Translate(destination, to.is_ipv4())]
+}
+
+fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }
 
@@ -187,6 +232,12 @@ impl Expression {
             Self::Immediate(code) => {
                 let verdict = new().nest(2, new().number(1, *code));
                 ("immediate", new().number(1, VERDICT).nest(2, verdict))
+            }
+            Self::Load(bytes) => ("immediate", new().number(1, REGISTER).nest(2, value(bytes))),
+            Self::Translate(destination, v4) => {
+                let family = if *v4 { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
+                let data = new().number(1, u32::from(*destination)).number(2, u32::from(family));
+                ("nat", data.number(3, REGISTER).number(4, REGISTER))
             }
         };
         new().text(1, name).nest(2, data)

@@ -61,6 +61,8 @@ pub enum Hook {
     Input,
     /// On its way through.
     Forward,
+    /// From this host itself, before it is known by which device it leaves.
+    Output,
     /// As it goes out.
     Postrouting,
 }
@@ -84,6 +86,7 @@ impl Hook {
             Self::Prerouting => 0,
             Self::Input => 1,
             Self::Forward => Self::FORWARD,
+            Self::Output => 3,
             Self::Postrouting => 4,
         }
     }

@@ -3,7 +3,9 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
@@ -64,9 +66,7 @@ pub struct LinkChange<'a> {
 impl Client {
     /// The link with this name, if there is one.
     pub async fn link(&self, name: &IfName) -> Result<Option<Link>, Error> {
-        let mut query = LinkMessage::default();
-        query.attributes.push(LinkAttribute::IfName(name.to_string()));
-        let found = self.look(query, || format!("looking for device {name}")).await?;
+        let found = self.look(named(name), || format!("looking for device {name}")).await?;
         Ok(found.as_ref().and_then(Link::from_message))
     }
 
@@ -85,9 +85,7 @@ impl Client {
     /// its other end is here.
     pub async fn peer(&self, name: &IfName) -> Result<Option<Link>, Error> {
         let doing = || format!("looking for the other end of {name}");
-        let mut query = LinkMessage::default();
-        query.attributes.push(LinkAttribute::IfName(name.to_string()));
-        let Some(here) = self.look(query, doing).await? else { return Ok(None) };
+        let Some(here) = self.look(named(name), doing).await? else { return Ok(None) };
         let (mut there, mut namespace) = (None, None);
         for attribute in &here.attributes {
             match attribute {
@@ -105,11 +103,10 @@ impl Client {
 
     async fn look(
         &self,
-        mut query: LinkMessage,
+        query: LinkMessage,
         doing: impl Fn() -> String,
     ) -> Result<Option<LinkMessage>, Error> {
-        query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-        match self.get(doing, RouteNetlinkMessage::GetLink(query)).await {
+        match self.get(doing, lookup(query)).await {
             Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(message)),
             Ok(_) => Ok(None),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(None),
@@ -135,22 +132,9 @@ impl Client {
 
     /// Makes a pair of devices and returns this end. If the last step fails, nothing is left behind.
     pub async fn create_veth(&self, veth: &Veth<'_>) -> Result<Link, Error> {
-        let peer = end(&veth.peer.name, veth.peer.mac, veth.peer.mtu)
-            .append_extra_attribute(LinkAttribute::NetNsFd(veth.peer.namespace.as_fd().as_raw_fd()))
-            .build();
-        let doing = || {
-            let (name, peer) = (&veth.name, &veth.peer);
-            format!("making the veth {name} with {} in the namespace {}", peer.name, peer.namespace.name())
-        };
-        self.create(
-            doing,
-            veth.name,
-            veth.mac,
-            veth.mtu,
-            InfoKind::Veth,
-            Some(InfoData::Veth(InfoVeth::Peer(peer))),
-        )
-        .await?;
+        let doing = || veth.doing();
+        let message = RouteNetlinkMessage::NewLink(veth.message());
+        self.change(doing, message, NLM_F_CREATE | NLM_F_EXCL).await?;
         // The kernel takes no alias with the creation.
         let change = LinkChange { up: Some(veth.up), alias: veth.alias.clone(), ..LinkChange::default() };
         let finished = match self.change_link(&veth.name, &change).await {
@@ -169,22 +153,9 @@ impl Client {
 
     /// Makes a bridge: an Ethernet switch in software. It is down.
     pub async fn create_bridge(&self, name: &IfName) -> Result<(), Error> {
-        self.create(|| format!("making the bridge {name}"), *name, None, None, InfoKind::Bridge, None).await
-    }
-
-    async fn create(
-        &self,
-        doing: impl Fn() -> String,
-        name: IfName,
-        mac: Option<Mac>,
-        mtu: Option<u32>,
-        kind: InfoKind,
-        data: Option<InfoData>,
-    ) -> Result<(), Error> {
-        let mut message = end(&name, mac, mtu).build();
-        let kind = netlink_packet_route::link::LinkInfo::Kind(kind);
-        let data = data.map(netlink_packet_route::link::LinkInfo::Data);
-        message.attributes.push(LinkAttribute::LinkInfo([kind].into_iter().chain(data).collect()));
+        let mut message = end(name, None, None).build();
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+        let doing = || format!("making the bridge {name}");
         self.change(doing, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL).await
     }
 
@@ -226,12 +197,8 @@ impl Client {
 
     /// Removes a link, and with it its other end; false if there was none.
     pub async fn delete_link(&self, name: &IfName) -> Result<bool, Error> {
-        let mut message = LinkMessage::default();
-        message.attributes.push(LinkAttribute::IfName(name.to_string()));
-        match self
-            .change(|| format!("removing device {name}"), RouteNetlinkMessage::DelLink(message), 0)
-            .await
-        {
+        let message = RouteNetlinkMessage::DelLink(named(name));
+        match self.change(|| format!("removing device {name}"), message, 0).await {
             Ok(()) => Ok(true),
             Err(error) if error.errno() == Some(libc::ENODEV) => Ok(false),
             Err(error) => Err(error),
@@ -240,17 +207,43 @@ impl Client {
 
     /// The number of this device.
     pub(super) async fn index(&self, doing: &impl Fn() -> String, device: &IfName) -> Result<u32, Error> {
-        if let Some(index) = self.recall(device) {
-            return Ok(index);
-        }
         match self.link(device).await? {
-            Some(link) => {
-                self.remember(*device, link.index);
-                Ok(link.index)
-            }
+            Some(link) => Ok(link.index),
             None => Err(Error::NoDevice { doing: doing(), device: *device }),
         }
     }
+}
+
+impl Veth<'_> {
+    /// The message that makes both.
+    pub(crate) fn message(&self) -> LinkMessage {
+        let peer = end(&self.peer.name, self.peer.mac, self.peer.mtu)
+            .append_extra_attribute(LinkAttribute::NetNsFd(self.peer.namespace.as_fd().as_raw_fd()))
+            .build();
+        let mut message = end(&self.name, self.mac, self.mtu).build();
+        let data = LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), data]));
+        message
+    }
+
+    /// What making it is called in errors.
+    pub fn doing(&self) -> String {
+        let (name, peer) = (&self.name, &self.peer);
+        format!("making the veth {name} with {} in the namespace {}", peer.name, peer.namespace.name())
+    }
+}
+
+/// A message about the link with this name.
+pub(crate) fn named(name: &IfName) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_string()));
+    message
+}
+
+/// The question about a link, of which nobody wants to know the counters.
+pub(crate) fn lookup(mut query: LinkMessage) -> RouteNetlinkMessage {
+    query.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    RouteNetlinkMessage::GetLink(query)
 }
 
 fn end(name: &IfName, mac: Option<Mac>, mtu: Option<u32>) -> LinkMessageBuilder<LinkUnspec> {

@@ -1,11 +1,8 @@
 //! Limits on what leaves by a device: a token bucket (`tc-tbf(8)`) as its queue.
 
-use netlink_packet_core::{DefaultNla, NLM_F_CREATE, NLM_F_REPLACE};
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_core::DefaultNla;
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
-use crate::netlink::client::Client;
-use crate::netlink::error::Error;
 use crate::object::link::IfName;
 
 /// TCA_TBF_PARMS, _RATE64 and _BURST of linux/pkt_sched.h.
@@ -17,7 +14,7 @@ const ETHERNET: u8 = 1;
 /// How long packets may wait for their turn, in milliseconds, beyond what a burst takes; as the stock plugin has it.
 const LATENCY: u64 = 25;
 
-/// How much may leave by a device.
+/// How much may leave by a device. It takes the place of any limit that the device had, and goes with the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Bytes a second; more than 0.
@@ -26,11 +23,9 @@ pub struct Shape {
     pub burst: u32,
 }
 
-impl Client {
-    /// Limits what leaves by this device, in place of any limit it had. Both go with the device.
-    pub async fn shape(&self, device: &IfName, shape: Shape) -> Result<(), Error> {
-        let doing = || format!("limiting what leaves by {device} to {} bytes a second (tc tbf)", shape.rate);
-        let index = self.index(&doing, device).await?;
+impl Shape {
+    /// The message that sets it as a device's root queue.
+    pub(crate) fn message(&self, index: u32) -> TcMessage {
         let mut message = TcMessage::default();
         message.header.index = i32::try_from(index).unwrap_or_default();
         message.header.parent = TcHandle::ROOT;
@@ -38,12 +33,15 @@ impl Client {
         let option = |kind, value: Vec<u8>| TcOption::Other(DefaultNla::new(kind, value));
         message.attributes.push(TcAttribute::Kind("tbf".to_owned()));
         message.attributes.push(TcAttribute::Options(vec![
-            option(PARAMETERS, parameters(shape)),
-            option(RATE, shape.rate.to_ne_bytes().to_vec()),
-            option(BURST, shape.burst.to_ne_bytes().to_vec()),
+            option(PARAMETERS, parameters(*self)),
+            option(RATE, self.rate.to_ne_bytes().to_vec()),
+            option(BURST, self.burst.to_ne_bytes().to_vec()),
         ]));
-        let message = RouteNetlinkMessage::NewQueueDiscipline(message);
-        self.change(doing, message, NLM_F_CREATE | NLM_F_REPLACE).await
+        message
+    }
+
+    pub(crate) fn doing(&self, device: &IfName) -> String {
+        format!("limiting what leaves by {device} to {} bytes a second (tc tbf)", self.rate)
     }
 }
 
