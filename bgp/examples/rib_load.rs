@@ -8,21 +8,15 @@
 //! differ from peer to peer. They are decided, pulled by a follower of best paths and by one update group of all peers,
 //! judged again under another import policy, and swept as the sessions end. Memory is the growth of the resident set.
 
-use std::collections::HashSet;
+#[path = "../benches/micro/table.rs"]
+mod table;
+
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use caracal_bgp::policy::{Policy, PrefixMatch, Rule, Verdict};
-use caracal_bgp::rib::{
-    Attrs, BestBatch, Change, EgressProfile, GroupBatch, Identity, MoreOrLess, Nlri, PeerFacts, PeerSlot,
-    Progress, Rib, Source, V4,
-};
-use caracal_bgp::wire::Context;
-use caracal_bgp::wire::attribute::{AsPath, AttributeSet, Community};
-use caracal_bgp::wire::nlri::Ipv4Prefix;
-use caracal_bgp::{Asn, Families, Multipath, NextHopMode, PeerKey};
+use caracal_bgp::rib::{BestBatch, Change, GroupBatch, MoreOrLess, PeerSlot, Progress, Rib, V4};
 
 /// Prefixes of one set of attributes.
 const SHARING: usize = 20;
@@ -45,53 +39,6 @@ fn step<T>(name: &str, count: usize, work: impl FnOnce() -> T) -> Result<T, Box<
     Ok(made)
 }
 
-fn prefix(n: usize) -> Option<Nlri<Ipv4Prefix>> {
-    let address = Ipv4Addr::from_bits(0x0a00_0000 + ((n as u32) << 8));
-    Some(Nlri::from(Ipv4Prefix::new(address, 24)?))
-}
-
-fn facts(peer: u16, import: Arc<Policy>) -> PeerFacts {
-    let address = Ipv4Addr::from_bits(0xc000_0200 + u32::from(peer));
-    PeerFacts {
-        key: Some(PeerKey::from(IpAddr::from(address))),
-        source: Source::Ebgp,
-        router_id: address.to_bits(),
-        client: false,
-        local_as: Asn(64512),
-        allow_own_as: 0,
-        link: None,
-        import,
-    }
-}
-
-/// The attributes of one portion of prefixes of one peer.
-fn attributes(peer: u16, portion: usize) -> AttributeSet {
-    let path = [65_000 + u32::from(peer), 1 + (portion % 1000) as u32, 7 + (portion / 1000) as u32];
-    AttributeSet {
-        as_path: AsPath::sequence(path.map(Asn)),
-        communities: vec![Community::new(65_000, peer)],
-        ..AttributeSet::default()
-    }
-}
-
-fn group() -> EgressProfile {
-    EgressProfile {
-        context: Context::new(Some(Asn(65_100)), Families::dual()).for_writing(),
-        external: true,
-        local_as: Asn(64512),
-        client: false,
-        cluster_id: Ipv4Addr::LOCALHOST,
-        next_hop: NextHopMode::Auto,
-        own_next_hop: Some(IpAddr::from([198, 51, 100, 1])),
-        own_link_local: None,
-        paths: None,
-        as_override: None,
-        remove_private_as: false,
-        long_lived: false,
-        export: Arc::new(Policy::accept_all()),
-    }
-}
-
 fn settle(rib: &mut Rib<V4>) {
     while rib.work(SLICE) == Progress::More {}
 }
@@ -102,30 +49,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let prefixes: usize = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
     let paths = prefixes * usize::from(peers);
     let now = Instant::now();
-    let identity = Identity {
-        router_id: Ipv4Addr::new(10, 0, 0, 1),
-        cluster_id: Ipv4Addr::new(10, 0, 0, 1),
-        own: HashSet::new(),
-        multipath: Multipath::default(),
-    };
-    let mut rib: Rib<V4> = Rib::new(now, identity, Asn(64512));
+    let mut rib = table::empty(now);
     let best = rib.open_best();
-    let outward = rib.open_group(group());
-    let all: Vec<Nlri<Ipv4Prefix>> = (0..prefixes).filter_map(prefix).collect();
+    let outward = rib.open_group(table::group());
+    let all = table::prefixes(prefixes);
     let accept = Arc::new(Policy::accept_all());
     println!("{peers} peers, {prefixes} prefixes, {paths} paths");
 
     for peer in 1..=peers {
-        rib.apply(now, Change::Up(PeerSlot::new(peer), facts(peer, Arc::clone(&accept))));
+        rib.apply(now, Change::Up(PeerSlot::new(peer), table::facts(peer, Arc::clone(&accept))));
         rib.join(outward, PeerSlot::new(peer));
     }
     step("announce", paths, || {
         for peer in 1..=peers {
-            let next_hop = Some(IpAddr::from(Ipv4Addr::from_bits(0xc000_0200 + u32::from(peer))));
-            for (portion, nlri) in all.chunks(SHARING).enumerate() {
-                let set = attributes(peer, portion);
-                rib.apply(now, Change::Announce(PeerSlot::new(peer), Attrs { set: &set, next_hop }, nlri));
-            }
+            table::announce(&mut rib, now, peer, &all, SHARING);
         }
     })?;
     println!("{:<28} {}", "sets of attributes", rib.attribute_sets());
@@ -153,7 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let narrow = Arc::new(Policy::new(vec![narrow], Verdict::Accept));
     step("judge again", paths, || {
         for peer in 1..=peers {
-            rib.apply(now, Change::Facts(PeerSlot::new(peer), facts(peer, Arc::clone(&narrow))));
+            rib.apply(now, Change::Facts(PeerSlot::new(peer), table::facts(peer, Arc::clone(&narrow))));
         }
         settle(&mut rib);
     })?;

@@ -21,6 +21,6 @@ mod timers;
 mod simulation;
 
 pub use packet::{Packet, PacketError};
-pub use session::{Diagnostic, PathState, Session, State};
-pub use sessions::{Arrival, Discard, Hops, Output, SessionStatus, Sessions};
+pub use session::{Diagnostic, Memory, PathState, Session, State};
+pub use sessions::{Arrival, Discard, Hops, Output, Place, SessionStatus, Sessions};
 pub use timers::Timers;

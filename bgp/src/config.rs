@@ -38,7 +38,7 @@ pub use peer_key::{IllegalPeerKey, PeerKey};
 pub use peer_range::{PeerRange, longest};
 pub use remote_as::RemoteAs;
 pub use session::{AttributeCodes, LimitAction, PrefixLimit, PrefixLimits, RestartOptions, SessionOptions};
-pub use validate::ConfigError;
+pub use validate::{ConfigError, Subject};
 
 /// A whole speaker.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,12 +6,14 @@
 //! for anybody. One task ([`peering`]) owns the configuration and the sessions. The paths to peers are watched by a thread of
 //! their own ([`bfd_thread`]).
 
+mod bfd_memory;
 pub mod bfd_thread;
 pub mod command;
 mod encode;
 mod error;
 mod event;
 mod feed;
+mod feeding;
 pub mod group;
 mod limits;
 mod listing;
@@ -72,9 +74,10 @@ impl Handle {
     }
 
     /// Starts a speaker that may have run before.
-    pub fn begin(config: Config, beginning: Beginning) -> Result<Handle, StartError> {
+    pub fn begin(config: Config, mut beginning: Beginning) -> Result<Handle, StartError> {
         config.validate()?;
         let config = Arc::new(config);
+        let memory = beginning.bfd_memory.take();
         let (rib, commands) = mpsc::channel(QUEUE);
         let (events, _) = broadcast::channel(EVENTS);
         let runtime = tokio::runtime::Handle::current();
@@ -86,7 +89,7 @@ impl Handle {
             runtime,
         };
         rib_thread::spawn(tables, commands)?;
-        let orders = peering::start(config, rib.clone(), events.clone())?;
+        let orders = peering::start(config, rib.clone(), events.clone(), memory)?;
         Ok(Handle { rib, orders, events })
     }
 
@@ -185,6 +188,15 @@ impl Handle {
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<SpeakerEvent> {
         self.events.subscribe()
+    }
+
+    /// This process is about to end and another to take its place: those whose path is watched by BFD, and who keep routes over a
+    /// restart, are asked to take no silence for a failure for as long. Returns when they have understood, or after 2 s.
+    /// Only with [`Beginning::bfd_memory`] the next process can go on.
+    pub async fn restarting(&self) {
+        if self.order(|reply| Order::Restarting { reply }).await.is_err() {
+            tracing::debug!("a speaker that had already stopped is told of a restart");
+        }
     }
 
     /// Ends every session and the speaker. Returns when the sessions are closed.

@@ -4,12 +4,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use caracal_bgp::bfd::{Hops, State, Timers};
 use caracal_bgp::config::RestartOptions;
-use caracal_bgp::speaker::{Handle, Origination, PeerStatus, RouteQuery};
+use caracal_bgp::speaker::{Beginning, Farewell, Handle, Origination, PeerStatus, RouteQuery};
 use caracal_bgp::{Asn, BfdOptions, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
 use nix::sched::{CloneFlags, unshare};
 
@@ -49,7 +50,17 @@ struct Speaker {
 }
 
 impl Speaker {
-    fn start([here, there]: [IpAddr; 2], [local, remote]: [u32; 2], bfd: BfdOptions) -> Speaker {
+    fn start(ends: [IpAddr; 2], ases: [u32; 2], bfd: BfdOptions) -> Speaker {
+        Speaker::begin(ends, ases, bfd, None)
+    }
+
+    /// One whose BFD outlives it in this file.
+    fn begin(
+        [here, there]: [IpAddr; 2],
+        [local, remote]: [u32; 2],
+        bfd: BfdOptions,
+        bfd_memory: Option<&Path>,
+    ) -> Speaker {
         let mut peer = PeerConfig {
             local_address: Some(here),
             local_next_hops: LocalNextHops { v4: Some(Ipv4Addr::new(192, 0, 2, local as u8)), v6: None },
@@ -69,7 +80,8 @@ impl Speaker {
             peers: [(key, peer)].into(),
             ..Config::new(Asn(local), id)
         };
-        Speaker { handle: Handle::start(config.clone()).unwrap(), config, peer: key }
+        let beginning = Beginning { bfd_memory: bfd_memory.map(Into::into), ..Beginning::default() };
+        Speaker { handle: Handle::begin(config.clone(), beginning).unwrap(), config, peer: key }
     }
 
     async fn until(&self, what: &str, fits: impl Fn(&PeerStatus) -> bool) -> PeerStatus {
@@ -85,12 +97,13 @@ impl Speaker {
     }
 
     async fn watched(&self) -> PeerStatus {
+        let Timers { min_tx, min_rx, multiplier } = self.config.peers[&self.peer].bfd.unwrap().timers;
         let up = |peer: &PeerStatus| {
             peer.is_established()
                 && peer.bfd.as_ref().is_some_and(|bfd| {
                     bfd.session.state == State::Up
-                        && bfd.session.transmit_interval == Some(TIMERS.min_tx)
-                        && bfd.session.detection_time == Some(TIMERS.min_rx * 10)
+                        && bfd.session.transmit_interval == Some(min_tx)
+                        && bfd.session.detection_time == Some(min_rx * u32::from(multiplier.get()))
                 })
         };
         self.until("up and watched with the times that both polled for", up).await
@@ -182,7 +195,7 @@ fn a_speaker_that_is_stopped_is_no_failure_of_the_path() {
         let [left, right] = both(v4(), [65001, 65002]);
         left.watched().await;
         right.watched().await;
-        right.handle.stop(caracal_bgp::speaker::Farewell::Silent).await;
+        right.handle.stop(Farewell::Silent).await;
         // The connection is gone first: a restart, during which BFD falls silent.
         let silent = |peer: &PeerStatus| peer.bfd.as_ref().is_some_and(|bfd| bfd.session.downs == 1);
         let peer = left.until("silent", silent).await;
@@ -190,4 +203,56 @@ fn a_speaker_that_is_stopped_is_no_failure_of_the_path() {
         let error = peer.last_error.unwrap_or_default();
         assert!(!error.contains("BFD"), "{error}");
     });
+}
+
+#[test]
+fn a_path_is_watched_on_over_a_restart_planned_or_not_and_the_other_end_sees_none() {
+    // Half a minute of silence, for the machine may be slow to start anything.
+    let timers = Timers {
+        min_tx: Duration::from_millis(500),
+        min_rx: Duration::from_millis(500),
+        multiplier: NonZeroU8::new(60).unwrap(),
+    };
+    let folder = std::env::temp_dir().join(format!("caracal-bfd-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("bfd");
+    let memory = file.clone();
+    apart(move || async move {
+        let bfd = BfdOptions { timers, ..BfdOptions::default() };
+        let [here, there] = v4();
+        let left = Speaker::start([here, there], [65001, 65002], bfd);
+        let begin = || Speaker::begin([there, here], [65002, 65001], bfd, Some(&memory));
+        let mut right = begin();
+        for planned in [false, true] {
+            let before = left.watched().await.bfd.unwrap().session;
+            let own = right.watched().await.bfd.unwrap().session;
+            if planned {
+                right.handle.restarting().await;
+                let asked = Some(RestartOptions::default().time);
+                left.until("patient for as long as a restart may take", |peer| {
+                    peer.bfd.as_ref().unwrap().session.detection_time == asked
+                })
+                .await;
+            } else {
+                let names = format!(" {} {} 500000 500000 ", own.discriminator, own.remote_discriminator);
+                let start = Instant::now();
+                while !std::fs::read_to_string(&memory).is_ok_and(|text| text.contains(&names)) {
+                    assert!(start.elapsed() < LIMIT, "not written down");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+            right.handle.stop(Farewell::Silent).await;
+            left.until("without a session", |peer| !peer.is_established()).await;
+            right = begin();
+            let after = left.watched().await.bfd.unwrap().session;
+            assert_eq!((after.ups, after.downs), (1, 0), "planned: {planned}");
+            assert_eq!(after.remote_discriminator, before.remote_discriminator);
+            right.watched().await;
+            // It is Up from its start on, and says so of the path when the other end does.
+            let heard = |peer: &PeerStatus| peer.bfd.as_ref().is_some_and(|bfd| bfd.session.ups == 1);
+            let next = right.until("sure of the path", heard).await.bfd.unwrap().session;
+            assert_eq!((next.discriminator, next.downs), (own.discriminator, 0));
+        }
+    });
+    std::fs::remove_dir_all(folder).unwrap();
 }

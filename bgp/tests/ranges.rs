@@ -360,7 +360,7 @@ async fn who_is_back_is_not_told_what_was_kept_of_it() {
         let forwarding = Families::dual();
         peer.session.graceful_restart = Some(RestartOptions { restarted: true, forwarding, ..options });
     });
-    let beginning = Beginning { deferral: None, announces_later: true };
+    let beginning = Beginning { announces_later: true, ..Beginning::default() };
     let back = Handle::begin(config, beginning).unwrap();
     let mut events = back.events();
     let family = Family::Ipv4Unicast;

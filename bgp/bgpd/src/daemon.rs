@@ -14,6 +14,7 @@ use anyhow::{Context, bail};
 use caracal_bgp::speaker::{Farewell, Handle};
 use caracal_bgp::wire::notification::Cease;
 use caracal_bgp_underlay::neighbours::{Sightings, placed};
+use caracal_bgp_underlay::next_hops;
 use caracal_linux::kernel::{self, Kernel, Underlay};
 use caracal_linux::root_socket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +26,7 @@ use crate::fib::Fib;
 use crate::reload::{self, Reload};
 use crate::restart::Comeback;
 use crate::settings::Settings;
-use crate::{next_hops, socket};
+use crate::socket;
 
 /// Runs until told to stop.
 ///
@@ -47,7 +48,11 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let around = underlay.borrow().clone();
     let config = next_hops::filled(&placed(&settings.config, &around, &Sightings::new()), &around);
     let config = comeback.told(config);
-    let speaker = Handle::begin(config.clone(), comeback.beginning())?;
+    if let Some(directory) = &settings.run_directory {
+        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    }
+    let beginning = comeback.beginning(settings.run_directory.as_deref());
+    let speaker = Handle::begin(config.clone(), beginning)?;
     reload::originate(&speaker, &settings.originate).await?;
     speaker.announced().await?;
     let answering = match &settings.socket {
@@ -77,7 +82,8 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
         _ = restart.recv() => {
             info!("told to restart: closing every session without a word, and leaving the routes to the next run");
-            // First of all, so that it does not take away the routes of sessions that end.
+            speaker.restarting().await;
+            // Before the sessions end, so that it does not take away the routes of sessions that end.
             leave(writing).await;
             reload.stop().await;
             speaker.stop(Farewell::Silent).await;

@@ -13,6 +13,7 @@ use caracal_bgp::speaker::{ConfigureError, Handle, Origination, Stopped};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config};
 use caracal_bgp_underlay::neighbours::{Neighbours, Sightings, interfaces, placed};
+use caracal_bgp_underlay::next_hops;
 use caracal_linux::kernel::Underlay;
 use ipnetwork::IpNetwork;
 use tokio::signal::unix::Signal;
@@ -20,7 +21,6 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::file::FileError;
-use crate::next_hops;
 use crate::restart::Comeback;
 use crate::settings::Settings;
 
@@ -126,6 +126,9 @@ impl Reload {
         }
         if new.socket != self.settings.socket {
             return Err(ReloadError::NeedsRestart { what: "speaker.socket" });
+        }
+        if new.run_directory != self.settings.run_directory {
+            return Err(ReloadError::NeedsRestart { what: "speaker.run-directory" });
         }
         self.configure(&new.config).await?;
         let changes = difference(&self.settings.originate, &new.originate);

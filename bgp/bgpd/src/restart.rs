@@ -4,6 +4,7 @@
 //! them, and tells its peers that it has restarted (R) and in which families forwarding went on (F). Without `[fib]`, or
 //! where nothing was found, neither is said: what a peer keeps for a router that has lost its routes is a black hole.
 
+use std::path::Path;
 use std::time::Duration;
 
 use caracal_bgp::speaker::Beginning;
@@ -37,9 +38,10 @@ impl Comeback {
     }
 
     /// How the speaker begins: own prefixes are announced right after its start.
-    pub fn beginning(self) -> Beginning {
+    pub fn beginning(self, run_directory: Option<&Path>) -> Beginning {
         let deferral = (!self.forwarding.is_empty()).then_some(SELECTION_DEFERRAL);
-        Beginning { deferral, announces_later: true }
+        let bfd_memory = run_directory.map(|directory| directory.join("bfd"));
+        Beginning { deferral, announces_later: true, bfd_memory }
     }
 
     /// The configuration with what its peers are to be told.
@@ -73,7 +75,7 @@ mod tests {
         let told = |comeback: Comeback| {
             let config = comeback.told(config.clone());
             let restart = config.peers.values().next().unwrap().session.graceful_restart.unwrap();
-            (restart.restarted, restart.forwarding, comeback.beginning().deferral.is_some())
+            (restart.restarted, restart.forwarding, comeback.beginning(None).deferral.is_some())
         };
         assert_eq!(told(Comeback::NOTHING), (false, Families::NONE, false));
         let v6: Families = [Family::Ipv6Unicast].into_iter().collect();

@@ -11,10 +11,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use caracal_bgp::Config;
 use caracal_bgp::bmp::StationConfig;
-use caracal_bgp::config::{ConfigError, Multipath};
+use caracal_bgp::config::{Multipath, Subject};
 use caracal_bgp::wire::attribute::Community;
-use caracal_bgp::{Config, PeerKey};
 use ipnetwork::IpNetwork;
 
 use crate::file::{self, FileError, Mistake, Source};
@@ -26,7 +26,7 @@ const BGP_PORT: u16 = 179;
 /// Everything the file decides.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The speaker. Own addresses the file does not give are not filled in yet: see [`crate::next_hops`].
+    /// The speaker. Own addresses the file does not give are not filled in yet: see [`caracal_bgp_underlay::next_hops`].
     pub config: Config,
     /// What is announced.
     pub originate: BTreeMap<IpNetwork, Vec<Community>>,
@@ -34,6 +34,8 @@ pub struct Settings {
     pub fib: Option<Fib>,
     /// Where `caracalctl` is answered.
     pub socket: Option<PathBuf>,
+    /// Where what outlives the process is kept, but not the machine's boot.
+    pub run_directory: Option<PathBuf>,
     /// Who is told what peers say, by their names.
     pub stations: BTreeMap<String, StationConfig>,
 }
@@ -75,17 +77,17 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
     let policies = policies::policies(&file.policy)?;
     let speaker = file.speaker.get_ref();
     let (mut peers, mut ranges) = (BTreeMap::new(), BTreeMap::new());
-    let mut places: BTreeMap<Place, Range<usize>> = BTreeMap::new();
+    let mut places: BTreeMap<Subject, Range<usize>> = BTreeMap::new();
     for table in &file.peer {
         let whom = peer::whom(table)?;
         let (place, twice) = match whom {
             Whom::At(key) => {
                 let peer = peer::peer(table.get_ref(), key, speaker, &policies)?;
-                (Place::Peer(key), peers.insert(key, peer).map(|_| format!("peer at {key}")))
+                (Subject::Peer(key), peers.insert(key, peer).map(|_| format!("peer at {key}")))
             }
             Whom::Within(range) => {
                 let of = peer::range(table.get_ref(), range, speaker, &policies)?;
-                (Place::Range(range), ranges.insert(range, of).map(|_| format!("range {range} of peers")))
+                (Subject::Range(range), ranges.insert(range, of).map(|_| format!("range {range} of peers")))
             }
         };
         if let Some(what) = twice {
@@ -118,43 +120,12 @@ fn settings(file: file::File) -> Result<Settings, Mistake> {
         ..Config::new(speaker.local_as.0, speaker.router_id.0)
     };
     config.validate().map_err(|error| {
-        let place = place_of(&error).and_then(|place| places.get(&place).cloned());
+        let place = error.subject().and_then(|about| places.get(&about).cloned());
         Mistake::new(place.unwrap_or_else(|| file.speaker.span()), error.to_string())
     })?;
     let stations = bmp::stations(&file.bmp, speaker.router_id.0)?;
-    Ok(Settings { config, originate, fib, socket: speaker.socket.clone(), stations })
-}
-
-/// Which table of peers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
-    Peer(PeerKey),
-    Range(IpNetwork),
-}
-
-/// The table that a refusal is about.
-fn place_of(error: &ConfigError) -> Option<Place> {
-    match error {
-        ConfigError::Range { range, .. } | ConfigError::RangePassword { range, .. } => {
-            Some(Place::Range(*range))
-        }
-        ConfigError::ZeroAs { peer } => peer.parse().ok().map(Place::Peer),
-        ConfigError::NoFamily { peer }
-        | ConfigError::KeyMismatch { peer, .. }
-        | ConfigError::BothSides { peer, .. }
-        | ConfigError::LocalAddressFamily { peer, .. }
-        | ConfigError::NotUnicast { peer }
-        | ConfigError::ConnectRetry { peer, .. }
-        | ConfigError::Keepalive { peer, .. }
-        | ConfigError::RestartTime { peer, .. }
-        | ConfigError::LongLivedTime { peer, .. }
-        | ConfigError::TtlTwice { peer }
-        | ConfigError::Device { peer, .. }
-        | ConfigError::BfdInterval { peer, .. }
-        | ConfigError::BfdLinkLocal { peer }
-        | ConfigError::OnePasswordAnAddress { peer, .. }
-        | ConfigError::ZeroTtl { peer } => Some(Place::Peer(*peer)),
-    }
+    let (socket, run_directory) = (speaker.socket.clone(), speaker.run_directory.clone());
+    Ok(Settings { config, originate, fib, socket, run_directory, stations })
 }
 
 /// Numbers up to 4 are the kernel's own and those of routes made by hand: such routes must never count as ours.
@@ -383,7 +354,11 @@ mod tests {
             ("fe80::1", "", "peer[1].address: `fe80::1` says nothing without its device"),
             ("fe80::1%eth0", "device = \"eth1\"\n", "the address is on eth0, and `device` says eth1"),
             ("fd00::1%eth0", "", "peer[1].address: `fd00::1%eth0`: only a link-local address"),
-            ("fe80::1%eth0", "bfd = {}\n", "BFD with a link-local address is not offered"),
+            (
+                "fe80::1%eth0",
+                "bfd = { multihop = true }\n",
+                "it is on this link, and its BFD is told to go over many",
+            ),
         ] {
             let said = peer(address, more).unwrap_err();
             assert!(said.contains(why), "{said}");
@@ -403,11 +378,16 @@ mod tests {
             ("address = \"fe80::1%eth0\"\n", "f:7: peer[1].address: `interface` says where the peer is"),
             ("range = \"10.0.0.0/8\"\n", "f:7: peer[1].range: `interface` says where the peer is"),
             ("device = \"eth1\"\n", "f:7: peer[1].device: `interface` says where the peer is"),
-            ("bfd = {}\n", "BFD with a link-local address is not offered"),
+            ("bfd = { multihop = true }\n", "it is on this link, and its BFD is told to go over many hops"),
         ] {
             let said = peer(more).unwrap_err();
             assert!(said.contains(why), "{said}");
         }
+        let with = |device: &str, password: &str| {
+            format!("[[peer]]\ninterface = \"{device}\"\nas = \"external\"\npassword = \"{password}\"\n")
+        };
+        let two = read(&[with("eth0", "a"), with("eth1", "b")].concat()).unwrap();
+        assert_eq!(two.config.peers.len(), 2, "nobody knows yet whether they have the same address");
         let said = read("[[peer]]\ninterface = \"a b\"\nas = 2\n").unwrap_err();
         assert!(said.starts_with("f:5: peer[1].interface: 'a b' is no name of a device"), "{said}");
     }

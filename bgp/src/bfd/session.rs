@@ -11,6 +11,8 @@
 //! A change of times while the session is not Up needs no poll here, as the peer takes the times from every packet and
 //! nothing depends on them before Up; coming Up then polls.
 
+mod memory;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use super::packet::Packet;
 use super::remote::Remote;
 use super::timers::{SLOW, Timers, jittered};
 use crate::random::Random;
+
+pub use memory::Memory;
 
 /// How many times at most a session says at once that it is turned off.
 const FAREWELLS: u8 = 5;
@@ -146,6 +150,8 @@ pub enum PathState {
     Up,
     /// They did, and no longer do.
     Down,
+    /// They did, and for as long as would be a failure none has come; but the peer has asked for patience.
+    Quiet,
     /// An operator turned the session off, here or there: that says nothing of the path.
     AdminDown,
 }
@@ -187,6 +193,8 @@ pub struct Session {
     last_sent: Option<Instant>,
     next_send: Option<Instant>,
     last_heard: Option<Instant>,
+    /// The silence that was a failure before the peer asked for patience.
+    usual: Option<Duration>,
     up_since: Option<Instant>,
     /// It does not leave Down before then.
     held_until: Option<Instant>,
@@ -212,6 +220,7 @@ impl Session {
             last_sent: None,
             next_send: Some(now),
             last_heard: None,
+            usual: None,
             up_since: None,
             held_until: None,
             damping: Damping::default(),
@@ -268,9 +277,10 @@ impl Session {
                 self.go(now, State::Up, Diagnostic::None, PathState::Up, out);
             }
             (State::Up, State::Down) => {
-                self.go(now, State::Down, Diagnostic::NeighborSignaledDown, PathState::Down, out);
+                self.go(now, State::Down, Diagnostic::NeighborSignaledDown, self.fallen(), out);
             }
-            (State::Init, State::Down) | (State::Up, State::Init | State::Up) => (),
+            (State::Up, State::Up) => self.hear_up(),
+            (State::Init, State::Down) | (State::Up, State::Init) => (),
         }
     }
 
@@ -281,13 +291,14 @@ impl Session {
             self.remote = Remote { diagnostic: self.remote.diagnostic, ..Remote::UNKNOWN };
             self.last_heard = None;
             match self.state {
-                State::Up => {
-                    self.go(now, State::Down, Diagnostic::DetectionTimeExpired, PathState::Down, out)
-                }
+                State::Up => self.go(now, State::Down, Diagnostic::DetectionTimeExpired, self.fallen(), out),
                 State::Init => self.go(now, State::Down, Diagnostic::DetectionTimeExpired, self.path, out),
                 State::Down | State::AdminDown => (),
             }
             self.reschedule();
+        }
+        if self.quiet_at().is_some_and(|at| at <= now) {
+            self.path = PathState::Quiet;
         }
         if let Poll::Settling { until } = self.poll
             && until <= now
@@ -296,7 +307,7 @@ impl Session {
             self.poll_for_changes(now, out);
             self.reschedule();
         }
-        if self.next_send.is_some_and(|next| next <= now) {
+        if self.next_send.is_some_and(|next| next <= now) && !self.poll_for_changes(now, out) {
             self.send(now, out);
         }
     }
@@ -307,7 +318,7 @@ impl Session {
             Poll::Settling { until } => Some(until),
             Poll::None | Poll::Running { .. } => None,
         };
-        [self.next_send, self.expires(), settled].into_iter().flatten().min()
+        [self.next_send, self.expires(), self.quiet_at(), settled].into_iter().flatten().min()
     }
 
     /// Other times, which hold when the peer knows them.
@@ -394,6 +405,7 @@ impl Session {
         }
         if to == State::Up {
             self.up_since = Some(now);
+            self.usual = None;
         }
         self.state = to;
         self.diagnostic = why;

@@ -311,3 +311,108 @@ fn who_was_turned_off_does_not_answer_and_says_so_once_a_second() {
     assert!((10..=14).contains(&sent.len()), "{}", sent.len());
     assert!(sent.iter().all(|(_, packet)| packet.state == State::AdminDown));
 }
+
+/// Another process goes on with what there is to know of a session.
+fn resumed(memory: &Memory) -> Bench {
+    let now = Instant::now();
+    Bench { session: Session::resume(now, Timers::DEFAULT, memory, 2), now, sent: Vec::new() }
+}
+
+#[test]
+fn a_session_that_goes_on_is_up_by_the_same_names_and_says_nothing_of_the_path_until_it_is_heard() {
+    let memory = Bench::up(Timers::DEFAULT).session.memory().unwrap();
+    let mut next = resumed(&memory);
+    assert_eq!((next.session.state(), next.session.path()), (State::Up, PathState::Unknown));
+    assert_eq!(next.session.memory(), Some(memory), "it can be left again before anything is heard");
+    let (when, first) = next.wait(millis(1))[0];
+    assert_eq!((when, first.state, first.poll), (Duration::ZERO, State::Up, false));
+    assert_eq!((first.my_discriminator, first.your_discriminator), (LOCAL, REMOTE.get()));
+    next.hear(State::Up);
+    assert_eq!((next.session.state(), next.session.path()), (State::Up, PathState::Up));
+    next.hear(State::Down);
+    assert_eq!((next.session.state(), next.session.path()), (State::Down, PathState::Down));
+}
+
+#[test]
+fn a_peer_that_has_given_up_meanwhile_costs_a_session_that_goes_on_nothing_but_a_new_beginning() {
+    let memory = Bench::up(Timers::DEFAULT).session.memory().unwrap();
+    let mut next = resumed(&memory);
+    next.hear(State::Down);
+    assert_eq!((next.session.state(), next.session.path()), (State::Down, PathState::Unknown));
+    next.hear(State::Down);
+    next.hear(State::Init);
+    assert_eq!(next.session.path(), PathState::Up, "it is not held down, as if it had flapped");
+
+    let mut next = resumed(&memory);
+    next.wait(next.session.detection_time().unwrap());
+    assert_eq!((next.session.state(), next.session.path()), (State::Down, PathState::Unknown));
+    assert_eq!(next.session.memory(), None);
+}
+
+#[test]
+fn who_is_about_to_fall_silent_asks_for_patience_and_the_next_one_takes_that_back() {
+    let mut bench = Bench::up(Timers::DEFAULT);
+    let mut sent = Vec::new();
+    bench.session.stretch(bench.now, Duration::from_secs(30), &mut sent);
+    let asked = sent.last().unwrap();
+    assert!(asked.poll && asked.state == State::Up);
+    assert_eq!(asked.desired_min_tx * u32::from(asked.multiplier.get()), Duration::from_secs(30));
+    assert!(!bench.session.is_known());
+    bench.hear(State::Up);
+    assert!(!bench.session.is_known(), "that was no answer");
+    let waiting = bench.wait(millis(700));
+    assert!(waiting.len() >= 2, "until the answer it sends as before: {waiting:?}");
+    bench.hear_final();
+    assert!(bench.session.is_known());
+
+    let mut next = resumed(&bench.session.memory().unwrap());
+    let (_, first) = next.wait(millis(1))[0];
+    assert!(first.poll && first.state == State::Up, "{first:?}");
+    assert_eq!(first.desired_min_tx, Timers::DEFAULT.min_tx);
+    next.hear_final();
+    assert!(next.session.is_known());
+    assert_eq!(next.session.path(), PathState::Up);
+}
+
+#[test]
+fn who_has_asked_for_patience_is_quiet_when_it_would_have_been_down_and_down_when_that_is_over() {
+    let mut bench = Bench::up(Timers::DEFAULT);
+    bench.hear(State::Up);
+    let usual = bench.session.detection_time().unwrap();
+    let patient = Packet { desired_min_tx: Duration::from_secs(10), ..Bench::packet(State::Up) };
+    bench.receive(Packet { poll: true, ..patient });
+    let asked = bench.session.detection_time().unwrap();
+    assert!(asked > usual * 10);
+    bench.wait(usual - millis(1));
+    assert_eq!(bench.session.path(), PathState::Up);
+    bench.wait(millis(1));
+    assert_eq!((bench.session.state(), bench.session.path()), (State::Up, PathState::Quiet));
+    bench.receive(patient);
+    assert_eq!(bench.session.path(), PathState::Up);
+    bench.wait(asked - millis(1));
+    assert_eq!(bench.session.path(), PathState::Up, "it sends as seldom as it says, and that is no silence");
+    bench.wait(millis(1));
+    assert_eq!((bench.session.state(), bench.session.path()), (State::Down, PathState::Down));
+}
+
+#[test]
+fn who_is_not_up_has_nobody_to_ask_for_patience() {
+    let mut bench = Bench::new(Timers::DEFAULT);
+    bench.session.stretch(bench.now, Duration::from_secs(30), &mut Vec::new());
+    assert!(bench.session.is_known() && bench.session.memory().is_none());
+}
+
+/// The thread of BFD is part of the process that routes: its end is the end of both (RFC 5880 §4.1, RFC 5882 §4.3.2).
+#[test]
+fn it_never_says_that_it_outlives_the_control_plane() {
+    let mut bench = Bench::up(Timers::DEFAULT);
+    let memory = bench.session.memory().unwrap();
+    let mut sent = bench.wait(Duration::from_secs(2));
+    bench.session.stretch(bench.now, Duration::from_secs(30), &mut bench.sent);
+    sent.extend(bench.sent.iter().map(|packet| (Duration::ZERO, *packet)));
+    sent.extend(resumed(&memory).wait(Duration::from_secs(5)));
+    sent.extend(Bench::new(Timers::DEFAULT).wait(Duration::from_secs(5)));
+    assert!(sent.len() > 12, "{sent:?}");
+    assert!(sent.iter().all(|(_, packet)| !packet.control_plane_independent));
+    assert!(sent.iter().all(|(_, packet)| packet.encode()[1] & 0x08 == 0), "as it is on the wire");
+}

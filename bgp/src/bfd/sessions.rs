@@ -1,16 +1,16 @@
 //! All sessions: whom a packet is for (RFC 5880 §6.3, RFC 5881 §3 and §5), and whose deadline is next.
 //!
-//! A packet names the session it is about; one whose sender does not know the name yet is told by its address. Either way
-//! it must come from the session's own peer and to the port of its kind, so that a packet that may come from anywhere
+//! A packet names the session it is about; one whose sender does not know the name yet is told by its address, and, where that is link-local, by
+//! the device it came by. Either way it must come from the session's own peer and to the port of its kind, so that a packet that may come from anywhere
 //! (many hops) never reaches a session whose packets cannot (one hop, TTL 255).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::packet::{Packet, PacketError};
-use super::session::{Diagnostic, PathState, Session, State};
+use super::session::{Diagnostic, Memory, PathState, Session, State};
 use super::timers::{SLOW, Timers};
 use crate::config::PeerKey;
 use crate::random::Random;
@@ -37,11 +37,33 @@ impl Hops {
     }
 }
 
+/// From where packets of a peer come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The address.
+    pub address: IpAddr,
+    /// The index of the device, where the address says nothing without it (RFC 4007 §6), else 0.
+    pub scope: u32,
+}
+
+impl From<SocketAddr> for Place {
+    fn from(socket: SocketAddr) -> Place {
+        let address = socket.ip().to_canonical();
+        let scope = match (address, socket) {
+            (IpAddr::V6(address), SocketAddr::V6(socket)) if address.is_unicast_link_local() => {
+                socket.scope_id()
+            }
+            (IpAddr::V4(_) | IpAddr::V6(_), SocketAddr::V4(_) | SocketAddr::V6(_)) => 0,
+        };
+        Place { address, scope }
+    }
+}
+
 /// How a packet came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// From whom.
-    pub from: IpAddr,
+    pub from: Place,
     /// To the port of which kind.
     pub hops: Hops,
     /// Its TTL or hop limit; `None`: the system did not say.
@@ -124,6 +146,7 @@ pub struct SessionStatus {
 #[derive(Debug)]
 struct Entry {
     session: Session,
+    place: Place,
     hops: Hops,
     /// As it stands in the set of deadlines.
     deadline: Option<Instant>,
@@ -141,11 +164,14 @@ struct Entry {
 pub struct Sessions {
     entries: BTreeMap<PeerKey, Entry>,
     names: HashMap<u32, PeerKey>,
+    places: HashMap<Place, PeerKey>,
     deadlines: BTreeSet<(Instant, PeerKey)>,
     discards: BTreeMap<&'static str, u64>,
     random: Random,
     /// Meant to be used again.
     packets: Vec<Packet>,
+    /// How many times what there is to remember has changed.
+    changes: u64,
 }
 
 impl Sessions {
@@ -154,25 +180,41 @@ impl Sessions {
         Sessions {
             entries: BTreeMap::new(),
             names: HashMap::new(),
+            places: HashMap::new(),
             deadlines: BTreeSet::new(),
             discards: BTreeMap::new(),
             random: Random::new(seed),
             packets: Vec::new(),
+            changes: 0,
         }
     }
 
-    /// A session with this peer; one that is there goes over to these times, or begins anew if the hops are others.
-    pub fn open(&mut self, now: Instant, key: PeerKey, hops: Hops, timers: Timers, out: &mut Vec<Output>) {
-        let stays = |entry: &Entry| entry.hops == hops && entry.goes.is_none();
+    /// A session with this peer, whose packets come from this place; one that is there goes over to these times, or begins
+    /// anew if the hops or the place are others. With a `memory` it goes on where another process left it.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        (place, hops): (Place, Hops),
+        (timers, memory): (Timers, Option<&Memory>),
+        out: &mut Vec<Output>,
+    ) {
+        let stays = |entry: &Entry| (entry.place, entry.hops) == (place, hops) && entry.goes.is_none();
         if self.entries.get(&key).is_some_and(stays) {
             self.with(now, key, out, |session, now, packets| session.configure(now, timers, packets));
             return;
         }
         self.remove(key);
-        let name = self.new_name();
-        let session = Session::new(now, timers, name, self.random.next());
+        let seed = self.random.next();
+        let is_free = |memory: &&Memory| !self.names.contains_key(&memory.discriminator.get());
+        let session = match memory.filter(is_free) {
+            Some(memory) => Session::resume(now, timers, memory, seed),
+            None => Session::new(now, timers, self.new_name(), seed),
+        };
+        let name = session.discriminator();
         let entry = Entry {
             session,
+            place,
             hops,
             deadline: None,
             goes: None,
@@ -184,6 +226,7 @@ impl Sessions {
         };
         self.entries.insert(key, entry);
         self.names.insert(name.get(), key);
+        self.places.insert(place, key);
         self.with(now, key, out, Session::tick);
     }
 
@@ -228,7 +271,7 @@ impl Sessions {
             return Err(Discard::Ttl(ttl));
         }
         let packet = Packet::decode(octets)?;
-        let sender = PeerKey::from(from.to_canonical());
+        let sender = self.places.get(&from).copied().ok_or(Discard::NoSession)?;
         let named = match packet.your_discriminator {
             0 => Some(sender),
             name => self.names.get(&name).copied(),
@@ -236,6 +279,22 @@ impl Sessions {
         let key = named.filter(|key| *key == sender).ok_or(Discard::NoSession)?;
         let known = self.entries.get(&key).is_some_and(|entry| entry.hops == hops);
         if known { Ok((key, packet)) } else { Err(Discard::NoSession) }
+    }
+
+    /// Asks the peer to wait for so long before it takes silence for a failure.
+    pub fn stretch(&mut self, now: Instant, key: PeerKey, time: Duration, out: &mut Vec<Output>) {
+        self.with(now, key, out, |session, now, packets| session.stretch(now, time, packets));
+    }
+
+    /// Whether the peer of each of these knows the times in which packets come.
+    pub fn are_known<'a>(&self, mut keys: impl Iterator<Item = &'a PeerKey>) -> bool {
+        keys.all(|key| self.entries.get(key).is_none_or(|entry| entry.session.is_known()))
+    }
+
+    /// What the next process has to know of each session that is Up, and how many times that has changed.
+    pub fn memories(&self) -> (u64, impl Iterator<Item = (PeerKey, Hops, Memory)>) {
+        let of = |(key, entry): (&PeerKey, &Entry)| Some((*key, entry.hops, entry.session.memory()?));
+        (self.changes, self.entries.iter().filter_map(of))
     }
 
     /// What is due at this time.
@@ -286,6 +345,7 @@ impl Sessions {
     ) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let before = (entry.session.state(), entry.session.path());
+        let memory = entry.session.memory();
         self.packets.clear();
         act(&mut entry.session, now, &mut self.packets);
         entry.sent += self.packets.len() as u64;
@@ -297,6 +357,7 @@ impl Sessions {
             entry.downs += u64::from(before.1 != after.1 && after.1 == PathState::Down);
             out.push(Output::Changed(key));
         }
+        self.changes += u64::from(memory != entry.session.memory());
         let deadline = entry.session.deadline().into_iter().chain(entry.goes).min();
         if deadline != entry.deadline {
             let old = std::mem::replace(&mut entry.deadline, deadline);
@@ -307,7 +368,12 @@ impl Sessions {
 
     fn remove(&mut self, key: PeerKey) {
         if let Some(entry) = self.entries.remove(&key) {
+            self.changes += 1;
             self.names.remove(&entry.session.discriminator().get());
+            // Another peer may be there now.
+            if self.places.get(&entry.place) == Some(&key) {
+                self.places.remove(&entry.place);
+            }
             entry.deadline.map(|deadline| self.deadlines.remove(&(deadline, key)));
         }
     }

@@ -7,7 +7,11 @@ fn key(last: u8) -> PeerKey {
 }
 
 fn arrival(last: u8) -> Arrival {
-    Arrival { from: key(last).address(), hops: Hops::One, ttl: Some(TTL) }
+    Arrival { from: place(last), hops: Hops::One, ttl: Some(TTL) }
+}
+
+fn place(last: u8) -> Place {
+    Place { address: key(last).address(), scope: 0 }
 }
 
 fn packet(state: State, your_discriminator: u32) -> Packet {
@@ -17,7 +21,7 @@ fn packet(state: State, your_discriminator: u32) -> Packet {
 fn two() -> (Sessions, Instant) {
     let (mut sessions, now) = (Sessions::new(7), Instant::now());
     for last in [1, 2] {
-        sessions.open(now, key(last), Hops::One, Timers::DEFAULT, &mut Vec::new());
+        sessions.open(now, key(last), (place(last), Hops::One), (Timers::DEFAULT, None), &mut Vec::new());
     }
     (sessions, now)
 }
@@ -46,14 +50,14 @@ fn a_packet_reaches_the_session_it_names_from_its_own_peer_only() {
 #[test]
 fn over_one_hop_only_a_ttl_of_255_is_taken_and_over_many_any() {
     let (mut sessions, now) = two();
-    sessions.open(now, key(9), Hops::Many, Timers::DEFAULT, &mut Vec::new());
+    sessions.open(now, key(9), (place(9), Hops::Many), (Timers::DEFAULT, None), &mut Vec::new());
     let octets = packet(State::Down, 0).encode();
     let mut take = |arrival| sessions.received(now, arrival, &octets, &mut Vec::new());
     for ttl in [None, Some(254), Some(1)] {
         assert_eq!(take(Arrival { ttl, ..arrival(1) }), Err(Discard::Ttl(ttl)));
     }
     let far = Arrival { hops: Hops::Many, ttl: Some(3), ..arrival(9) };
-    assert_eq!(take(Arrival { from: key(1).address(), ..far }), Err(Discard::NoSession), "by the other port");
+    assert_eq!(take(Arrival { from: place(1), ..far }), Err(Discard::NoSession), "by the other port");
     assert_eq!(take(far), Ok(()));
     assert_eq!(take(arrival(9)), Err(Discard::NoSession));
 }
@@ -90,12 +94,12 @@ fn other_times_are_polled_for_and_other_hops_begin_anew() {
     let (mut sessions, now) = two();
     let first = name(&sessions, now, 1);
     let slower = Timers { min_tx: Duration::from_secs(5), ..Timers::DEFAULT };
-    sessions.open(now, key(1), Hops::One, slower, &mut Vec::new());
+    sessions.open(now, key(1), (place(1), Hops::One), (slower, None), &mut Vec::new());
     assert_eq!(name(&sessions, now, 1), first);
-    sessions.open(now, key(1), Hops::Many, slower, &mut Vec::new());
+    sessions.open(now, key(1), (place(1), Hops::Many), (slower, None), &mut Vec::new());
     assert_ne!(name(&sessions, now, 1), first);
     sessions.close(now, key(1), &mut Vec::new());
-    sessions.open(now, key(1), Hops::Many, slower, &mut Vec::new());
+    sessions.open(now, key(1), (place(1), Hops::Many), (slower, None), &mut Vec::new());
     assert_eq!(sessions.status(now)[&key(1)].state, State::Down, "opened again before it was gone");
 }
 
@@ -114,4 +118,36 @@ fn every_time_the_path_goes_down_is_counted() {
     }
     assert_eq!(sessions.status(now)[&key(1)].ups, 2);
     assert!(out.contains(&Output::Changed(key(1))) && !out.contains(&Output::Changed(key(2))));
+}
+
+#[test]
+fn the_same_link_local_address_on_two_links_is_two_peers() {
+    let mut sessions = Sessions::new(7);
+    let now = Instant::now();
+    let [eth0, eth1]: [PeerKey; 2] = ["fe80::1%eth0", "fe80::1%eth1"].map(|key| key.parse().unwrap());
+    let place = |scope| Place { address: eth0.address(), scope };
+    for (key, scope) in [(eth0, 3), (eth1, 4)] {
+        sessions.open(now, key, (place(scope), Hops::One), (Timers::DEFAULT, None), &mut Vec::new());
+    }
+    let mut hear = |scope, your| {
+        let arrival = Arrival { from: place(scope), hops: Hops::One, ttl: Some(TTL) };
+        sessions.received(now, arrival, &packet(State::Down, your).encode(), &mut Vec::new())
+    };
+    assert_eq!(hear(4, 0), Ok(()));
+    assert_eq!(hear(5, 0), Err(Discard::NoSession), "a link without a peer");
+    let states = sessions.status(now);
+    assert_eq!((states[&eth0].state, states[&eth1].state), (State::Down, State::Init));
+    let named = states[&eth1].discriminator.get();
+    let arrival = Arrival { from: place(3), hops: Hops::One, ttl: Some(TTL) };
+    let from_the_other_link =
+        sessions.received(now, arrival, &packet(State::Init, named).encode(), &mut Vec::new());
+    assert_eq!(from_the_other_link, Err(Discard::NoSession));
+
+    // The device goes, and another of its name comes: it has another index.
+    sessions.open(now, eth1, (place(9), Hops::One), (Timers::DEFAULT, None), &mut Vec::new());
+    assert_eq!(sessions.status(now)[&eth1].state, State::Down, "it begins anew");
+    let arrival = |scope| Arrival { from: place(scope), hops: Hops::One, ttl: Some(TTL) };
+    let mut hear =
+        |scope| sessions.received(now, arrival(scope), &packet(State::Down, 0).encode(), &mut Vec::new());
+    assert_eq!((hear(4), hear(9)), (Err(Discard::NoSession), Ok(())));
 }

@@ -1,5 +1,6 @@
 //! Whether and how the path to a peer is watched by BFD.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::PeerConfig;
@@ -30,8 +31,11 @@ impl BfdOptions {
 }
 
 impl PeerConfig {
-    /// How far the peer is, for BFD: both ends must think the same of it.
+    /// How far the peer is, for BFD: both ends must think the same of it. A link-local address is always near.
     pub fn bfd_hops(&self) -> Hops {
+        if matches!(self.remote.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
+            return Hops::One;
+        }
         let told = self.bfd.and_then(|bfd| bfd.multihop);
         let near = match (self.ttl_security, self.multihop) {
             (Some(hops), _) => hops.get() == 1,
@@ -66,5 +70,7 @@ mod tests {
             peer.bfd = Some(BfdOptions { multihop: Some(false), ..BfdOptions::default() });
         };
         assert_eq!(hops(1, told), Hops::One);
+        let on_the_link = |peer: &mut PeerConfig| peer.remote = "[fe80::1%3]:179".parse().unwrap();
+        assert_eq!(hops(1, on_the_link), Hops::One, "internal, and on the link");
     }
 }

@@ -14,9 +14,12 @@ pub enum ConfigError {
     /// AS 0 stands for nothing (RFC 7607).
     #[error("configuring peer {peer}: AS 0 is reserved (RFC 7607): give the real AS number")]
     ZeroAs {
-        /// The peer, or the speaker itself.
-        peer: String,
+        /// The peer.
+        peer: PeerKey,
     },
+    /// The same of the speaker itself.
+    #[error("configuring this speaker: AS 0 is reserved (RFC 7607): give the real AS number")]
+    OwnZeroAs,
     /// Too much depends on whether a session is internal.
     #[error(
         "configuring peer {peer}: our own AS {local} is listed with others: sessions are internal or external: list one kind"
@@ -137,9 +140,11 @@ pub enum ConfigError {
         /// The peer on the other link.
         other: PeerKey,
     },
-    /// Its packets are told apart by addresses alone.
-    #[error("configuring peer {peer}: BFD with a link-local address is not offered: take `bfd` away")]
-    BfdLinkLocal {
+    /// A link-local address is on the link.
+    #[error(
+        "configuring peer {peer}: it is on this link, and its BFD is told to go over many hops (RFC 5883): let it go over one"
+    )]
+    BfdOffLink {
         /// The peer.
         peer: PeerKey,
     },
@@ -159,6 +164,43 @@ pub enum ConfigError {
     },
 }
 
+/// What of a configuration a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// This peer.
+    Peer(PeerKey),
+    /// This range of peers.
+    Range(IpNetwork),
+}
+
+impl ConfigError {
+    /// What it is about; `None`: the speaker itself. Without that the rest may be good.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            ConfigError::Range { range, .. } | ConfigError::RangePassword { range, .. } => {
+                Some(Subject::Range(*range))
+            }
+            ConfigError::OwnZeroAs => None,
+            ConfigError::ZeroAs { peer }
+            | ConfigError::NoFamily { peer }
+            | ConfigError::KeyMismatch { peer, .. }
+            | ConfigError::BothSides { peer, .. }
+            | ConfigError::LocalAddressFamily { peer, .. }
+            | ConfigError::NotUnicast { peer }
+            | ConfigError::ConnectRetry { peer, .. }
+            | ConfigError::Keepalive { peer, .. }
+            | ConfigError::RestartTime { peer, .. }
+            | ConfigError::LongLivedTime { peer, .. }
+            | ConfigError::TtlTwice { peer }
+            | ConfigError::Device { peer, .. }
+            | ConfigError::BfdInterval { peer, .. }
+            | ConfigError::BfdOffLink { peer }
+            | ConfigError::OnePasswordAnAddress { peer, .. }
+            | ConfigError::ZeroTtl { peer } => Some(Subject::Peer(*peer)),
+        }
+    }
+}
+
 /// RFC 4724 §3, in seconds.
 const LONGEST_RESTART: u64 = 4095;
 /// RFC 9494 §3.1, in seconds.
@@ -171,7 +213,7 @@ impl Config {
     /// Checks what types cannot.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.local_as.0 == 0 {
-            return Err(ConfigError::ZeroAs { peer: "(this speaker)".to_owned() });
+            return Err(ConfigError::OwnZeroAs);
         }
         self.peers.iter().try_for_each(|(key, peer)| peer.validate(*key))?;
         for (range, of) in &self.ranges {
@@ -186,8 +228,9 @@ impl Config {
 
     fn passwords_of_link_local_addresses(&self) -> Result<(), ConfigError> {
         let mut seen: BTreeMap<IpAddr, (PeerKey, Option<&Password>)> = BTreeMap::new();
-        for (key, peer) in
-            self.peers.iter().filter(|(key, peer)| key.interface().is_some() && peer.waits.is_none())
+        // One that is known by its device alone has no address before its neighbour is found.
+        let is_there = |peer: &PeerConfig| peer.waits.is_none() && !peer.remote.ip().is_unspecified();
+        for (key, peer) in self.peers.iter().filter(|(key, peer)| key.interface().is_some() && is_there(peer))
         {
             let (other, password) = *seen.entry(peer.remote.ip()).or_insert((*key, peer.password.as_ref()));
             if password != peer.password.as_ref() {
@@ -242,7 +285,7 @@ impl PeerConfig {
         let remote = self.remote.ip();
         let named = self.remote_as.named();
         if named.iter().any(|asn| asn.0 == 0) || self.local_as.0 == 0 {
-            return Err(ConfigError::ZeroAs { peer: peer.to_string() });
+            return Err(ConfigError::ZeroAs { peer });
         }
         let ours = named.iter().filter(|asn| **asn == self.local_as).count();
         if ours != 0 && ours != named.len() {
@@ -274,8 +317,8 @@ impl PeerConfig {
         if let Some(Err(source)) = self.device.as_deref().map(Interface::new) {
             return Err(ConfigError::Device { peer, source });
         }
-        if self.bfd.is_some() && peer.interface().is_some() {
-            return Err(ConfigError::BfdLinkLocal { peer });
+        if peer.interface().is_some() && self.bfd.is_some_and(|bfd| bfd.multihop == Some(true)) {
+            return Err(ConfigError::BfdOffLink { peer });
         }
         if let Some(found) = self.bfd.and_then(|bfd| bfd.illegal()) {
             return Err(ConfigError::BfdInterval { peer, found });

@@ -5,7 +5,7 @@
 //! network control (CS6), like those of every routing protocol, so that a full link drops others first.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bfd::packet::{LENGTH, Packet};
 use crate::bfd::sessions::TTL;
-use crate::bfd::{Arrival, Hops};
+use crate::bfd::{Arrival, Hops, Place};
 
 /// RFC 5881 §4.
 const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
@@ -109,11 +109,14 @@ impl BfdReceiver {
             }
         }
         let address = message.address.and_then(|address| {
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+            let v4 = address.as_sockaddr_in().map(|address| SocketAddr::from((address.ip(), address.port())));
+            let v6 = |v6: &nix::sys::socket::SockaddrIn6| {
+                SocketAddrV6::new(v6.ip(), v6.port(), v6.flowinfo(), v6.scope_id()).into()
+            };
+            v4.or_else(|| address.as_sockaddr_in6().map(v6))
         });
         let length = message.bytes;
-        let from = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let from = Place::from(address.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))));
         let octets = octets.get(..length).unwrap_or_default();
         Ok(Some((Arrival { from, hops: self.hops, ttl }, octets)))
     }
@@ -139,7 +142,7 @@ impl Default for BfdBuffer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BfdPath {
     /// The peer.
-    pub remote: IpAddr,
+    pub remote: Place,
     /// The own address; the system's choice where there is none.
     pub local: Option<IpAddr>,
     /// The device sent through, whatever the routes say.
@@ -156,12 +159,16 @@ pub struct BfdSender {
 }
 
 impl BfdSender {
-    /// A socket with a source port of its own.
+    /// A socket with a source port of its own: this one, if it is free.
     ///
     /// # Errors
     /// [`BfdSocketError::Send`].
-    pub fn bind(path: &BfdPath) -> Result<BfdSender, BfdSocketError> {
-        let to = SocketAddr::new(path.remote, path.hops.port());
+    pub fn bind(path: &BfdPath, port: Option<u16>) -> Result<BfdSender, BfdSocketError> {
+        let Place { address: remote, scope } = path.remote;
+        let to = match remote {
+            IpAddr::V4(_) => SocketAddr::new(remote, path.hops.port()),
+            IpAddr::V6(v6) => SocketAddrV6::new(v6, path.hops.port(), 0, scope).into(),
+        };
         let any: IpAddr =
             if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let local = path.local.unwrap_or(any);
@@ -181,11 +188,16 @@ impl BfdSender {
             if let Some(device) = &path.device {
                 socket.bind_device(Some(device.as_bytes()))?;
             }
-            bind_source_port(&socket, local)?;
+            bind_source_port(&socket, local, port)?;
             Ok(socket.into())
         };
-        let socket = bind().map_err(|source| BfdSocketError::Send { remote: path.remote, local, source })?;
+        let socket = bind().map_err(|source| BfdSocketError::Send { remote, local, source })?;
         Ok(BfdSender { socket, to })
+    }
+
+    /// The port its packets come from.
+    pub fn port(&self) -> Option<u16> {
+        self.socket.local_addr().ok().map(|own| own.port())
     }
 
     /// Sends a packet, or drops it if it cannot be sent at once.
@@ -198,10 +210,11 @@ impl BfdSender {
     }
 }
 
-fn bind_source_port(socket: &Socket, local: IpAddr) -> io::Result<()> {
+fn bind_source_port(socket: &Socket, local: IpAddr, wanted: Option<u16>) -> io::Result<()> {
     let mut result = Ok(());
-    for _ in 0..ATTEMPTS {
-        let port = rand::random_range(SOURCE_PORTS);
+    let wanted = wanted.filter(|port| SOURCE_PORTS.contains(port));
+    for attempt in 0..ATTEMPTS {
+        let port = wanted.filter(|_| attempt == 0).unwrap_or_else(|| rand::random_range(SOURCE_PORTS));
         result = socket.bind(&SocketAddr::new(local, port).into());
         match &result {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => (),

@@ -396,10 +396,9 @@ impl<A: Af> Rib<A> {
         let made = match memo.get(&key) {
             Some(made) => *made,
             None => {
-                let made = out
-                    .profile
-                    .transform(&departure, A::FAMILY, &key.3)
-                    .map(|(set, hop)| (self.attributes.intern(&set), self.next_hops.intern(Some(hop), None)));
+                let made = out.profile.transform(&departure, A::FAMILY, &key.3).map(|(set, hop)| {
+                    (self.attributes.intern_made(set), self.next_hops.intern(Some(hop), None))
+                });
                 memo.insert(key, made);
                 made
             }
@@ -456,14 +455,37 @@ impl<A: Af> Rib<A> {
         batch
     }
 
-    /// A slice of what the group has been told, for a member that has just come: from `cursor` on, with the cursor for
-    /// the next slice or `None` at the end.
+    /// A slice of what the group has been told, for one member that is behind: from `cursor` on, with the cursor for the
+    /// next slice or `None` at the end.
     pub fn catch_up_from(
         &self,
         group: Consumer,
         slot: PeerSlot,
         cursor: DestId,
         budget: usize,
+    ) -> (GroupBatch<A::Prefix>, Option<DestId>) {
+        self.told_slice(group, cursor, budget, |_, cell| {
+            cell.seen_by(slot).is_some().then_some(Audience::Only(slot))
+        })
+    }
+
+    /// The same for all members that have just come: each bundle is for all but the source of its paths.
+    pub fn feed_from(
+        &self,
+        group: Consumer,
+        cursor: DestId,
+        budget: usize,
+    ) -> (GroupBatch<A::Prefix>, Option<DestId>) {
+        self.told_slice(group, cursor, budget, |out, cell| Some(out.audience(cell.source)))
+    }
+
+    /// A slice of what the group has been told, for whom `audience` says.
+    fn told_slice(
+        &self,
+        group: Consumer,
+        cursor: DestId,
+        budget: usize,
+        audience: impl Fn(&AdjOut, Cell) -> Option<Audience>,
     ) -> (GroupBatch<A::Prefix>, Option<DestId>) {
         let mut batch = GroupBatch::default();
         let Some(out) = self.adj_out(group) else { return (batch, None) };
@@ -472,9 +494,9 @@ impl<A: Af> Rib<A> {
         for id in (cursor.0..end).map(DestId) {
             let Some(destination) = self.table.get(id) else { continue };
             for (path, cell) in out.column.cells(id) {
-                if self.owned(cell).seen_by(slot).is_some() {
+                if let Some(audience) = audience(out, self.owned(cell)) {
                     let nlri = Nlri { prefix: destination.prefix, path_id: path.into() };
-                    self.add(&mut batch, Audience::Only(slot), cell, nlri);
+                    self.add(&mut batch, audience, cell, nlri);
                 }
             }
         }

@@ -4,11 +4,11 @@
 //! are counted and really removed when the last holder lets go. What the decision reads of a set is worked out once,
 //! when the set is first seen, and lies beside it ([`Facts`]): comparing two paths follows no pointers.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ahash::RandomState;
+use hashbrown::HashTable;
 use slab::Slab;
 
 use crate::wire::attribute::{AttributeSet, Community};
@@ -62,32 +62,49 @@ impl Facts {
 struct Entry {
     set: Arc<AttributeSet>,
     facts: Facts,
+    hash: u64,
     count: u32,
 }
 
 /// The sets in use.
+///
+/// The index keeps the hash of each set beside its place: when it grows it looks at no set again.
 #[derive(Debug, Default)]
 pub struct Attributes {
-    index: HashMap<Arc<AttributeSet>, AttrId, RandomState>,
+    index: HashTable<(u64, AttrId)>,
+    /// Seeded: sets are chosen by peers.
+    hasher: RandomState,
     entries: Slab<Entry>,
 }
 
 impl Attributes {
     /// The id of a set, counted once more. A set that is known costs no allocation.
     pub fn intern(&mut self, set: &AttributeSet) -> AttrId {
-        match self.index.get(set) {
-            Some(&id) => {
-                self.retain(id);
-                id
-            }
-            None => self.insert(Arc::new(set.clone())),
-        }
+        let hash = self.hasher.hash_one(set);
+        self.known(hash, set).unwrap_or_else(|| self.insert(hash, set.clone()))
     }
 
-    fn insert(&mut self, set: Arc<AttributeSet>) -> AttrId {
+    /// The same, of a set that was made for this.
+    pub fn intern_made(&mut self, set: AttributeSet) -> AttrId {
+        let hash = self.hasher.hash_one(&set);
+        self.known(hash, &set).unwrap_or_else(|| self.insert(hash, set))
+    }
+
+    /// The id of a set that is here, counted once more.
+    fn known(&mut self, hash: u64, set: &AttributeSet) -> Option<AttrId> {
+        let entries = &self.entries;
+        let is_it = |(other, id): &(u64, AttrId)| {
+            *other == hash && entries.get(id.0 as usize).is_some_and(|entry| *entry.set == *set)
+        };
+        let &(_, id) = self.index.find(hash, is_it)?;
+        self.retain(id);
+        Some(id)
+    }
+
+    fn insert(&mut self, hash: u64, set: AttributeSet) -> AttrId {
         let facts = Facts::of(&set);
-        let id = AttrId(self.entries.insert(Entry { set: Arc::clone(&set), facts, count: 1 }) as u32);
-        self.index.insert(set, id);
+        let id = AttrId(self.entries.insert(Entry { set: Arc::new(set), facts, hash, count: 1 }) as u32);
+        self.index.insert_unique(hash, (hash, id), |(hash, _)| *hash);
         id
     }
 
@@ -104,7 +121,9 @@ impl Attributes {
         entry.count -= 1;
         if entry.count == 0 {
             let gone = self.entries.remove(id.0 as usize);
-            self.index.remove(&gone.set);
+            if let Ok(place) = self.index.find_entry(gone.hash, |(_, other)| *other == id) {
+                place.remove();
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::reason::Standing;
 
 /// A destination by its place in the table: dense, so that a column over all destinations is an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DestId(pub(super) u32);
+pub struct DestId(pub(crate) u32);
 
 impl DestId {
     /// The first place of a table.

@@ -151,7 +151,7 @@ impl<A: Af> Rib<A> {
             let of_link = peer.facts.link.map(|link| IpAddr::V6(link.peer));
             let of_peer = of_link.or(peer.facts.key.map(|key| key.address()));
             let link = peer.facts.link.map(|link| link.interface);
-            made.used = self.attributes.intern(&used);
+            made.used = self.attributes.intern_made(used);
             made.used_hop = match hop {
                 Some(NextHopChange::Address(address)) => self.set_hop(arrival, Some(address), link),
                 Some(NextHopChange::OwnSide) => self.set_hop(arrival, of_peer, link),

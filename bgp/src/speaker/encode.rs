@@ -15,6 +15,8 @@ use crate::wire::update;
 pub(super) struct Message<P> {
     /// For whom.
     pub(super) audience: Audience,
+    /// It is part of the feed of members that have just come, and of use to nobody else.
+    pub(super) feed: bool,
     /// The messages.
     pub(super) bytes: Bytes,
     /// Their prefixes, each with the identifier of its path.
@@ -54,7 +56,7 @@ pub(super) fn encode<P: Prefix>(profile: &EgressProfile, bundle: Bundle<P>) -> M
             }
         }
     }
-    Message { audience, bytes: out.freeze(), prefixes, mark: None }
+    Message { audience, feed: false, bytes: out.freeze(), prefixes, mark: None }
 }
 
 /// A mark for one peer.
@@ -65,5 +67,6 @@ pub(super) fn marked<P: Prefix>(mark: Mark, slot: PeerSlot) -> Message<P> {
         Mark::RefreshBegins => RouteRefresh::new(Kind::Begin, P::FAMILY).encode(&mut out),
         Mark::RefreshEnds => RouteRefresh::new(Kind::End, P::FAMILY).encode(&mut out),
     }
-    Message { audience: Audience::Only(slot), bytes: out.freeze(), prefixes: Vec::new(), mark: Some(mark) }
+    let (audience, bytes) = (Audience::Only(slot), out.freeze());
+    Message { audience, feed: false, bytes, prefixes: Vec::new(), mark: Some(mark) }
 }

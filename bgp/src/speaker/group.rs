@@ -1,8 +1,8 @@
 //! The task of one update group: pulls what changed, encodes it once, and hands it to its members as they can take it.
 //!
 //! The RIB answers a group over one channel, in the order of its decisions, so what arrives later is newer whatever it
-//! answers. The group has at most two pulls and one catch-up under way, which is what the channel holds: the RIB never
-//! waits for a group. While no member can take more, the group does not pull, and changes coalesce in the RIB.
+//! answers. The group has at most two pulls and one catch-up or slice of the feed under way, which is what the channel holds:
+//! the RIB never waits for a group. While no member can take more, the group does not pull, and changes coalesce in the RIB.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
 use super::encode::{Message, encode};
+use super::feeding::Feeding;
 use super::member::{Member, Missed, Progress, Refresh, Residue, Ring, Sent};
 use crate::rib::{Af, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
 use crate::wire::nlri::{Ipv4Prefix, Ipv6Prefix, Nlri, Prefix};
@@ -60,6 +61,13 @@ pub enum Ask<P> {
         /// How many destinations at most.
         budget: usize,
     },
+    /// The present state of everything from here on, for all members that have just come.
+    Feed {
+        /// From where.
+        cursor: DestId,
+        /// How many destinations at most.
+        budget: usize,
+    },
 }
 
 /// What the RIB answers.
@@ -85,6 +93,13 @@ pub enum Reply<P> {
         /// Where a catch-up by cursor began; `None`: it was one by prefixes.
         from: Option<DestId>,
         /// Where a catch-up by cursor goes on; `None`: it is at its end.
+        next: Option<DestId>,
+    },
+    /// To a feed.
+    Fed {
+        /// The state.
+        batch: GroupBatch<P>,
+        /// Where it goes on; `None`: it is at the end of the table.
         next: Option<DestId>,
     },
 }
@@ -117,8 +132,8 @@ pub struct Joined<P> {
     pub slot: PeerSlot,
     /// The way to it.
     pub writer: mpsc::Sender<Bytes>,
-    /// Where to begin catching up; `None`: it need not.
-    pub cursor: Option<DestId>,
+    /// It has to be told what the group has been told so far.
+    pub late: bool,
     /// Paths of which it was told something else in its former group.
     pub missed: Vec<Nlri<P>>,
     /// What its former group had not told it yet.
@@ -162,6 +177,10 @@ struct Group<P> {
     /// The budget of the last pull.
     budget: usize,
     catching_up: bool,
+    /// Where the feed of members that come late goes on.
+    feed_at: DestId,
+    /// The last question about what was there before was one of the feed.
+    fed_last: bool,
     permits: Awaited<Permit>,
     residues: Awaited<Option<Residue<P>>>,
 }
@@ -206,6 +225,8 @@ impl<P: Prefix> Group<P> {
             answered: 0,
             budget: 0,
             catching_up: false,
+            feed_at: DestId::FIRST,
+            fed_last: false,
             permits: FuturesUnordered::new(),
             residues: FuturesUnordered::new(),
         }
@@ -222,11 +243,24 @@ impl<P: Prefix> Group<P> {
             asks.push(Ask::Pull { ticket: self.asked, budget: wanted });
         }
         if !self.catching_up {
-            let next = self.members.values_mut().filter(|member| member.can_take()).find_map(catch_up);
+            let next = self.of_before(head);
             self.catching_up = next.is_some();
+            self.fed_last = matches!(next, Some(Ask::Feed { .. }));
             asks.extend(next);
         }
         asks
+    }
+
+    /// What is to be asked of what was there before: by those who came late, and by one who is behind, in turns.
+    fn of_before(&mut self, head: u64) -> Option<Ask<P>> {
+        let wait = |member: &Member<P>| member.feeding.is_underway() && member.is_idle(head);
+        let feed = self.members.values().any(wait);
+        let feed = feed.then_some(Ask::Feed { cursor: self.feed_at, budget: BATCH });
+        if feed.is_some() && !self.fed_last {
+            return feed;
+        }
+        let behind = self.members.values_mut().filter(|member| member.can_take()).find_map(catch_up);
+        behind.or(feed)
     }
 
     fn take(&mut self, reply: Reply<P>) {
@@ -255,6 +289,17 @@ impl<P: Prefix> Group<P> {
                     }
                 }
             }
+            Reply::Fed { batch, next } => {
+                self.catching_up = false;
+                if self.members.values().any(|member| member.feeding.is_underway()) {
+                    for bundle in batch.bundles {
+                        self.publish(Message { feed: true, ..encode(&self.profile, bundle) });
+                    }
+                }
+                self.feed_at = next.unwrap_or(DestId::FIRST);
+                let head = self.ring.head();
+                self.members.values_mut().for_each(|member| member.feeding.advance(next, head));
+            }
         }
     }
 
@@ -278,15 +323,19 @@ impl<P: Prefix> Group<P> {
     }
 
     fn join(&mut self, joined: Joined<P>) {
-        let Joined { slot, writer, cursor, missed, residue } = joined;
+        let Joined { slot, writer, late, missed, residue } = joined;
         self.stays += 1;
         let stay = self.stays;
         let expecting = residue.is_some();
         let missed: Missed<P> = missed.into_iter().collect();
-        let progress = if cursor.is_none() && missed.is_empty() && !expecting {
-            Progress::Following(self.ring.head())
+        let (head, mut feeding) = (self.ring.head(), Feeding::default());
+        let progress = if missed.is_empty() && !expecting {
+            if late {
+                feeding = Feeding::begin(self.feed_at, head);
+            }
+            Progress::Following(head)
         } else {
-            Progress::CatchingUp { missed, cursor }
+            Progress::CatchingUp { missed, cursor: late.then_some(DestId::FIRST) }
         };
         if let Some(residue) = residue {
             self.residues.push(Box::pin(async move { (slot, stay, residue.await.ok()) }));
@@ -298,6 +347,7 @@ impl<P: Prefix> Group<P> {
                 stay,
                 writer,
                 progress,
+                feeding,
                 backlog: Default::default(),
                 blocked: false,
                 expecting,

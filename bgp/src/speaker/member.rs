@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::encode::{Mark, Message, marked};
+use super::feeding::Feeding;
 use crate::rib::{DestId, PeerSlot};
 use crate::wire::nlri::{Nlri, Prefix};
 
@@ -57,6 +58,8 @@ pub(super) struct Member<P> {
     pub(super) stay: u64,
     pub(super) writer: mpsc::Sender<Bytes>,
     pub(super) progress: Progress<P>,
+    /// What it is told, while it follows the ring, of what was there before it came.
+    pub(super) feeding: Feeding,
     /// Encoded for this member alone; goes out before the ring.
     pub(super) backlog: VecDeque<Arc<Message<P>>>,
     /// The writer is full: a permit is awaited.
@@ -114,14 +117,19 @@ impl<P: Prefix> Member<P> {
         if let Some(message) = self.backlog.front() {
             return Some(Arc::clone(message));
         }
-        let Progress::Following(position) = &mut self.progress else { return None };
-        while let Some(message) = ring.get(*position) {
-            if message.audience.includes(self.slot) {
-                return Some(Arc::clone(message));
-            }
-            *position += 1;
-        }
-        None
+        let Progress::Following(position) = self.progress else { return None };
+        let mut rest = position..ring.head();
+        let due = rest.find_map(|at| Some((at, self.of_ring(ring, at)?)));
+        self.progress = Progress::Following(due.as_ref().map_or(position.max(ring.head()), |(at, _)| *at));
+        due.map(|(_, message)| Arc::clone(message))
+    }
+
+    /// The message at a position of the ring, if it is for this member.
+    fn of_ring<'a>(&self, ring: &'a Ring<P>, position: u64) -> Option<&'a Arc<Message<P>>> {
+        let meant = |message: &&Arc<Message<P>>| {
+            message.audience.includes(self.slot) && (!message.feed || self.feeding.covers(position))
+        };
+        ring.get(position).filter(meant)
     }
 
     /// The message that was due is sent.
@@ -137,6 +145,7 @@ impl<P: Prefix> Member<P> {
     pub(super) fn miss(&mut self, message: &Message<P>) {
         if let Progress::CatchingUp { missed, .. } = &mut self.progress
             && message.audience.includes(self.slot)
+            && !message.feed
         {
             missed.extend(message.prefixes.iter().copied());
         }
@@ -148,9 +157,11 @@ impl<P: Prefix> Member<P> {
         let mut from = cursor;
         match std::mem::replace(&mut self.progress, Progress::Following(0)) {
             Progress::Following(position) => {
-                let rest = (position..ring.head()).filter_map(|at| ring.get(at));
-                let rest = rest.filter(|message| message.audience.includes(self.slot));
+                let rest = (position..ring.head()).filter_map(|at| self.of_ring(ring, at));
                 all.extend(rest.flat_map(|message| message.prefixes.iter().copied()));
+                if self.feeding.stop() {
+                    from = Some(DestId::FIRST);
+                }
             }
             Progress::CatchingUp { missed, cursor } => {
                 all = missed;
@@ -180,16 +191,20 @@ impl<P: Prefix> Member<P> {
 
     /// Says a mark after all that was made for it: what is left of the ring becomes its backlog.
     pub(super) fn say(&mut self, mark: Mark, ring: &Ring<P>) {
-        if let Progress::Following(position) = &mut self.progress {
-            let rest = (*position..ring.head()).filter_map(|at| ring.get(at));
-            self.backlog.extend(rest.filter(|message| message.audience.includes(self.slot)).cloned());
-            *position = ring.head();
+        if let Progress::Following(position) = self.progress {
+            let rest = (position..ring.head()).filter_map(|at| self.of_ring(ring, at));
+            let rest: Vec<Arc<Message<P>>> = rest.cloned().collect();
+            self.backlog.extend(rest);
+            self.progress = Progress::Following(ring.head());
         }
         self.backlog.push_back(Arc::new(marked(mark, self.slot)));
     }
 
     /// Says what is complete, once it is: the first table, then a refresh.
     pub(super) fn say_ends(&mut self, ring: &Ring<P>) {
+        if self.feeding.is_underway() {
+            return;
+        }
         if self.end_of_rib_due {
             self.say(Mark::EndOfRib, ring);
             self.end_of_rib_due = false;

@@ -9,6 +9,7 @@ mod dynamic;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -105,6 +106,11 @@ pub(super) enum Order {
         /// The answer.
         reply: oneshot::Sender<Result<(), ControlError>>,
     },
+    /// Have peers wait for another process.
+    Restarting {
+        /// Told when they know.
+        reply: oneshot::Sender<()>,
+    },
     /// End everything.
     Stop {
         /// How.
@@ -119,6 +125,7 @@ pub(super) fn start(
     config: Arc<Config>,
     rib: mpsc::Sender<Command>,
     events: broadcast::Sender<SpeakerEvent>,
+    bfd_memory: Option<PathBuf>,
 ) -> Result<mpsc::Sender<Order>, StartError> {
     let (orders, receiver) = mpsc::channel(QUEUE);
     let (door, newcomers) = mpsc::channel(NEWCOMERS);
@@ -134,7 +141,7 @@ pub(super) fn start(
         refusals: Refusals::default(),
         door,
         vacancies,
-        bfd: Bfd::default(),
+        bfd: Bfd::new(bfd_memory),
         config: Arc::clone(&config),
     };
     peering.listeners = peering.listen(&config)?;
@@ -222,6 +229,14 @@ impl Peering {
                 Order::Refresh { key, reply } => {
                     let done = self.refresh(key).await;
                     answer(reply, done);
+                }
+                Order::Restarting { reply } => {
+                    let time = |(key, peer): (&PeerKey, &PeerConfig)| {
+                        Some((*key, peer.session.graceful_restart.as_ref()?.time))
+                    };
+                    let times = self.config.peers.iter().filter_map(time).collect();
+                    self.bfd.leave(times).await;
+                    answer(reply, ());
                 }
                 Order::Stop { farewell, reply } => {
                     self.stop(farewell.into()).await;

@@ -13,8 +13,8 @@ use super::group::{self, Ask, Joined, Lane, Membership, REPLIES, Reply, Request}
 use super::status::FamilyCounts;
 use crate::config::Asn;
 use crate::rib::{
-    Attrs, BestBatch, Change, Consumer, DestId, EgressProfile, GroupBatch, Identity, MoreOrLess, Nlri,
-    PeerFacts, PeerSlot, Progress, Rib,
+    Attrs, BestBatch, Change, Consumer, EgressProfile, GroupBatch, Identity, MoreOrLess, Nlri, PeerFacts,
+    PeerSlot, Progress, Rib,
 };
 use crate::wire::attribute::AttributeSet;
 use crate::wire::update::Routes;
@@ -84,8 +84,8 @@ impl<A: Lane> Tables<A> {
         self.rib.apply(now, Change::Up(slot, facts));
         let Some(profile) = profile else { return };
         let group = self.group(profile);
-        let cursor = (!self.rib.join(group, slot)).then_some(DestId::FIRST);
-        let joined = Joined { slot, writer: writer.clone(), cursor, missed: Vec::new(), residue: None };
+        let late = !self.rib.join(group, slot);
+        let joined = Joined { slot, writer: writer.clone(), late, missed: Vec::new(), residue: None };
         self.tell(group, Membership::Joined(joined));
         self.seats.insert(slot, Seat { group, writer: writer.clone() });
     }
@@ -170,7 +170,7 @@ impl<A: Lane> Tables<A> {
         let missed = self.rib.differences(from, to, slot);
         self.rib.join(to, slot);
         let (handover, residue) = oneshot::channel();
-        let joined = Joined { slot, writer: writer.clone(), cursor: None, missed, residue: Some(residue) };
+        let joined = Joined { slot, writer: writer.clone(), late: false, missed, residue: Some(residue) };
         self.tell(to, Membership::Joined(joined));
         self.seats.insert(slot, Seat { group: to, writer });
         self.leave(from, slot, Some(handover));
@@ -246,6 +246,10 @@ impl<A: Lane> Tables<A> {
             Ask::CatchUpFrom { slot, cursor, budget } => {
                 let (batch, next) = self.rib.catch_up_from(group, slot, cursor, budget);
                 Reply::CaughtUp { slot, batch, from: Some(cursor), next }
+            }
+            Ask::Feed { cursor, budget } => {
+                let (batch, next) = self.rib.feed_from(group, cursor, budget);
+                Reply::Fed { batch, next }
             }
         };
         if link.replies.try_send(reply).is_err() {

@@ -22,6 +22,7 @@ use crate::wire::nlri::{Ipv4Prefix, Prefix};
 use crate::wire::route_refresh::{Kind, RouteRefresh};
 use crate::wire::{code_points, header, update};
 
+mod late;
 mod restarts;
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -42,6 +42,7 @@ pub(crate) struct Speaker {
     pub(crate) cluster_id: Option<Text<RouterId>>,
     pub(crate) listen: Option<Vec<Text<SocketAddr>>>,
     pub(crate) socket: Option<PathBuf>,
+    pub(crate) run_directory: Option<PathBuf>,
     #[serde(default)]
     pub(crate) require_policy: bool,
     pub(crate) multipath: Option<NonZeroU16>,

@@ -21,6 +21,9 @@ use crate::net::write::Progress;
 use crate::peer::{Event, Loss, Side, Stop};
 use crate::wire::notification::Cease;
 
+/// A session waits for room for so many portions of the RIB's queue at most, one after the other.
+const PORTIONS: usize = 4;
+
 /// An attempt to connect.
 pub(super) type Dialing = Pin<Box<dyn Future<Output = Result<TcpStream, DialError>> + Send>>;
 
@@ -36,7 +39,7 @@ pub(super) enum Happening {
     Signalled(Signal),
     /// BFD has something to say.
     Bfd(BfdReport),
-    /// There is room in the RIB's queue.
+    /// There was room in the RIB's queue, and some of the reports that waited are in it.
     Room,
     Deadline,
 }
@@ -49,6 +52,8 @@ impl<C: From<Report>> Session<C> {
     ) -> Happening {
         let deadline = self.peer.deadline();
         let backlog = !self.outbox.is_empty();
+        // For one report at a time the RIB's thread and this task would wake each other with every message.
+        let portion = self.outbox.len().min(self.to_rib.max_capacity().div_ceil(PORTIONS));
         tokio::select! {
             order = orders.recv() => order.map_or(Happening::Abandoned, Happening::Ordered),
             Some(stream) = accepted.recv() => Happening::Accepted(stream),
@@ -57,9 +62,15 @@ impl<C: From<Report>> Session<C> {
             (read, progress) = next(&mut self.passive, backlog) => happening(Side::Passive, read, progress),
             report = bfd(&mut self.bfd) => Happening::Bfd(report),
             signal = signalled(&mut self.signals) => Happening::Signalled(signal),
-            room = self.to_rib.reserve(), if backlog => {
-                if room.is_ok() { Happening::Room } else { Happening::Abandoned }
-            }
+            room = self.to_rib.reserve_many(portion), if backlog => match room {
+                Ok(room) => {
+                    for (permit, report) in room.zip(self.outbox.drain(..portion)) {
+                        permit.send(C::from(report));
+                    }
+                    Happening::Room
+                }
+                Err(_) => Happening::Abandoned,
+            },
             () = until(deadline) => Happening::Deadline,
         }
     }
@@ -91,10 +102,7 @@ impl<C: From<Report>> Session<C> {
                 self.on(Event::TooManyPrefixes(family, found));
             }
             Happening::Bfd(report) => self.path(report),
-            Happening::Room => {
-                self.send_reports();
-                self.excuse();
-            }
+            Happening::Room => self.excuse(),
             Happening::Deadline => {
                 if !self.outbox.is_empty() {
                     self.excuse();

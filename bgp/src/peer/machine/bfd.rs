@@ -32,11 +32,11 @@ impl Peer {
             (PathState::Up, None) => running.dialer.hurry(now.max(running.rest_until.unwrap_or(now))),
             (PathState::Down, None)
             | (PathState::Up, Some(_))
-            | (PathState::Unknown | PathState::AdminDown, _) => (),
+            | (PathState::Unknown | PathState::AdminDown | PathState::Quiet, _) => (),
         }
     }
 
-    /// A dial ended so. With BFD down, too, a peer whose system does not even refuse is not restarting: what was kept of it
+    /// A dial ended so. With BFD down, too, or silent for as long as it would be, had the peer not asked for patience, a peer whose system does not even refuse is not restarting: what was kept of it
     /// goes.
     pub(super) fn not_reached(&mut self, loss: Loss, out: &mut Actions) {
         let silent = match loss {
@@ -46,7 +46,7 @@ impl Peer {
             }
             Loss::Closed | Loss::Unprepared(..) => false,
         };
-        if silent && self.path == PathState::Down {
+        if silent && matches!(self.path, PathState::Down | PathState::Quiet) {
             self.forget(out);
         }
     }

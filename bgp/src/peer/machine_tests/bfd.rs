@@ -44,6 +44,11 @@ fn what_is_kept_goes_when_the_peers_system_does_not_even_refuse() {
     };
     assert!(dial_fails(PathState::Down, std::io::ErrorKind::TimedOut));
     assert!(dial_fails(PathState::Down, std::io::ErrorKind::HostUnreachable));
+    assert!(
+        dial_fails(PathState::Quiet, std::io::ErrorKind::TimedOut),
+        "patience was asked for by a process"
+    );
+    assert!(!dial_fails(PathState::Up, std::io::ErrorKind::TimedOut), "packets pass");
     assert!(!dial_fails(PathState::Down, std::io::ErrorKind::ConnectionRefused), "it answers");
     assert!(!dial_fails(PathState::AdminDown, std::io::ErrorKind::TimedOut), "BFD says nothing");
 }
@@ -51,7 +56,9 @@ fn what_is_kept_goes_when_the_peers_system_does_not_even_refuse() {
 #[test]
 fn a_path_that_was_never_up_or_is_turned_off_ends_no_session() {
     let mut bench = graceful(true);
-    for path in [PathState::AdminDown, PathState::Unknown, PathState::Up, PathState::AdminDown] {
+    for path in
+        [PathState::AdminDown, PathState::Unknown, PathState::Up, PathState::Quiet, PathState::AdminDown]
+    {
         assert_eq!(bench.on(Event::Bfd(path)), [], "{path:?}");
     }
 }

@@ -24,7 +24,8 @@ impl Peering {
         let Newcomer { address, stream } = newcomer;
         let key = PeerKey::from(address);
         if let Some(session) = self.sessions.get(&key) {
-            let unwanted = match self.deaf.contains_key(&key) {
+            let waits = self.config.peers.get(&key).is_some_and(|peer| peer.waits.is_some());
+            let unwanted = match waits || self.deaf.contains_key(&key) {
                 true => Some(stream),
                 false => session.incoming().try_send(stream).err().map(|unwanted| unwanted.into_inner()),
             };

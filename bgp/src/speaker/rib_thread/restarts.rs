@@ -8,6 +8,7 @@
 //! as well. What it originates goes out at once. Its own End-of-RIBs come when all that is done, and when it has been told
 //! that what it originates is complete: at an End-of-RIB peers forget what they were told before the restart.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{RibThread, Session, Stale};
@@ -18,13 +19,16 @@ use crate::speaker::command::Command;
 use crate::speaker::event::{SpeakerEvent, tell};
 
 /// How a speaker begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
     /// It has run before: the choice among its peers' routes is put off until they have said all they have, from the time
     /// on at which it has peers, and no longer than this (RFC 4724 §4.1).
     pub deferral: Option<Duration>,
     /// No End-of-RIB is said until [`crate::speaker::Handle::announced`]: what it originates takes time to be known.
     pub announces_later: bool,
+    /// The file in which sessions of BFD outlive the process, in a directory that does not outlive the machine's boot; `None`:
+    /// they begin anew.
+    pub bfd_memory: Option<PathBuf>,
 }
 
 /// How far the beginning has come.

@@ -142,7 +142,7 @@ fn graceful(n: u8, restarted: bool) -> Arc<Negotiated> {
 
 /// Peers 1 and 2 of a speaker that has restarted.
 fn two_peers(deferral: Option<Duration>) -> Bench {
-    Bench::begin(Beginning { deferral, announces_later: false })
+    Bench::begin(Beginning { deferral, ..Beginning::default() })
 }
 
 /// Everything peer `n` announces, and its End-of-RIB.
@@ -188,7 +188,7 @@ async fn a_peer_that_does_not_come_back_is_not_waited_for_longer_than_the_deferr
 
 #[tokio::test]
 async fn the_own_table_does_not_end_before_what_is_announced_is_complete() {
-    let bench = Bench::begin(Beginning { deferral: None, announces_later: true });
+    let bench = Bench::begin(Beginning { announces_later: true, ..Beginning::default() });
     let mut ear = bench.up(1, 8).await;
     bench.originate(vec![announcement(1)]).await;
     ear.until(|ear| ear.routes.len() == 1).await;
