@@ -87,6 +87,11 @@ pub struct BgpConfigurationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), regex(pattern = PATTERN))]
     pub node_mesh_max_restart_time: Option<String>,
+    /// For how many seconds more the other nodes keep a node's routes as a last resort when that time is over (RFC 9494; not
+    /// at all if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_215))]
+    pub node_mesh_long_lived_stale_time: Option<u32>,
     /// The password of the sessions between nodes (TCP-MD5, RFC 2385); they are not opened while it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_mesh_password: Option<BgpPassword>,

@@ -1,15 +1,16 @@
 //! `BGPPeer`: a session that some or all nodes hold, beside or instead of the mesh.
 
-use std::net::{IpAddr, SocketAddr};
+mod whom;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bgp_configuration::DEFAULT_PORT;
 use crate::restart_time::PATTERN;
 use crate::secret_key_ref::BgpPassword;
+
+pub use whom::{AsNumbers, PeerAddress, Whom, WhomError, parse_peer_ip};
 
 /// A BGP session that some or all nodes hold, beside or instead of the mesh.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -27,13 +28,22 @@ use crate::secret_key_ref::BgpPassword;
     printcolumn(name = "Peer", type_ = "string", json_path = ".spec.peerIP"),
     printcolumn(name = "Selector", type_ = "string", json_path = ".spec.peerSelector"),
     printcolumn(name = "AS", type_ = "integer", json_path = ".spec.asNumber"),
-    printcolumn(name = "Nodes", type_ = "string", json_path = ".spec.nodeSelector")
+    printcolumn(name = "Nodes", type_ = "string", json_path = ".spec.nodeSelector"),
+    printcolumn(name = "Range", type_ = "string", json_path = ".spec.peerRange", priority = 1),
+    printcolumn(name = "Interface", type_ = "string", json_path = ".spec.interface", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.peerIP) != has(self.peerSelector)").message("name the peer by exactly one of peerIP and peerSelector"),
+    validation = Rule::new("[has(self.peerIP), has(self.peerSelector), has(self.peerRange), has(self.interface)].exists_one(given, given)").message("name the peer by exactly one of peerIP, peerSelector, peerRange and interface"),
     validation = Rule::new("!(has(self.node) && has(self.nodeSelector))").message("choose nodes by node or by nodeSelector, not both"),
-    validation = Rule::new("has(self.peerSelector) || (has(self.asNumber) && self.asNumber > 0)").message("asNumber is required with peerIP")
+    validation = Rule::new("has(self.peerSelector) || [has(self.asNumber) && self.asNumber > 0, has(self.asNumbers), has(self.asType)].exists_one(given, given)").message("asNumber is required with peerIP, peerRange and interface, or one of asNumbers and asType in its place"),
+    validation = Rule::new("!has(self.peerSelector) || !(has(self.asNumbers) || has(self.asType))").message("the AS numbers of nodes are known: take asNumbers and asType away"),
+    validation = Rule::new("has(self.peerRange) || !has(self.maxPeers)").message("maxPeers is for peerRange"),
+    validation = Rule::new("!has(self.peerRange) || !(has(self.connectRetry) || has(self.device) || has(self.passive) || has(self.sourceAddress))").message("peers of a range are never dialled: take connectRetry, device, passive and sourceAddress away"),
+    validation = Rule::new("!has(self.interface) || !(has(self.device) || has(self.sourceAddress))").message("interface says where the peer is: take device and sourceAddress away"),
+    validation = Rule::new("!(has(self.ttlSecurity) && has(self.multihop))").message("ttlSecurity says that the peer is near and multihop that it is not: keep one of them"),
+    validation = Rule::new("!has(self.longLivedStaleTime) || !has(self.maxRestartTime) || !self.maxRestartTime.matches('^(0+[smh])+$')").message("longLivedStaleTime begins when maxRestartTime is over, and that is never: take one of them away"),
+    validation = Rule::new("!has(self.tcpAO)").message("TCP-AO (RFC 5925) is not offered, as the kernels this runs on do not have it: take tcpAO away; password signs segments with TCP-MD5 (RFC 2385), which peers with TCP-AO can do as well")
 )]
 pub struct BgpPeerSpec {
     /// The one node that holds this session; left out with `nodeSelector`: every node.
@@ -44,7 +54,8 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub node_selector: Option<String>,
-    /// Address of the peer, with a port if it is not 179: `192.0.2.1`, `192.0.2.1:1179`, `[2001:db8::1]:1179`.
+    /// Address of the peer, with a port if it is not 179, and with the device if it is link-local: `192.0.2.1`,
+    /// `192.0.2.1:1179`, `[2001:db8::1]:1179`, `fe80::1%eth0`.
     #[serde(default, rename = "peerIP", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub peer_ip: Option<String>,
@@ -52,10 +63,30 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub peer_selector: Option<String>,
+    /// Nobody is named: whoever connects from this network, in CIDR form, is a peer with the fields of this definition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 4, max = 48))]
+    pub peer_range: Option<String>,
+    /// With `peerRange`: how many of them may be there at once (100 if left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub max_peers: Option<u16>,
+    /// The peer is the only other router on the link of this device, whatever its address (unnumbered): each end finds the
+    /// other by router advertisements (RFC 4861).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[^/%\s]+$"))]
+    pub interface: Option<String>,
     /// AS number of the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 4_294_967_294_u32))]
     pub as_number: Option<u32>,
+    /// AS numbers of which the peer may have any: its OPEN says which.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 32), inner(range(min = 1, max = 4_294_967_294_u32)))]
+    pub as_numbers: Vec<u32>,
+    /// On which side of the node's AS the peer is, whatever its number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_type: Option<AsType>,
     /// AS number to show this peer instead of the node's own.
     #[serde(default, rename = "localASNumber", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_294_967_294_u32))]
@@ -68,6 +99,14 @@ pub struct BgpPeerSpec {
     #[schemars(range(min = 0, max = 65535))]
     #[x_kube(validation = Rule::new("self == 0 || self >= 3").message("holdTime is 0 or at least 3 seconds (RFC 4271 §4.2)"))]
     pub hold_time: Option<u16>,
+    /// How often to say KEEPALIVE (a third of the hold time if left out, and never less often): whole seconds, minutes or
+    /// hours, such as `20s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), regex(pattern = PATTERN))]
+    pub keepalive_time: Option<String>,
+    /// Whether the node waits for the peer to connect instead of connecting itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<bool>,
     /// Time between attempts to connect, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
@@ -77,12 +116,32 @@ pub struct BgpPeerSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), regex(pattern = PATTERN))]
     pub max_restart_time: Option<String>,
+    /// For how many seconds more routes are kept as a last resort when `maxRestartTime` is over (RFC 9494; not at all if left
+    /// out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16_777_215))]
+    pub long_lived_stale_time: Option<u32>,
     /// The password of the session (TCP-MD5, RFC 2385); the session is not opened while it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<BgpPassword>,
     /// Whether the session's source is the node's address (default) or what the kernel chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_address: Option<SourceAddress>,
+    /// The device connected through, whatever the node's routes say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 15), regex(pattern = r"^[^/%\s]+$"))]
+    pub device: Option<String>,
+    /// The TTL of packets to a peer of another AS (255 if left out; on one link 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub multihop: Option<u8>,
+    /// The peer is at most so many hops away and sends with a TTL of 255: nothing from farther is taken (GTSM, RFC 5082).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 255))]
+    pub ttl_security: Option<u8>,
+    /// TCP-AO (RFC 5925) is not offered: this is here to say so.
+    #[serde(default, rename = "tcpAO", skip_serializing_if = "Option::is_none")]
+    pub tcp_ao: Option<TcpAo>,
     /// `BGPFilter`s, tried in this order before what holds without filters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 253)))]
@@ -102,6 +161,35 @@ pub struct BgpPeerSpec {
     /// BGPConfiguration has it if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,
+}
+
+/// On which side of the node's AS a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum AsType {
+    /// In any AS but the one that the node shows it.
+    External,
+    /// In the one that the node shows it.
+    Internal,
+}
+
+/// What somebody says of TCP-AO (RFC 5925), which is refused whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TcpAo {}
+
+impl<'de> Deserialize<'de> for TcpAo {
+    fn deserialize<D: serde::Deserializer<'de>>(said: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(said).map(|_| TcpAo {})
+    }
+}
+
+impl JsonSchema for TcpAo {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TcpAo".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+    }
 }
 
 /// BFD for sessions: times in milliseconds.
@@ -209,46 +297,4 @@ pub struct BgpPeerStatus {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
-}
-
-/// Why `peerIP` could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "peerIP '{0}' is not an address with an optional port: write 192.0.2.1, 192.0.2.1:1179, 2001:db8::1 or [2001:db8::1]:1179"
-)]
-pub struct PeerIpError(pub String);
-
-/// Reads `peerIP`: an address, with port 179 unless it names another.
-///
-/// # Errors
-/// [`PeerIpError`] when the text is neither.
-pub fn parse_peer_ip(text: &str) -> Result<SocketAddr, PeerIpError> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, DEFAULT_PORT));
-    }
-    if let Some(Ok(address)) =
-        text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).map(str::parse::<IpAddr>)
-    {
-        return Ok(SocketAddr::new(address, DEFAULT_PORT));
-    }
-    text.parse().map_err(|_| PeerIpError(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peer_addresses_carry_an_optional_port() {
-        for (text, want) in [
-            ("192.0.2.1", "192.0.2.1:179"),
-            ("192.0.2.1:1179", "192.0.2.1:1179"),
-            ("2001:db8::1", "[2001:db8::1]:179"),
-            ("[2001:db8::1]", "[2001:db8::1]:179"),
-            ("[2001:db8::1]:1179", "[2001:db8::1]:1179"),
-        ] {
-            assert_eq!(parse_peer_ip(text).unwrap(), want.parse().unwrap(), "{text}");
-        }
-        assert!(parse_peer_ip("router-a").is_err());
-    }
 }

@@ -11,6 +11,9 @@ use crate::conditions;
 /// The condition without which nothing is allocated from a pool.
 pub const ALLOCATABLE: &str = "Allocatable";
 
+/// The annotation of a pool that was made by splitting another one: the UID of that. Both may be there for a while.
+pub const SPLIT_FROM: &str = "caracal.dev/split-from";
+
 /// A range of addresses, cut into blocks that nodes own.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[kube(
@@ -170,6 +173,21 @@ impl IpPoolSpec {
 }
 
 impl IpPool {
+    /// Whether a pool is a part of another one that was, or is just being, split: its range lies inside that of the other,
+    /// and its blocks have the same size. So both cut the same blocks, and a block's name is one lock for both.
+    pub fn is_part_of(&self, whole: &Self) -> bool {
+        let of = self.metadata.annotations.as_ref().and_then(|all| all.get(SPLIT_FROM));
+        let inside = |(part, whole): (IpNetwork, IpNetwork)| {
+            part.is_ipv4() == whole.is_ipv4()
+                && part.prefix() >= whole.prefix()
+                && whole.contains(part.network())
+        };
+        of.is_some()
+            && of == whole.metadata.uid.as_ref()
+            && self.spec.block_prefix() == whole.spec.block_prefix()
+            && self.spec.network().zip(whole.spec.network()).is_some_and(inside)
+    }
+
     /// Whether the controller found this generation of the pool free of overlaps. Until then nothing is claimed.
     pub fn is_allocatable(&self) -> bool {
         let found = self.status.as_ref().map_or(&[][..], |s| &s.conditions);

@@ -41,10 +41,10 @@ pub struct IpamBlockSpec {
     pub cidr: String,
     /// Who gives out its addresses.
     pub owner: BlockOwner,
-    /// The pool the block was cut from.
+    /// The pool in whose range the block lies.
     #[schemars(length(max = 253))]
     pub pool: String,
-    /// The UID of that pool: a pool made anew under the same name does not inherit blocks.
+    /// The UID of that pool.
     #[serde(rename = "poolUID")]
     #[schemars(length(max = 64))]
     pub pool_uid: String,

@@ -21,24 +21,29 @@ pub struct RestartTimeError(pub String);
 /// # Errors
 /// [`RestartTimeError`] when the text is none.
 pub fn parse_restart_time(text: &str) -> Result<Duration, RestartTimeError> {
-    let wrong = || RestartTimeError(text.to_owned());
+    let time = parse_duration(text).filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| RestartTimeError(text.to_owned()))
+}
+
+/// Reads a Go duration of whole seconds, minutes and hours; none where the text is no such duration.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, after) = rest.split_at(digits);
-        let number: u32 = number.parse().map_err(|_| wrong())?;
-        let unit = after.chars().next().ok_or_else(wrong)?;
+        let number: u32 = number.parse().ok()?;
+        let unit = after.chars().next()?;
         let seconds = match unit {
             's' => 1,
             'm' => 60,
             'h' => 3600,
-            _ => return Err(wrong()),
+            _ => return None,
         };
         total += Duration::from_secs(seconds * u64::from(number));
         rest = &after[unit.len_utf8()..];
     }
-    if text.is_empty() || total > LONGEST { Err(wrong()) } else { Ok(total) }
+    (!text.is_empty()).then_some(total)
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub(crate) struct Block {
     pub(crate) name: String,
     pub(crate) cidr: BlockCidr,
     pub(crate) pool: String,
+    /// The pool's UID; empty while the block is known from an attachment only.
+    pub(crate) pool_uid: String,
     pub(crate) standing: Standing,
     /// The object as the API server had it last; `None` while it is known from the journal only.
     pub(crate) object: Option<Arc<IpamBlock>>,
@@ -113,6 +115,7 @@ impl Block {
             name: cidr.object_name(),
             cidr,
             pool,
+            pool_uid: String::new(),
             standing,
             object: None,
             used: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Block {
             return None;
         }
         let mut block = Self::new(now, cidr, object.spec.pool.clone(), standing);
+        block.pool_uid.clone_from(&object.spec.pool_uid);
         block.object = Some(object);
         Some(block)
     }
@@ -153,10 +157,6 @@ impl Block {
 
     pub(crate) fn resource_version(&self) -> &str {
         self.object.as_ref().and_then(|o| o.metadata.resource_version.as_deref()).unwrap_or_default()
-    }
-
-    pub(crate) fn pool_uid(&self) -> &str {
-        self.object.as_ref().map(|o| o.spec.pool_uid.as_str()).unwrap_or_default()
     }
 
     pub(crate) fn is_owned(&self) -> bool {
@@ -363,6 +363,7 @@ impl Block {
                 && journal_of(shown) == journal_of(owner)
         };
         !same_owner(&object.spec.owner)
+            || (&object.spec.pool, &object.spec.pool_uid) != (&self.pool, &self.pool_uid)
             || object.spec.shared != shares
             || object.spec.allocations != self.rendered(None)
     }
@@ -374,6 +375,8 @@ impl Block {
             object.spec.allocations = self.rendered(Some(&borrower(owner)));
         } else {
             object.spec.owner = owner.clone();
+            object.spec.pool.clone_from(&self.pool);
+            object.spec.pool_uid.clone_from(&self.pool_uid);
             object.spec.shared = shares;
             object.spec.allocations = self.rendered(None);
         }
@@ -381,8 +384,8 @@ impl Block {
     }
 
     /// A new object of this block, for a create.
-    pub(crate) fn to_create(&self, owner: &BlockOwner, pool_uid: &str) -> IpamBlock {
-        let mut object = new_object(self.cidr, owner, &self.pool, pool_uid);
+    pub(crate) fn to_create(&self, owner: &BlockOwner) -> IpamBlock {
+        let mut object = new_object(self.cidr, owner, &self.pool, &self.pool_uid);
         object.spec.allocations = self.rendered(None);
         object
     }

@@ -8,6 +8,8 @@
 //! Certain means: the API server itself said so, asked for this one Node, and said it again just before the delete. A
 //! list or a watch only raises the suspicion. Times are this process's own and begin anew with it: a controller that was
 //! killed half way waits again, which is slow and safe. What it had done is done, for every delete names UID and version.
+//!
+//! A block that was lent outlives its owner: it is no longer shared, and goes when the last borrower has given back.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -99,30 +101,34 @@ impl Collector {
         }
     }
 
-    /// What is due now, each for the version that was seen: deletes of blocks, and writes that take the records of
-    /// borrowers out of blocks of others. Those addresses are left as held: the owner lets them rest.
+    /// What is due now, each for the version that was seen: deletes of blocks in which no living node holds anything, and
+    /// writes that end the sharing of the others, or take the records of borrowers out of blocks. Those addresses are left
+    /// as held: the owner lets them rest.
     pub fn due<'a>(
         &self,
         now: Instant,
         blocks: impl IntoIterator<Item = &'a IpamBlock>,
     ) -> Vec<(NodeId, Request)> {
         let due = |block: &IpamBlock| {
-            if let Some(node) = owner(block).filter(|node| self.is_due(now, node)) {
+            let (left, lent): (Vec<_>, Vec<_>) =
+                borrowers(block).partition(|(_, node)| self.is_due(now, node));
+            let departed = owner(block).filter(|node| self.is_due(now, node));
+            if let (Some(node), true) = (&departed, lent.is_empty()) {
                 let delete = Request::Delete {
                     name: block.metadata.name.clone()?,
                     uid: block.metadata.uid.clone()?,
                     resource_version: block.metadata.resource_version.clone()?,
                 };
-                return Some((node, delete));
+                return Some((node.clone(), delete));
             }
-            let left: Vec<(String, NodeId)> =
-                borrowers(block).filter(|(_, node)| self.is_due(now, node)).collect();
-            let (_, first) = left.first()?.clone();
+            let ends_sharing = departed.filter(|_| block.spec.shared);
+            let node = ends_sharing.clone().or_else(|| left.first().map(|(_, node)| node.clone()))?;
             let mut without = block.clone();
+            without.spec.shared &= ends_sharing.is_none();
             for (ordinal, _) in left {
                 without.spec.allocations.insert(ordinal, held_record());
             }
-            Some((first, Request::Replace(Box::new(without))))
+            Some((node, Request::Replace(Box::new(without))))
         };
         blocks.into_iter().filter_map(due).collect()
     }
@@ -248,6 +254,32 @@ mod tests {
         let mut expected = blocks[0].clone();
         expected.spec.allocations.insert("3".into(), held_record());
         assert_eq!(**written, expected, "nothing else changes, and the version is a precondition");
+    }
+
+    #[test]
+    fn a_removed_nodes_block_outlives_it_until_the_last_borrower_has_given_back() {
+        let start = Instant::now();
+        let mut blocks = [block("owner", "u1")];
+        blocks[0].spec.shared = true;
+        blocks[0].spec.allocations.insert("3".into(), "w/7/net.c.eth0/ns/pod/there/u3/j".into());
+        blocks[0].spec.allocations.insert("5".into(), "w/9/net.e.eth0/ns/pod".into());
+        let mut collector = Collector::new(QUARANTINE);
+        let mut due = |at: Instant, blocks: &[IpamBlock]| {
+            for node in collector.look(blocks, |node| node.uid == "u3") {
+                collector.answered(at, &node, Err(StoreError::Gone));
+            }
+            collector.due(at, blocks)
+        };
+        assert!(due(start, &blocks).is_empty());
+        let found = due(start + minutes(91), &blocks);
+        let [(_, Request::Replace(written))] = &found[..] else { panic!("{found:?}") };
+        let mut expected = blocks[0].clone();
+        expected.spec.shared = false;
+        assert_eq!(**written, expected, "nobody borrows from it any more, and who did keeps what it has");
+        blocks[0] = expected;
+        assert!(due(start + minutes(92), &blocks).is_empty(), "another node has an address of it");
+        blocks[0].spec.allocations.insert("3".into(), held_record());
+        assert!(matches!(&due(start + minutes(93), &blocks)[..], [(_, Request::Delete { .. })]));
     }
 
     #[test]

@@ -260,8 +260,7 @@ impl Ipam {
                     let pools = vec![pool.name.clone()];
                     return Ok(Choice::Claim(Need { family, pools, only: Some(cidr), borrow: true }));
                 }
-                let owner = owner.clone();
-                return Err(Refusal::AddressElsewhere { node: node(), address, block: name, owner });
+                return Err(self.elsewhere(pool, address, name, owner.clone()));
             }
             self.may_claim(pools, Family::of(address))?;
             if let Some(why) = pool.unclaimable() {
@@ -284,7 +283,7 @@ impl Ipam {
             Standing::Borrowed => {
                 let owner = block.object.as_ref().map(|o| o.spec.owner.name.clone()).unwrap_or_default();
                 let owner = format!("node {owner}, which does not share it");
-                return Err(Refusal::AddressElsewhere { node: node(), address, block: name, owner });
+                return Err(self.elsewhere(pool, address, name, owner));
             }
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected) => {
                 return Ok(Choice::Claim(Need {
@@ -297,17 +296,24 @@ impl Ipam {
             Standing::Disputed(why) => return Err(not_served(format!("of its block {name}: {why}"))),
             Standing::Returning => {
                 let holder = "nobody: the block is just being given back".to_owned();
-                return Err(Refusal::AddressTaken { address, block: name, holder });
+                return Err(self.taken(pool, address, name, holder));
             }
         }
         let ordinal = cidr.ordinal(address).ok_or_else(|| not_served("it lies in no block".to_owned()))?;
         match block.used.get(&ordinal) {
-            Some(used) => {
-                let holder = used.record.clone().unwrap_or_else(|| used.handle.to_string());
-                Err(Refusal::AddressTaken { address, block: name, holder })
-            }
+            Some(used) => Err(self.taken(pool, address, name, used.holder())),
             None => Ok(Choice::Here(name, ordinal)),
         }
+    }
+
+    fn elsewhere(&self, pool: &Pool, address: IpAddr, block: String, owner: String) -> Refusal {
+        let (pool, node) = (pool.name.clone(), self.owner.name.clone());
+        Refusal::AddressElsewhere { pool, node, address, block, owner }
+    }
+
+    fn taken(&self, pool: &Pool, address: IpAddr, block: String, holder: String) -> Refusal {
+        let (pool, node) = (pool.name.clone(), self.owner.name.clone());
+        Refusal::AddressTaken { node, pool, address, block, holder }
     }
 
     /// The pools that serve an ask in one family, in order of preference.
@@ -330,7 +336,10 @@ impl Ipam {
                 for name in names {
                     let mut called = pools.iter().filter(|p| p.is_called(name)).peekable();
                     if called.peek().is_none() {
-                        return Err(Refusal::PoolNotFound { pool: name.clone() });
+                        return Err(Refusal::PoolNotFound {
+                            node: self.owner.name.clone(),
+                            pool: name.clone(),
+                        });
                     }
                     for pool in called.filter(|p| p.family() == family) {
                         weigh(pool, pool.closed().cloned().or_else(|| pool.rejects_use(kind)));
@@ -375,7 +384,7 @@ impl Ipam {
 /// The address to be given next: of the pool preferred most, then of the fullest block.
 fn best_of<'a>(blocks: impl Iterator<Item = &'a Block>, pools: &Pools, fitting: &[&Pool]) -> Option<Choice> {
     let candidate = |block: &'a Block| {
-        let rank = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid())?;
+        let rank = fitting.iter().position(|p| p.name == block.pool && p.uid == block.pool_uid)?;
         let ordinal = block.next_free(|a| !pools.is_reserved(a))?;
         Some((rank, block.free(), block.name.as_str(), ordinal))
     };

@@ -14,6 +14,7 @@ mod block;
 mod claim;
 mod collect;
 mod grant;
+mod home;
 mod loan;
 mod machine;
 mod pool;
@@ -36,7 +37,7 @@ pub use pool::{Pool, PoolUnfit, Pools};
 pub use recover::{Held, JournalTrust, Recovery};
 pub use refusal::{Dispute, Fence, Refusal};
 pub use report::{AllocationReport, BlockReport, BlockState, ClaimReport, IpamReport, LentReport, Presence};
-pub use request::{Action, AskId, Delta, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
+pub use request::{Action, AskId, Delta, Input, Lost, NodeView, Now, Reply, Request, RequestId, StoreError};
 pub use settings::Settings;
 pub use want::{Allocation, Attributes, Family, Handle, Purpose, Want, WantFamilies};
 

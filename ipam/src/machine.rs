@@ -20,7 +20,7 @@ use crate::loan::Loan;
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::{Closed, Fence, Refusal};
-use crate::request::{Action, AskId, Input, NodeView, Now, Reply, Request, RequestId, StoreError};
+use crate::request::{Action, AskId, Input, Lost, NodeView, Now, Reply, Request, RequestId, StoreError};
 use crate::reserve::Reservation;
 use crate::settings::Settings;
 use crate::want::{Allocation, Family, Handle, Want};
@@ -61,6 +61,8 @@ pub struct Ipam {
     pub(crate) holders: BTreeMap<Handle, Vec<(String, u32)>>,
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) claims: BTreeMap<Family, Claim>,
+    /// Addresses that holders on this node have lost, until that is told.
+    pub(crate) lost: Vec<Lost>,
     /// Asks whose addresses are being written.
     pub(crate) reserved: BTreeMap<AskId, Reservation>,
     pub(crate) loans: BTreeMap<Family, Loan>,
@@ -99,6 +101,7 @@ impl Ipam {
             holders: BTreeMap::new(),
             waiting: VecDeque::new(),
             claims: BTreeMap::new(),
+            lost: Vec::new(),
             reserved: BTreeMap::new(),
             loans: BTreeMap::new(),
             no_loan_before: BTreeMap::new(),
@@ -176,6 +179,8 @@ impl Ipam {
     }
 
     fn round(&mut self, now: Now, out: &mut Vec<Action>) {
+        self.follow_pools();
+        out.extend(self.lost.drain(..).map(Action::Lost));
         for block in self.blocks.values_mut() {
             block.thaw(now.monotonic);
         }

@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 
 use caracal_api::block_cidr::masked;
 use caracal_api::ip_pool::ALLOCATABLE;
-use caracal_api::{AllowedUse, AssignmentMode, IpPool, IpamConfigSpec, Selector};
+use caracal_api::{AllowedUse, AssignmentMode, BlockCidr, IpPool, IpamConfigSpec, Selector};
 
 use crate::want::{Attributes, Family, Purpose};
 
@@ -33,6 +33,7 @@ pub struct Pool {
     manual: bool,
     uses: [bool; 2],
     closed: Option<PoolUnfit>,
+    deleting: bool,
     allocatable: bool,
 }
 
@@ -112,9 +113,10 @@ impl Pool {
                 && c.status == "False"
                 && c.observed_generation == object.metadata.generation
         });
+        let deleting = object.metadata.deletion_timestamp.is_some();
         let closed = if spec.disabled {
             Some(PoolUnfit::Disabled)
-        } else if object.metadata.deletion_timestamp.is_some() {
+        } else if deleting {
             Some(PoolUnfit::Deleting)
         } else {
             found_against.map(|c| PoolUnfit::NotAllocatable(format!("{} ({})", c.message, c.reason)))
@@ -130,6 +132,7 @@ impl Pool {
             manual: spec.assignment_mode == AssignmentMode::Manual,
             uses: [spec.allows(AllowedUse::Workload), spec.allows(AllowedUse::Tunnel)],
             closed,
+            deleting,
             allocatable: object.is_allocatable(),
         })
     }
@@ -144,6 +147,15 @@ impl Pool {
         1_u128
             .checked_shl(u32::from(self.block_prefix.saturating_sub(self.network.prefix())))
             .unwrap_or(u128::MAX)
+    }
+
+    /// Whether a block can be this pool's: it lies inside and has its size, and the pool stays.
+    pub(crate) fn takes(&self, block: BlockCidr) -> bool {
+        let block = block.network();
+        !self.deleting
+            && self.family() == Family::of_network(block)
+            && self.block_prefix == block.prefix()
+            && self.network.contains(block.ip())
     }
 
     /// What is against granting from an owned block of this pool, whoever asks.
@@ -254,8 +266,15 @@ impl Pools {
         self.reserved.iter().any(|r| r.contains(address))
     }
 
-    /// The pool that contains an address.
+    /// The pool that contains an address. Of two (one is being split) the one that is in use.
     pub(crate) fn containing(&self, address: IpAddr) -> Option<&Pool> {
-        self.iter().find(|p| p.network.contains(address))
+        self.iter().filter(|p| p.network.contains(address)).min_by_key(|p| p.closed.is_some())
+    }
+
+    /// The pool that a block has come into: the one it was cut from is gone or going, and another one takes it.
+    pub(crate) fn new_home(&self, name: &str, uid: &str, block: BlockCidr) -> Option<&Pool> {
+        let stays = self.get(name).is_some_and(|pool| pool.uid == uid && !pool.deleting);
+        let others = || self.iter().filter(|pool| pool.takes(block));
+        if stays { None } else { others().min_by_key(|pool| pool.closed.is_some()) }
     }
 }

@@ -71,7 +71,7 @@ impl Ipam {
             // A pool that is not known may be one that was not heard of yet.
             return true;
         };
-        if pool.closed().is_some() || pool.rejects_node(labels).is_some() || pool.uid != block.pool_uid() {
+        if pool.closed().is_some() || pool.rejects_node(labels).is_some() || pool.uid != block.pool_uid {
             return false;
         }
         let others =

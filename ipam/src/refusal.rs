@@ -8,20 +8,25 @@ use crate::pool::PoolUnfit;
 use crate::request::StoreError;
 use crate::want::Family;
 
-/// Why an ask is refused. The message names node, pool and cause, and says what to do where that is known.
+/// Why an ask is refused. The message names node, pool, block, holder and cause, as far as there are any, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Pools were never heard of.
     #[error(
         "node {node} does not know any pools yet: the API server was not reached since the agent started, and no \
-         earlier snapshot is stored"
+         earlier snapshot is stored. See the agent's log for what keeps it away"
     )]
     PoolsUnknown {
         /// Node name.
         node: String,
     },
     /// No pool serves this ask.
-    #[error("no {family} pool on node {node} serves this request: {}", list(.pools, "there are no IPPools of this family"))]
+    #[error(
+        "no {family} pool on node {node} serves this request: {}. Change the pool, or name another one by the annotation \
+         caracal.dev/{}",
+        list(.pools, "there are no IPPools of this family"),
+        family.annotation()
+    )]
     NoPool {
         /// Node name.
         node: String,
@@ -31,8 +36,13 @@ pub enum Refusal {
         pools: Vec<(String, PoolUnfit)>,
     },
     /// A pool was named that does not exist.
-    #[error("pool '{pool}' was asked for, but no IPPool has this name or CIDR")]
+    #[error(
+        "pool '{pool}' was asked for on node {node}, but no IPPool has this name or CIDR. Correct the annotation of the pod or \
+         its namespace, or the network's configuration; `kubectl get ippools` lists those that there are"
+    )]
     PoolNotFound {
+        /// Node name.
+        node: String,
         /// As named.
         pool: String,
     },
@@ -43,7 +53,9 @@ pub enum Refusal {
         what: &'static str,
     },
     /// The requested address lies in no pool that may serve it.
-    #[error("address {address} was asked for on node {node}, but {cause}")]
+    #[error(
+        "address {address} was asked for on node {node}, but {cause}. Ask for another address, or for none"
+    )]
     AddressNotServed {
         /// Node name.
         node: String,
@@ -53,21 +65,30 @@ pub enum Refusal {
         cause: String,
     },
     /// The requested address is held by someone else.
-    #[error("address {address} was asked for, but is held by {holder} (block {block})")]
+    #[error(
+        "address {address} of pool {pool} was asked for on node {node}, but is held by {holder} (block {block}). Free it \
+         there first, or ask for another address"
+    )]
     AddressTaken {
+        /// Node name.
+        node: String,
+        /// Its pool.
+        pool: String,
         /// The address.
         address: IpAddr,
         /// Block that holds it.
         block: String,
-        /// Handle, or what holds it.
+        /// The pod with its handle, or what else holds it.
         holder: String,
     },
     /// The requested address lies in a block of another owner.
     #[error(
-        "address {address} was asked for on node {node}, but its block {block} belongs to {owner}; with strict \
-         affinity only the owner gives out its addresses"
+        "address {address} of pool {pool} was asked for on node {node}, but its block {block} belongs to {owner}; with strict \
+         affinity only the owner gives out its addresses. Run the pod there, or ask for another address"
     )]
     AddressElsewhere {
+        /// Its pool.
+        pool: String,
         /// Node name.
         node: String,
         /// The address.
@@ -80,7 +101,7 @@ pub enum Refusal {
     /// The node owns as many blocks as it may.
     #[error(
         "node {node} has no free {family} address and owns {owned} blocks, the most that IPAMConfig maxBlocksPerHost \
-         ({limit}) allows"
+         ({limit}) allows. Raise it (`caracalctl ipam configure --max-blocks-per-host`), or delete pods here"
     )]
     BlockLimit {
         /// Node name.
@@ -93,7 +114,10 @@ pub enum Refusal {
         limit: u32,
     },
     /// Blocks are not claimed by themselves.
-    #[error("node {node} has no free {family} address and IPAMConfig autoAllocateBlocks is off")]
+    #[error(
+        "node {node} has no free {family} address and IPAMConfig autoAllocateBlocks is off. Turn it on (`caracalctl ipam \
+         configure --auto-allocate-blocks=true`)"
+    )]
     AutoAllocateOff {
         /// Node name.
         node: String,
@@ -101,7 +125,11 @@ pub enum Refusal {
         family: Family,
     },
     /// Nothing can be claimed in any of the pools.
-    #[error("node {node} has no free {family} address and can claim no block: {}", list(.pools, "no pool is left"))]
+    #[error(
+        "node {node} has no free {family} address and can claim no block: {}. Add an IPPool, or free blocks (`caracalctl ipam \
+         show --blocks` lists them)",
+        list(.pools, "no pool is left")
+    )]
     PoolsClosed {
         /// Node name.
         node: String,
@@ -112,7 +140,8 @@ pub enum Refusal {
     },
     /// A claim was not answered in time.
     #[error(
-        "node {node} has no free {family} address and could not claim a block in pool {pool} within {waited:?}: {cause}"
+        "node {node} has no free {family} address and could not claim a block in pool {pool} within {waited:?}: {cause}. \
+         The next attempt may succeed; if none does, see the agent's log"
     )]
     ClaimTimedOut {
         /// Node name.
@@ -145,7 +174,7 @@ pub enum Refusal {
     /// Ownership was not confirmed for too long.
     #[error(
         "node {node} has not read its own Node and blocks from the API server for {unseen:?}; new addresses are given \
-         out only within {limit:?} (running pods keep theirs)"
+         out only within {limit:?} (running pods keep theirs). See why the API server does not answer"
     )]
     OutageTooLong {
         /// Node name.
@@ -230,9 +259,15 @@ impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NodeGone => {
-                f.write_str("its Node object is gone, so its blocks may be freed by the controller")
+                f.write_str(
+                    "its Node object is gone, so its blocks may be freed by the controller. If the machine is to stay, \
+                     restart its kubelet, which makes the Node anew",
+                )
             }
-            Self::Unauthorized(why) => write!(f, "the API server does not accept its credentials ({why})"),
+            Self::Unauthorized(why) => write!(
+                f,
+                "the API server does not accept its credentials ({why}). Check the service account of the agent"
+            ),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -9,7 +10,7 @@ use caracal_api::IpamBlock;
 
 use crate::pool::Pools;
 use crate::refusal::Refusal;
-use crate::want::{Allocation, Handle, Want};
+use crate::want::{Allocation, Attributes, Handle, Want};
 
 /// The time, as the shell sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,35 @@ pub enum Action {
     Refused(AskId, Refusal),
     /// A request to the API server.
     Ask(RequestId, Request),
+    /// Someone to whom an address was granted has lost it: people have to be told.
+    Lost(Lost),
+}
+
+/// An address that the block's object has for somebody else, though it was granted here: the API server came back with an
+/// old backup while blocks were shared, or somebody edited the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Who had it.
+    pub handle: Handle,
+    /// For whom.
+    pub attributes: Attributes,
+    /// The address.
+    pub address: IpAddr,
+    /// Its block.
+    pub block: String,
+    /// Who has it by the object.
+    pub holder: String,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, block, holder, .. } = self;
+        write!(
+            f,
+            "address {address} was this pod's, and its block {block} records it for {holder}: was the Node made anew, the API \
+             server restored from a backup, or the block edited? Delete the pod, so that it gets another address"
+        )
+    }
 }
 
 /// A request to the API server. The shell tries once, with a bounded wait: pauses and repeats are the machine's.

@@ -80,6 +80,27 @@ impl Ipam {
         }
     }
 
+    /// Gives up what was taken in a block of another node that is not shared any more and does not show it: its owner gives
+    /// from memory now, so nothing may be added. Those asks look for another address.
+    pub(crate) fn give_up_unshared(&mut self, block: &mut Block) {
+        if block.object.as_ref().is_none_or(|object| object.spec.shared) {
+            return;
+        }
+        let of_block = |r: &Reservation| -> Vec<(Handle, u32)> {
+            let inside = r.allocations.iter().filter(|a| a.block == block.name);
+            inside.filter_map(|a| Some((r.want.handle.clone(), block.cidr.ordinal(a.address)?))).collect()
+        };
+        let all: Vec<(Handle, u32)> = self.reserved.values().flat_map(of_block).collect();
+        for (handle, ordinal) in all {
+            let taken = block.used.get(&ordinal).is_some_and(|u| u.handle == handle && u.record.is_none());
+            if taken && !self.shows(block, ordinal) {
+                block.used.remove(&ordinal);
+                block.set_free(ordinal);
+                self.forget_holder(&handle, &block.name, ordinal);
+            }
+        }
+    }
+
     fn progress(&self, handle: &Handle, allocation: &Allocation) -> Progress {
         let Some(block) = self.blocks.get(&allocation.block) else { return Progress::Lost };
         let Some(ordinal) = block.cidr.ordinal(allocation.address) else { return Progress::Lost };

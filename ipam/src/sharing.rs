@@ -17,7 +17,7 @@ use caracal_api::{AllocationRecord, Borrower, IpamBlock};
 use crate::block::{Block, Standing, Used, borrower};
 use crate::machine::Ipam;
 use crate::refusal::Dispute;
-use crate::request::Now;
+use crate::request::{Lost, Now};
 use crate::verify::is_newer;
 use crate::want::{Attributes, Handle, Purpose};
 
@@ -25,6 +25,8 @@ use crate::want::{Attributes, Handle, Purpose};
 const AWAITED: Duration = Duration::from_secs(3600);
 /// How often that is: as after so many failures.
 const AWAITING_PAUSES: u32 = 10;
+/// Who has an address that this node borrowed before its Node was made anew.
+pub(crate) const FORMER_NODE: &str = "the Node that had this name before";
 
 /// What a record in a block's object is to a node.
 pub(crate) enum Shown {
@@ -87,6 +89,32 @@ fn record(used: &Used, borrower: Option<&Borrower>) -> String {
     record.to_string()
 }
 
+impl Used {
+    /// Who borrowed it, by the record that another node wrote.
+    pub(crate) fn borrower(&self) -> Option<Borrower> {
+        self.record.as_ref()?.parse::<AllocationRecord>().ok()?.borrower
+    }
+
+    /// Who has it, for people.
+    pub(crate) fn holder(&self) -> String {
+        let of = |namespace: &str, pod: &str, handle: &str| match pod {
+            "" => handle.to_owned(),
+            pod => format!("pod {namespace}/{pod} ({handle})"),
+        };
+        let Some(text) = &self.record else {
+            return of(&self.attributes.namespace, &self.attributes.pod, &self.handle.0);
+        };
+        match text.parse::<AllocationRecord>() {
+            Ok(record) if record.kind == AllocationKind::Held => "nobody: it was just given back".to_owned(),
+            Ok(record) => {
+                let holder = of(&record.namespace, &record.pod, &record.handle);
+                record.borrower.map_or(holder.clone(), |by| format!("{holder} on node {}", by.node))
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+}
+
 impl Block {
     /// Whether an address may be granted only by writing it into the object first.
     pub(crate) fn needs_writing(&self) -> bool {
@@ -119,6 +147,11 @@ impl Block {
         }
         self.from_journal = false;
         self.awaited_since = None;
+        // Of its own block a node knows better which pool it has come into.
+        if self.object.is_none() || self.standing == Standing::Borrowed {
+            self.pool.clone_from(&object.spec.pool);
+            self.pool_uid.clone_from(&object.spec.pool_uid);
+        }
         self.object = Some(object);
     }
 
@@ -223,9 +256,18 @@ impl Ipam {
         let lost = block.absorb(if borrowed { Reader::Borrower(&me) } else { Reader::Owner }, known, until);
         for (ordinal, used) in lost {
             self.forget_holder(&used.handle, &block.name, ordinal);
-            if !self.is_reserved(&used.handle) {
-                tracing::warn!(block = block.name, handle = %used.handle, "another node has this pod's address");
-            }
+            let (Some(address), false) = (block.cidr.address(ordinal), self.is_reserved(&used.handle)) else {
+                continue;
+            };
+            let holder = match block.used.get(&ordinal) {
+                Some(other) if other.borrower().is_some_and(|by| by.node == me.node) => {
+                    FORMER_NODE.to_owned()
+                }
+                Some(other) => other.holder(),
+                None => String::new(),
+            };
+            let Used { handle, attributes, .. } = used;
+            self.lost.push(Lost { handle, attributes, address, block: block.name.clone(), holder });
         }
     }
 

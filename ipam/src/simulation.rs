@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A failure is shrunk: the message ends with the environment that repeats it with fewer nodes, a shorter time and fewer
-//! kinds of fault.
+//! kinds of fault. `CARACAL_SHRINK` says how many runs that may cost.
 
 mod check;
 mod clock;
@@ -89,7 +89,9 @@ fn no_address_is_given_twice_or_lost_whatever_fails() {
         match part {
             Ok(counts) => all.add(&counts),
             Err((seed, failure)) => {
-                let least = Plan::of(seed).shrunk(|plan| run(plan, false).is_err(), MOST_SHRINKING);
+                let tries =
+                    env("CARACAL_SHRINK").and_then(|n| u32::try_from(n).ok()).unwrap_or(MOST_SHRINKING);
+                let least = Plan::of(seed).shrunk(|plan| run(plan, false).is_err(), tries);
                 let least_failure = run(&least, false).err().unwrap_or_default();
                 panic!("seed {seed}: {failure}\nshrunk to {least}: {least_failure}");
             }

@@ -236,6 +236,7 @@ impl Ipam {
             block.touched = true;
             block.standing = Standing::Borrowed;
             self.absorb(now, &mut block, known.as_deref());
+            self.give_up_unshared(&mut block);
             block.standing = self.standing_in(&block, &owner_name);
             self.blocks.insert(name.to_owned(), block);
             return;
@@ -440,9 +441,7 @@ impl Ipam {
                 Some((Work::Return, Request::Delete { name: name.to_owned(), uid, resource_version }))
             }
             Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => {
-                let pool_uid = self.pools.as_ref().and_then(|p| p.get(&block.pool)).map(|p| p.uid.clone());
-                let pool_uid = pool_uid.unwrap_or_else(|| block.pool_uid().to_owned());
-                let object = block.to_create(&self.owner, &pool_uid);
+                let object = block.to_create(&self.owner);
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => block

@@ -43,6 +43,14 @@ impl Family {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
+    /// The annotation by which a pod or namespace names pools of the family, without its prefix.
+    pub(crate) fn annotation(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4pools",
+            Self::V6 => "ipv6pools",
+        }
+    }
+
     /// The family of a network.
     pub fn of_network(network: IpNetwork) -> Self {
         if network.is_ipv4() { Self::V4 } else { Self::V6 }

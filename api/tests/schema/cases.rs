@@ -29,6 +29,27 @@ pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
             json!({"peerIP": "192.0.2.1", "asNumber": 65001, "filters": ["only-pools"], "maxPrefixes": {"ipv4": 1000}, "addPaths": {"receive": true, "send": true, "sendMax": 4}}),
         ),
         (
+            "BGPPeer",
+            "racks",
+            json!({"peerRange": "10.1.0.0/24", "maxPeers": 8, "asNumbers": [65001, 65002], "ttlSecurity": 1, "longLivedStaleTime": 3600, "maxRestartTime": "10m"}),
+        ),
+        (
+            "BGPPeer",
+            "cable",
+            json!({"interface": "eth1.100", "asType": "External", "passive": true, "bfd": {}}),
+        ),
+        (
+            "BGPPeer",
+            "on-a-link",
+            json!({"peerIP": "[fe80::1%eth0]:1179", "asNumber": 65001, "keepaliveTime": "20s", "localASNumber": 65100}),
+        ),
+        (
+            "BGPPeer",
+            "far",
+            json!({"peerIP": "192.0.2.1", "asNumber": 65001, "multihop": 3, "device": "eth0"}),
+        ),
+        ("BGPConfiguration", "default", json!({"nodeMeshLongLivedStaleTime": 3600})),
+        (
             "BGPFilter",
             "only-pools",
             json!({
@@ -59,7 +80,9 @@ pub(crate) fn right() -> Vec<(&'static str, &'static str, Value)> {
 const CIDR: &str = "cidr must be a network in CIDR form without host bits, such as 10.244.0.0/16";
 const BLOCK_SIZE: &str = "blockSize must be 24 to 32 for IPv4 and 120 to 128 for IPv6";
 const HOLD_TIME: &str = "holdTime is 0 or at least 3 seconds";
-const WHICH_PEER: &str = "name the peer by exactly one of peerIP and peerSelector";
+const WHICH_PEER: &str = "name the peer by exactly one of peerIP, peerSelector, peerRange and interface";
+const WHICH_AS: &str =
+    "asNumber is required with peerIP, peerRange and interface, or one of asNumbers and asType";
 
 pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> {
     vec![
@@ -153,6 +176,59 @@ pub(crate) fn wrong() -> Vec<(&'static str, &'static str, Value, &'static str)> 
         ("BGPPeer", "p", json!({"peerIP": "192.0.2.1", "peerSelector": "all()", "asNumber": 1}), WHICH_PEER),
         ("BGPPeer", "p", json!({"peerIP": "192.0.2.1"}), "asNumber is required with peerIP"),
         ("BGPPeer", "p", json!({"peerIP": "192.0.2.1", "asNumber": 0}), "asNumber is required with peerIP"),
+        ("BGPPeer", "p", json!({"peerRange": "10.1.0.0/24", "interface": "eth0", "asNumber": 1}), WHICH_PEER),
+        ("BGPPeer", "p", json!({"interface": "eth0"}), WHICH_AS),
+        ("BGPPeer", "p", json!({"interface": "eth0", "asNumber": 1, "asType": "External"}), WHICH_AS),
+        ("BGPPeer", "p", json!({"interface": "eth0", "asNumbers": []}), "must have minItems 1"),
+        ("BGPPeer", "p", json!({"interface": "eth0", "asNumbers": [0]}), "must have minimum 1"),
+        (
+            "BGPPeer",
+            "p",
+            json!({"interface": "a-name-too-long-for-linux", "asNumber": 1}),
+            "must have maxLength 15",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerSelector": "all()", "asType": "Internal"}),
+            "the AS numbers of nodes are known",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerIP": "192.0.2.1", "asNumber": 1, "maxPeers": 2}),
+            "maxPeers is for peerRange",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerRange": "10.1.0.0/24", "asNumber": 1, "connectRetry": 5}),
+            "peers of a range are never dialled",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"interface": "eth0", "asNumber": 1, "device": "eth1"}),
+            "interface says where the peer is",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerIP": "192.0.2.1", "asNumber": 1, "ttlSecurity": 1, "multihop": 2}),
+            "ttlSecurity says that the peer is near",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerIP": "192.0.2.1", "asNumber": 1, "longLivedStaleTime": 60, "maxRestartTime": "0m0s"}),
+            "longLivedStaleTime begins when maxRestartTime is over",
+        ),
+        (
+            "BGPPeer",
+            "p",
+            json!({"peerIP": "192.0.2.1", "asNumber": 1, "tcpAO": {"keys": [{"id": 1, "secret": "s"}]}}),
+            "TCP-AO (RFC 5925) is not offered",
+        ),
         ("BGPPeer", "p", json!({"peerSelector": "all()", "holdTime": 2}), HOLD_TIME),
         (
             "BGPPeer",

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
+use caracal_api::{AllocationRecord, BlockCidr, Borrower, IpamBlock};
 
 use super::node::Node;
 use super::store::Store;
 use crate::block::Standing;
 use crate::machine::Ipam;
+use crate::pool::{Pool, Pools};
 use crate::recover::journal_of;
 use crate::want::{Allocation, Handle};
 
@@ -61,9 +62,10 @@ impl Holders {
         self.0.remove(&address);
     }
 
-    /// Forgets everyone inside a block: whoever removed the Node said that the machine is off.
-    pub(super) fn forget(&mut self, cidr: BlockCidr) {
-        let inside: Vec<IpAddr> = self.inside(cidr).map(|(address, ..)| address).collect();
+    /// Forgets everyone inside a block on machines that are off, as whoever removed the Node said.
+    pub(super) fn forget(&mut self, cidr: BlockCidr, is_off: impl Fn(IpAddr, usize) -> bool) {
+        let off = self.inside(cidr).filter(|(address, n, _)| is_off(*address, *n));
+        let inside: Vec<IpAddr> = off.map(|(address, ..)| address).collect();
         for address in inside {
             self.0.remove(&address);
         }
@@ -79,6 +81,11 @@ pub(super) fn is_owner(node: &Node, object: &IpamBlock) -> bool {
 /// Whether a block records that a handle holds an address.
 pub(super) fn records(object: &IpamBlock, address: IpAddr, handle: &Handle) -> bool {
     record_of(object, address).is_some_and(|record| record.handle == handle.0)
+}
+
+/// Who borrowed an address, by the block's record.
+pub(super) fn borrower_of(object: &IpamBlock, address: IpAddr) -> Option<Borrower> {
+    record_of(object, address)?.borrower
 }
 
 fn record_of(object: &IpamBlock, address: IpAddr) -> Option<AllocationRecord> {
@@ -140,8 +147,9 @@ pub(super) fn partition(agent: &Ipam) -> Result<(), String> {
     Ok(())
 }
 
-/// After everything healed and while pods run on: the objects of blocks show what those who may write them have there.
-pub(super) fn published(nodes: &[Node], store: &Store) -> Result<(), String> {
+/// After everything healed and while pods run on: the objects of blocks show what those who may write them have there, and
+/// name the pool that holds them.
+pub(super) fn published(nodes: &[Node], store: &Store, pools: &Pools) -> Result<(), String> {
     for node in nodes.iter().filter(|n| n.runs) {
         let agent = node.agent.as_ref().ok_or("an agent is down")?;
         for block in agent.blocks.values().filter(|block| block.awaited_since.is_none()) {
@@ -150,10 +158,22 @@ pub(super) fn published(nodes: &[Node], store: &Store) -> Result<(), String> {
                 Standing::Borrowed => Some(agent.as_borrower()),
                 Standing::Disputed(_) | Standing::Returning => continue,
             };
-            let shown = store.blocks.get(&block.name).map(|object| &object.spec.allocations);
-            let is = block.rendered(borrower.as_ref());
-            if shown != Some(&is) {
+            let Some(object) = store.blocks.get(&block.name) else {
+                return Err(format!("{} has {}, which is missing", node.name, block.name));
+            };
+            let (shown, is) = (&object.spec.allocations, block.rendered(borrower.as_ref()));
+            if *shown != is {
                 return Err(format!("{} has {is:?} in {}, which shows {shown:?}", node.name, block.name));
+            }
+            let of = (&object.spec.pool, &object.spec.pool_uid);
+            let holds = |pool: &&Pool| pool.takes(block.cidr);
+            if !pools.iter().filter(holds).any(|pool| of == (&pool.name, &pool.uid))
+                && pools.iter().any(|pool| holds(&pool))
+            {
+                return Err(format!(
+                    "{} says that it is of pool {of:?}, and another one holds it",
+                    block.name
+                ));
             }
         }
     }

@@ -1,5 +1,8 @@
 //! Single situations, each with its own statement.
 
+mod choosing;
+mod lending;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -156,34 +159,6 @@ fn what_no_life_lasted_long_enough_to_publish_is_published_by_the_last_one() {
     assert_eq!(published(&world), 0);
     world.run_for(8 * SECOND);
     assert_eq!(published(&world), 2);
-}
-
-#[test]
-fn what_was_given_back_while_a_lent_block_was_missing_is_free_when_its_owner_creates_it_anew() {
-    let config =
-        IpamConfigSpec { strict_affinity: false, ip_cooldown_seconds: 1, ..IpamConfigSpec::default() };
-    let mut world = World::quiet(2, pools::pools(&[("v4", "10.0.0.0/29", 29)], config));
-    world.run_for(15 * SECOND);
-    let owner = usize::from(world.store.owned_by("node-1").next().is_some());
-    let borrower = 1 - owner;
-    let own = world.get(owner, WantFamilies::V4).unwrap();
-    let lodger = world.ask(borrower, WantFamilies::V4, Vec::new());
-    let name = world.answer(&lodger).unwrap()[0].block.clone();
-    assert_eq!(own[0].block, name, "there is one block only");
-    world.run_for(10 * SECOND);
-    // The owner does not see that it is gone before the borrower has.
-    world.nodes[owner].cut = true;
-    world.tampered.insert(name.clone());
-    world.store.remove(&name);
-    world.tell_watches();
-    world.pod_ends(borrower, lodger);
-    world.run_for(30 * SECOND);
-    world.crash_and_start(borrower);
-    world.nodes[owner].cut = false;
-    world.greet_all();
-    world.run_for(180 * SECOND);
-    let shown = &world.store.blocks[&name].spec.allocations;
-    assert_eq!(shown.len(), 1, "the owner's pod alone: {shown:?}");
 }
 
 #[test]
@@ -477,5 +452,30 @@ fn a_late_delete_of_an_earlier_life_never_takes_a_block_from_under_its_pods() {
     if let Some(now) = world.store.blocks.get(&name) {
         let version = (now.metadata.uid.clone().unwrap(), now.metadata.resource_version.clone().unwrap());
         assert_ne!(version, old, "the late delete would hit it");
+    }
+}
+
+#[test]
+fn blocks_follow_their_range_into_the_parts_of_a_pool_that_was_split() {
+    let mut world = world(2);
+    let before = world.get(0, WantFamilies::DUAL).unwrap();
+    let config = IpamConfigSpec { ip_cooldown_seconds: 20, ..IpamConfigSpec::default() };
+    let halves =
+        [("half-0", "10.244.0.0/26", 29), ("half-1", "10.244.0.64/26", 29), ("v6", "fd00:244::/121", 125)];
+    let parts = std::sync::Arc::new(pools::pools(&halves, config));
+    for n in 0..2 {
+        let life = world.nodes[n].life;
+        world.feed(n, life, Input::Pools(std::sync::Arc::clone(&parts)));
+    }
+    let claims = world.counts.claims;
+    let after = world.get(0, WantFamilies::DUAL).unwrap();
+    assert_eq!(after[0].block, before[0].block, "it goes on giving from the same block");
+    assert!(after[0].pool.starts_with("half-") && after[1].pool == "v6", "{after:?}");
+    assert_eq!(world.counts.claims, claims, "no other one is needed");
+    world.run_for(10 * SECOND);
+    for block in world.store.blocks.values().filter(|block| block.spec.cidr.contains('.')) {
+        let pool = parts.get(&block.spec.pool).unwrap();
+        assert_eq!(block.spec.pool_uid, pool.uid);
+        assert!(pool.takes(block.spec.cidr.parse().unwrap()), "{:?}", block.spec);
     }
 }

@@ -4,6 +4,7 @@ mod chance;
 mod cluster;
 mod disk;
 mod event;
+mod network;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -18,15 +19,16 @@ use event::{Change, Event};
 use super::check::{self, Holders};
 use super::clock::Clock;
 use super::node::{Node, attributes};
-use super::plan::{Fault, Plan};
+use super::plan::Plan;
 use super::pools::PoolObjects;
 use super::store::Store;
 use crate::collect::Collector;
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
-use crate::request::{Action, AskId, Delta, Input, Reply, Request, RequestId, StoreError};
+use crate::request::{Action, AskId, Input, Lost, Request};
 use crate::settings::Settings;
+use crate::sharing::FORMER_NODE;
 use crate::want::{Allocation, Family, Handle, Want, WantFamilies};
 
 /// How long everything has to come to rest afterwards.
@@ -73,6 +75,8 @@ pub(super) struct World {
     /// How many addresses each ask wants.
     pub(super) wanted: BTreeMap<Handle, usize>,
     pub(super) answers: BTreeMap<Handle, Result<Vec<Allocation>, Refusal>>,
+    /// Who was told that its address is another's.
+    pub(super) lost: Vec<(usize, Lost)>,
     pub(super) trust: JournalTrust,
     pub(super) outage: bool,
     pub(super) holders: Holders,
@@ -143,6 +147,7 @@ impl World {
             counts: Counts::default(),
             wanted: BTreeMap::new(),
             answers: BTreeMap::new(),
+            lost: Vec::new(),
             trust: JournalTrust::Whole,
             outage: false,
             pools: Arc::new(pools),
@@ -183,7 +188,7 @@ impl World {
     pub(super) fn run(&mut self) -> Result<(), String> {
         self.run_until(self.plan.chaos)?;
         self.heal();
-        self.settle(|world| check::published(&world.nodes, &world.store))?;
+        self.settle(|world| check::published(&world.nodes, &world.store, &world.pools))?;
         self.end_pods();
         self.settle(|world| check::at_the_end(&world.nodes, &world.store))
     }
@@ -344,6 +349,13 @@ impl World {
                 self.counts.fenced += u64::from(matches!(refusal.code(), "Fenced" | "OutageTooLong"));
                 self.answers.insert(handle, Err(refusal));
             }
+            Action::Lost(lost) => {
+                let explained = self.tampered.contains(&lost.block) || lost.holder == FORMER_NODE;
+                if !explained && self.broken.is_ok() {
+                    self.broken = Err(format!("{} on {}: {lost}", lost.handle, self.nodes[n].name));
+                }
+                self.lost.push((n, lost));
+            }
             Action::Ask(id, request) => match &request {
                 Request::Delete { name, .. } => {
                     let name = name.clone();
@@ -367,106 +379,6 @@ impl World {
                 }
             },
         }
-    }
-
-    fn send(&mut self, n: usize, life: u64, id: RequestId, request: Request) {
-        let lost = || Err(StoreError::Unreachable("lost".to_owned()));
-        if self.nodes[n].cut {
-            self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
-            return;
-        }
-        let luck = if self.chaos && self.plan.has(Fault::Loss) { self.rng.random_range(0..100) } else { 99 };
-        match luck {
-            0..=2 => self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost())),
-            3..=5 => {
-                let late = CLIENT_PATIENCE + self.rng.random_range(0..20_000);
-                self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
-                self.at(late, Event::Arrive(n, life, id, request, false));
-            }
-            6..=8 => {
-                let delay = self.latency();
-                self.at(CLIENT_PATIENCE, Event::Reply(n, life, id, lost()));
-                self.at(delay, Event::Arrive(n, life, id, request, false));
-            }
-            _ => {
-                let delay = self.latency();
-                self.at(delay, Event::Arrive(n, life, id, request, true));
-            }
-        }
-    }
-
-    fn latency(&mut self) -> u64 {
-        if self.chaos && self.plan.has(Fault::Lag) && self.rng.random_range(0..20) == 0 {
-            return self.rng.random_range(50..2_400);
-        }
-        self.rng.random_range(1..30)
-    }
-
-    /// A request reaches the API server, whatever became of who sent it.
-    fn arrive(&mut self, n: usize, life: u64, id: RequestId, request: &Request, heard: bool) {
-        let result = if self.is_down() {
-            Err(StoreError::Unreachable("refused".to_owned()))
-        } else if let Request::ReadNode = request {
-            self.view(n).map(Reply::Node).ok_or(StoreError::Gone)
-        } else if let Some(by) = self.kept_off(n, request) {
-            self.counts.kept_off += 1;
-            Err(StoreError::Announced(by))
-        } else {
-            self.store.apply(request)
-        };
-        if matches!((request, &result), (Request::Create(_), Ok(_))) {
-            self.counts.claims += 1;
-        }
-        self.tell_watches();
-        if heard {
-            let delay = self.latency();
-            self.at(delay, Event::Reply(n, life, id, result));
-        }
-    }
-
-    /// Tells everyone whose blocks changed, and looks whether one was taken from under its pods.
-    pub(super) fn tell_watches(&mut self) {
-        for (name, before, after) in std::mem::take(&mut self.store.changed) {
-            self.look_under(&name);
-            for n in 0..self.nodes.len() {
-                if self.nodes[n].agent.is_none() || self.nodes[n].cut {
-                    continue;
-                }
-                let is = |owner: &Option<String>| owner.as_deref() == Some(self.nodes[n].name.as_str());
-                let delta = match (is(&before), is(&after), self.store.blocks.get(&name)) {
-                    (_, true, Some(block)) => Delta::Saw(Arc::clone(block)),
-                    (true, false, _) | (_, true, None) => Delta::Gone(name.clone()),
-                    (false, false, _) => continue,
-                };
-                self.watch_event(n, delta);
-            }
-        }
-    }
-
-    fn watch_event(&mut self, n: usize, delta: Delta) {
-        let slow = self.chaos && self.plan.has(Fault::Lag);
-        let lag = if slow { self.rng.random_range(1..4_000) } else { 5 };
-        let (life, when) = (self.nodes[n].life, (self.clock.millis + lag).max(self.nodes[n].watch_until));
-        self.nodes[n].watch_until = when;
-        if self.chaos && self.plan.has(Fault::Duplicate) && self.rng.random_range(0..15) == 0 {
-            // Another API server that lags behind is asked after a disconnect.
-            let again = when + self.rng.random_range(0..5_000);
-            self.at_millis(again, Event::Watch(n, life, delta.clone()));
-        }
-        self.at_millis(when, Event::Watch(n, life, delta));
-    }
-
-    fn relist(&mut self, n: usize, life: u64) {
-        if !self.lives(n, life) || self.is_down() || self.nodes[n].cut {
-            return;
-        }
-        let name = self.nodes[n].name.clone();
-        let own: Vec<Arc<IpamBlock>> = self.store.owned_by(&name).cloned().collect();
-        let names: BTreeSet<String> = own.iter().filter_map(|b| b.metadata.name.clone()).collect();
-        for block in own {
-            self.watch_event(n, Delta::Saw(block));
-        }
-        self.watch_event(n, Delta::Listed(names));
     }
 
     /// Asks an agent for addresses; the answer is kept under the handle.
