@@ -34,6 +34,7 @@ use crate::cluster::events::Events;
 use crate::cluster::services::{self, ServiceAddressesReceiver};
 use crate::cluster::{Cluster, publish, secrets};
 use crate::cni::{self, CniContext, conflist};
+use crate::desired::grants::{Grants, grants};
 use crate::desired::handover::Ends;
 use crate::desired::restart::Comeback;
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
@@ -78,6 +79,7 @@ pub async fn run(settings: AgentSettings) -> anyhow::Result<()> {
         told = telemetry::told_to_stop() => {
             told.context("listening to signals")?;
             info!("told to stop: leaving routes as they are, closing sessions without a word");
+            owners.speaker.restarting().await;
         }
         told = telemetry::told_to_leave() => {
             told.context("listening to signals")?;
@@ -105,6 +107,8 @@ struct Owners {
     services: ServiceAddressesReceiver,
     /// The tunnels that routes lead through.
     used: watch::Sender<Ends>,
+    /// What some pods have beyond their addresses.
+    grants: watch::Sender<Arc<Grants>>,
     features: Arc<Features>,
     nftables: Option<Nftables>,
     ipam: Ipam,
@@ -140,6 +144,7 @@ impl Owners {
             // Where nothing was left there is nothing that an early choice could disturb.
             deferral: (!comeback.forwarding.is_empty()).then_some(SELECTION_DEFERRAL),
             announces_later: true,
+            bfd_memory: Some(settings.run_dir.join("bfd")),
         };
         let speaker = Handle::begin(empty_config(node, &speaker_settings.borrow()), beginning)
             .context("starting the BGP speaker")?;
@@ -150,6 +155,7 @@ impl Owners {
             journal: journal.clone(),
             speaker: Some(speaker.clone()),
             recovered: &recovered,
+            events: Some(Events::start(client.clone(), "caracal-agent", node)),
         });
         let owners = Self {
             journal,
@@ -163,6 +169,7 @@ impl Owners {
             pod_mtu,
             services,
             used: watch::Sender::new(Ends::new()),
+            grants: watch::Sender::new(Arc::new(grants(&recovered.attachments))),
             features,
             nftables,
             ipam,
@@ -200,7 +207,8 @@ impl Owners {
         if let Some(nftables) = &self.nftables {
             let (pools, around) = (self.cluster.ip_pools.clone(), self.surroundings.clone());
             let services = self.services.clone();
-            parts.add("filter", filter::keep(nftables.clone(), pools, around, services));
+            let grants = self.grants.subscribe();
+            parts.add("filter", filter::keep(nftables.clone(), pools, around, services, grants));
         }
         addresses
     }
@@ -225,6 +233,7 @@ impl Owners {
             ipam: self.ipam.clone(),
             journal: self.journal.clone(),
             kernel: self.kernel.clone(),
+            grants: self.grants.clone(),
         };
         let context = Arc::new(CniContext::new(owners, recovered.attachments)?);
         let own = OwnRanges { blocks: self.ipam.own_blocks(), subnets: context.subnets() };
@@ -258,6 +267,7 @@ impl Owners {
             settings: self.speaker_settings.clone(),
             blocks: self.ipam.own_blocks(),
             services: self.services.clone(),
+            grants: self.grants.subscribe(),
             secrets: secrets::follow(secrets::Sources {
                 client: self.client.clone(),
                 namespace: settings.namespace.clone(),
@@ -266,6 +276,7 @@ impl Owners {
                 configurations: self.cluster.bgp_configurations.clone(),
             }),
             comeback: self.comeback,
+            links: self.kernel.underlay(),
             problems,
         };
         parts.add("peering", peering.run());

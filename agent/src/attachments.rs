@@ -11,7 +11,7 @@ mod machine;
 mod recover;
 mod store;
 
-pub use attachment::{Address, Attachment, AttachmentKey, Phase, PodRef};
+pub use attachment::{Address, Attachment, AttachmentKey, Extras, Phase, PodRef};
 pub use error::JournalError;
 pub use journal::Journal;
 pub use machine::{boot_id, machine_id};

@@ -17,6 +17,7 @@ mod check;
 pub mod conflist;
 mod del;
 mod delegated;
+mod extras;
 mod follow;
 mod foreign;
 mod gc;
@@ -45,6 +46,7 @@ use tokio::sync::{RwLock, watch};
 use crate::attachments::{Attachment, AttachmentKey, Journal};
 use crate::cluster::events::Events;
 use crate::cluster::snapshot::SnapshotReceiver;
+use crate::desired::grants::Grants;
 use crate::ipam::Ipam;
 
 pub use follow::follow;
@@ -75,6 +77,8 @@ pub struct Owners {
     pub journal: Journal,
     /// The kernel's routes and neighbours.
     pub kernel: Kernel,
+    /// Where it is told what some pods have beyond their addresses.
+    pub grants: watch::Sender<Arc<Grants>>,
 }
 
 /// Everything that the tasks of calls share.
@@ -111,7 +115,7 @@ impl CniContext {
             ipam: owners.ipam,
             kernel: owners.kernel,
             subnets: watch::Sender::new(delegated::subnets(&attachments)),
-            records: Records::new(owners.journal, attachments),
+            records: Records::new(owners.journal, attachments, owners.grants),
             wiring: Wiring::open()?,
             locks: Locks::default(),
             gate: Arc::default(),

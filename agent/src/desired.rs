@@ -4,6 +4,7 @@ pub mod announcements;
 pub mod encapsulation;
 pub mod filter;
 pub mod filters;
+pub mod grants;
 pub mod handover;
 pub mod mtu;
 pub mod passwords;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::attachments::{Journal, Recovered};
 use crate::cluster::Cluster;
+use crate::cluster::events::Events;
 
 /// Asks, releases and questions that may wait; more make their askers wait in turn.
 const QUEUE: usize = 1024;
@@ -51,6 +52,8 @@ pub struct Start<'a> {
     pub speaker: Option<caracal_bgp::speaker::Handle>,
     /// What the journal held at this start.
     pub recovered: &'a Recovered,
+    /// Where pods are told that they have lost their address.
+    pub events: Option<Events>,
 }
 
 impl Ipam {

@@ -1,13 +1,18 @@
 //! Keeps the speaker as the resources say: its peers and policies, and what it announces.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_api::block_cidr::masked;
-use caracal_bgp::Config;
 use caracal_bgp::bmp::Stations;
 use caracal_bgp::speaker::{Handle, Origination, Stopped};
+use caracal_bgp::{Config, Interface, PeerKey};
+use caracal_bgp_underlay::neighbours::{Neighbours, Sightings, interfaces, placed};
+use caracal_bgp_underlay::next_hops::filled_on_links;
+use caracal_linux::kernel::Underlay;
+use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +22,7 @@ use crate::cluster::Cluster;
 use crate::cluster::secrets::SecretsReceiver;
 use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::announcements::announcements;
+use crate::desired::grants::{GrantsReceiver, floating};
 use crate::desired::peers::{Inputs, Problem, config};
 use crate::desired::policies::{Ground, Policies};
 use crate::desired::restart::Comeback;
@@ -38,10 +44,14 @@ pub struct Peering {
     pub blocks: OwnBlocks,
     /// Service addresses to announce.
     pub services: ServiceAddressesReceiver,
+    /// Floating addresses to announce.
+    pub grants: GrantsReceiver,
     /// Where passwords are.
     pub secrets: SecretsReceiver,
     /// What the run before left.
     pub comeback: Comeback,
+    /// This machine's links and addresses.
+    pub links: watch::Receiver<Arc<Underlay>>,
     /// Where problems are told.
     pub problems: watch::Sender<Arc<Vec<Problem>>>,
 }
@@ -51,6 +61,46 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// For so long at most the first End-of-RIB waits for what is to be announced: peers keep routes for 120 s by default.
 const COMPLETE_BY: Duration = Duration::from_secs(100);
+
+/// Peers that are on the link of a device.
+struct OnLinks {
+    neighbours: Neighbours,
+    sightings: watch::Receiver<Arc<Sightings>>,
+    /// There are some.
+    some: bool,
+}
+
+impl OnLinks {
+    fn new(links: watch::Receiver<Arc<Underlay>>) -> Self {
+        let neighbours = Neighbours::new(links);
+        let sightings = neighbours.sightings();
+        Self { neighbours, sightings, some: false }
+    }
+
+    /// The configuration with what is known of where such peers are. Nodes listen on their own addresses, which are of no use to
+    /// a peer that knows the link alone: on its device they listen on the link-local one.
+    fn placed(&mut self, wanted: Config, links: &Underlay, port: u16) -> Config {
+        self.neighbours.look(&interfaces(&wanted));
+        let sightings = self.sightings.borrow_and_update().clone();
+        let devices: BTreeSet<Interface> = wanted.peers.keys().filter_map(PeerKey::interface).collect();
+        self.some = !devices.is_empty();
+        let mut config = filled_on_links(&placed(&wanted, links, &sightings), links);
+        config.listen.extend(devices.iter().filter_map(|device| link_local(*device, links, port)));
+        config
+    }
+}
+
+/// Where connections by a link are accepted.
+fn link_local(device: Interface, links: &Underlay, port: u16) -> Option<SocketAddr> {
+    let device = IfName::new(device.as_str()).ok()?;
+    let index = links.link(&device)?.index;
+    let sound = links.addresses_of(&device).filter(|address| !address.tentative);
+    let own = sound.filter_map(|address| match address.network.ip() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(ip),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    });
+    own.min().map(|ip| SocketAddrV6::new(ip, port, 0, index).into())
+}
 
 /// What the speaker made of a configuration.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,8 +117,9 @@ impl Peering {
         let latest = Instant::now() + COMPLETE_BY;
         let mut complete = false;
         let mut stations = Stations::new(self.speaker.clone());
+        let mut on_links = OnLinks::new(self.links.clone());
         loop {
-            let refused = self.configure(&mut configured).await == Offer::Refused;
+            let refused = self.configure(&mut configured, &mut on_links).await == Offer::Refused;
             let collectors = self.settings.borrow().collectors.clone();
             stations.follow(&collectors).await;
             if self.announce(&mut announced).await.is_err() {
@@ -94,6 +145,9 @@ impl Peering {
                 changed = self.settings.changed() => changed,
                 changed = self.blocks.changed() => changed,
                 changed = self.services.changed() => changed,
+                changed = self.grants.changed() => changed,
+                changed = self.links.changed(), if on_links.some => changed,
+                changed = on_links.sightings.changed() => changed,
             };
             if changed.is_err() {
                 return;
@@ -142,7 +196,7 @@ impl Peering {
         })
     }
 
-    async fn configure(&mut self, configured: &mut Option<Config>) -> Offer {
+    async fn configure(&mut self, configured: &mut Option<Config>, on_links: &mut OnLinks) -> Offer {
         let policies = self.policies();
         let (wanted, problems) = config(&Inputs {
             facts: &self.facts.borrow_and_update().clone(),
@@ -162,11 +216,15 @@ impl Peering {
             }
             news
         });
+        let links = self.links.borrow_and_update().clone();
+        let port = self.settings.borrow().listen_port;
+        let wanted = wanted.map(|wanted| on_links.placed(wanted, &links, port));
         let Some(wanted) = wanted.filter(|w| configured.as_ref() != Some(w)) else { return Offer::Taken };
         match self.speaker.configure(wanted.clone()).await {
             Ok(steps) => {
                 for (peer, step) in steps {
-                    info!(%peer, ?step, "peer configuration changed");
+                    let waits = wanted.peers.get(&peer).and_then(|peer| peer.waits.as_deref());
+                    info!(%peer, ?step, waits, "peer configuration changed");
                 }
                 *configured = Some(wanted);
                 Offer::Taken
@@ -181,6 +239,7 @@ impl Peering {
     async fn announce(&mut self, announced: &mut BTreeSet<IpNetwork>) -> Result<(), Stopped> {
         let mut wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
         wanted.extend(&self.services.borrow().announced);
+        wanted.extend(floating(&self.grants.borrow_and_update()));
         let gone = announced.difference(&wanted).map(|prefix| Origination::Withdraw { prefix: *prefix });
         let new = wanted
             .difference(announced)

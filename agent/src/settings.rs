@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use caracal_cni::config::FeatureControl;
 use clap::{Args, Parser};
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
@@ -82,6 +83,12 @@ pub struct AgentSettings {
     /// Multus.
     #[arg(long, env = "CARACAL_CNI_EXCLUSIVE", default_value_t = true, action = clap::ArgAction::Set)]
     pub cni_exclusive: bool,
+    /// Let pods ask for floating addresses by the annotation floatingIPs.
+    #[arg(long, env = "CARACAL_CNI_FLOATING_IPS")]
+    pub cni_floating_ips: bool,
+    /// Let pods ask by the annotation allowedSourcePrefixes for prefixes in whose name they may speak.
+    #[arg(long, env = "CARACAL_CNI_ALLOWED_SOURCE_PREFIXES")]
+    pub cni_allowed_source_prefixes: bool,
     /// Write logs as JSON lines.
     #[arg(long, env = "CARACAL_LOG_JSON")]
     pub log_json: bool,
@@ -105,6 +112,10 @@ impl AgentSettings {
             plugins: self.cni_bin_dir.clone(),
             socket: self.cni_socket(),
             exclusive: self.cni_exclusive,
+            features: FeatureControl {
+                floating_ips: self.cni_floating_ips,
+                allowed_source_prefixes: self.cni_allowed_source_prefixes,
+            },
             backstop: conflist::BACKSTOP,
         }
     }

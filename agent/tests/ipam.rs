@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use caracal_agent::attachments::{Address, Attachment, AttachmentKey, Journal, Phase};
+use caracal_agent::attachments::{Address, Attachment, AttachmentKey, Extras, Journal, Phase};
 use caracal_agent::cluster::Cluster;
+use caracal_agent::cluster::events::Events;
 use caracal_agent::ipam::{Ipam, Start};
 use caracal_api::IpamBlock;
 use caracal_apiserver::{Fault, Loss, Options, Server};
@@ -89,6 +90,7 @@ impl Lab {
         let settings = Settings {
             publish_after: Duration::from_millis(200),
             patience: Duration::from_secs(3),
+            verify_every: Duration::from_secs(2),
             ..Settings::default()
         };
         let start = Start {
@@ -98,6 +100,7 @@ impl Lab {
             journal: journal.clone(),
             speaker: None,
             recovered: &recovered,
+            events: Some(Events::start(self.client.clone(), "test", node)),
         };
         Agent { ipam: Ipam::start_with(start, settings), journal }
     }
@@ -140,6 +143,7 @@ impl Agent {
             phase: Phase::Ready,
             mtu: 1450,
             mac: None,
+            extras: Extras::default(),
         };
         self.journal.put(attachment).await.unwrap();
         granted
@@ -337,6 +341,44 @@ async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_
     borrower.ipam.release(handle("first"), granted[1].clone()).await;
     borrower.ipam.release(handle("second"), granted[2].clone()).await;
     until("the owner has them back", PATIENCE, async || lent() == 0).await;
+    borrower.stop().await;
+    owner.stop().await;
+    lab.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_told_by_an_event_that_its_address_has_become_anothers() {
+    let lab = Lab::new(&[("v4", "10.244.0.0/29", 29)]).await;
+    let config = json!({"apiVersion": "caracal.dev/v1", "kind": "IPAMConfig", "metadata": {"name": "default"},
+                        "spec": {"strictAffinity": false}});
+    lab.create("caracal.dev", "IPAMConfig", config).await;
+    let owner = lab.agent("n1").await;
+    owner.ready_in(true).await;
+    let borrower = lab.agent("n2").await;
+    until("the other node may borrow", PATIENCE, async || borrower.ask("lost").await.is_ok()).await;
+    let lost = borrower.ask("lost").await.unwrap()[0].clone();
+    // As it is when the API server came back with a backup from before, and a third node was quicker than the owner.
+    let api = Api::<IpamBlock>::all(lab.client.clone());
+    until("the record is another's", PATIENCE, async || {
+        let mut block = api.get(&lost.block).await.unwrap();
+        let ours = |(_, record): &(&String, &String)| record.contains("/n2/");
+        let ordinal = block.spec.allocations.iter().find(ours).map(|(ordinal, _)| ordinal.clone());
+        let theirs = "w/9/net.other.eth0/default/web/n9/u9/j".to_owned();
+        block.spec.allocations.insert(ordinal.unwrap(), theirs);
+        api.replace(&lost.block, &PostParams::default(), &block).await.is_ok()
+    })
+    .await;
+    let told = async || {
+        let all = lab.api("", "Event").list(&ListParams::default()).await.unwrap().items;
+        all.into_iter().find(|event| event.data["reason"] == "AddressLost")
+    };
+    until("an Event tells it", caracal_wait::PATIENCE, async || told().await.is_some()).await;
+    let event = told().await.unwrap();
+    assert_eq!(event.data["involvedObject"]["name"], "pod");
+    let words = event.data["message"].as_str().unwrap();
+    let address = lost.address.to_string();
+    let named = [address.as_str(), lost.block.as_str(), "default/web", "on node n9", "Delete the pod"];
+    assert!(named.iter().all(|word| words.contains(word)), "{words}");
     borrower.stop().await;
     owner.stop().await;
     lab.server.stop().await;

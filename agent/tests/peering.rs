@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caracal_agent::cluster::{Cluster, secrets, services};
+use caracal_agent::desired::grants::Grants;
 use caracal_agent::desired::peers::Problem;
 use caracal_agent::desired::restart::Comeback;
 use caracal_agent::desired::speaker::settings;
@@ -184,6 +185,7 @@ struct Node {
     watched: Watched,
     problems: watch::Receiver<Arc<Vec<Problem>>>,
     _blocks: watch::Sender<Arc<Vec<Presence>>>,
+    _grants: watch::Sender<Arc<Grants>>,
     _facts: watch::Sender<Arc<NodeFacts>>,
     _settings: watch::Sender<Arc<caracal_agent::desired::speaker::SpeakerSettings>>,
     _folder: tempfile::TempDir,
@@ -204,6 +206,7 @@ impl Node {
             lent: Vec::new(),
         };
         let (blocks, own_blocks) = watch::channel(Arc::new(vec![block]));
+        let (grants_told, grants) = watch::channel(Arc::default());
         let (facts_told, facts) = watch::channel(Arc::new(facts()));
         let (settings_told, settings) = watch::channel(Arc::new(settings("n1", &Default::default())));
         let (problems_told, problems) = watch::channel(Arc::default());
@@ -224,8 +227,11 @@ impl Node {
             settings,
             blocks: own_blocks,
             services,
+            grants,
             secrets,
             comeback: Comeback::FIRST,
+            // No peer is on a link.
+            links: watch::channel(Arc::default()).1,
             problems: problems_told,
         };
         tokio::spawn(peering.run());
@@ -233,6 +239,7 @@ impl Node {
             watched: Watched::new(speaker).await,
             problems,
             _blocks: blocks,
+            _grants: grants_told,
             _facts: facts_told,
             _settings: settings_told,
             _folder: folder,

@@ -116,6 +116,7 @@ impl Allocator {
             match action {
                 Action::Granted(_, allocations) => self.granted.extend(allocations),
                 Action::Refused(_, refusal) => panic!("{refusal}"),
+                Action::Lost(lost) => panic!("{lost}"),
                 Action::Ask(id, request) => {
                     let (blocks, lists) = (self.blocks.clone(), matches!(request, Request::ListNames));
                     self.flying.push(Box::pin(async move { (id, lists, blocks.perform(request).await) }));

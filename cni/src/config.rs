@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::environment::is_identifier;
 use crate::error::{Code, Error};
@@ -35,11 +35,13 @@ pub struct NetworkConfig {
     pub delegate: Option<String>,
     /// Whether the pod's annotations about bandwidth are to be carried out, although no runtime passes them on as a capability.
     pub bandwidth: bool,
+    /// What pods may ask for beyond the usual.
+    pub features: FeatureControl,
     /// What the runtime adds for this call.
     pub runtime: RuntimeConfig,
     /// Addresses wanted by `args.cni.ips`.
     pub args_ips: Vec<String>,
-    /// Name servers to hand on.
+    /// Name servers to hand on: the runtime's, else the network's.
     pub dns: Option<Value>,
     /// What ran before in the chain, or at ADD for a later call.
     pub previous: Option<Success>,
@@ -76,6 +78,16 @@ pub struct IpamConfig {
     pub ipv6_pools: Vec<String>,
 }
 
+/// What pods may ask for by annotations that could harm others: nothing, unless an administrator says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct FeatureControl {
+    /// Addresses that lead to the pod wherever it runs (`floatingIPs`).
+    pub floating_ips: bool,
+    /// Prefixes in whose name the pod may speak (`allowedSourcePrefixes`).
+    pub allowed_source_prefixes: bool,
+}
+
 /// What the runtime adds for capabilities that the configuration asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -86,9 +98,31 @@ pub struct RuntimeConfig {
     pub mac: Option<String>,
     /// How much may pass.
     pub bandwidth: Option<Bandwidth>,
+    /// Name servers for the pod.
+    pub dns: NameServers,
     /// The pod's annotations, as containerd passes them.
     #[serde(rename = "io.kubernetes.cri.pod-annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Name servers, as runtimes pass them on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NameServers {
+    /// Their addresses.
+    pub servers: Vec<String>,
+    /// Domains in which names are looked for.
+    pub searches: Vec<String>,
+    /// Options of the resolver.
+    pub options: Vec<String>,
+}
+
+impl NameServers {
+    /// As results tell them; none if there is nothing to tell.
+    fn told(&self) -> Option<Value> {
+        let any = !(self.servers.is_empty() && self.searches.is_empty() && self.options.is_empty());
+        any.then(|| json!({"nameservers": self.servers, "search": self.searches, "options": self.options}))
+    }
 }
 
 /// How much may pass: rates in bits a second, bursts in bits. Zero is no limit.
@@ -125,6 +159,8 @@ struct Raw {
     kind: Option<String>,
     #[serde(default)]
     bandwidth: bool,
+    #[serde(default, rename = "feature_control")]
+    features: FeatureControl,
     socket: Option<PathBuf>,
     mtu: Option<u32>,
     #[serde(default)]
@@ -196,6 +232,8 @@ impl NetworkConfig {
             None | Some(Value::Null) => None,
             Some(value) => Some(Success::parse(value)?),
         };
+        let runtime = raw.runtime_config.unwrap_or_default();
+        let dns = raw.dns.filter(|dns| dns.as_object().is_some_and(|dns| !dns.is_empty()));
         Ok(Self {
             version,
             name: raw.name,
@@ -205,9 +243,10 @@ impl NetworkConfig {
             ipam: raw.ipam,
             delegate,
             bandwidth: raw.bandwidth,
-            runtime: raw.runtime_config.unwrap_or_default(),
+            features: raw.features,
+            dns: runtime.dns.told().or(dns),
+            runtime,
             args_ips: raw.args.unwrap_or_default().cni.ips,
-            dns: raw.dns.filter(|dns| dns.as_object().is_some_and(|dns| !dns.is_empty())),
             previous,
             valid_attachments: raw.valid_attachments.or(raw.legacy_attachments).unwrap_or_default(),
         })
@@ -278,6 +317,18 @@ mod tests {
         assert_eq!(config.previous.unwrap().interfaces[0].name, "lo");
         let valid = ValidAttachment { container: "c1".into(), interface: "eth0".into() };
         assert_eq!(config.valid_attachments, [valid]);
+        assert_eq!(config.dns, Some(json!({"nameservers": ["10.96.0.10"]})));
+    }
+
+    #[test]
+    fn the_runtimes_name_servers_come_before_the_networks() {
+        let config = parse(json!({
+            "cniVersion": "1.1.0", "name": "net", "dns": {"nameservers": ["10.96.0.10"]},
+            "runtimeConfig": {"dns": {"servers": ["10.0.0.2"], "searches": ["a.example"], "options": ["ndots:5"]}},
+        }))
+        .unwrap();
+        let told = json!({"nameservers": ["10.0.0.2"], "search": ["a.example"], "options": ["ndots:5"]});
+        assert_eq!(config.dns, Some(told));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::config::DEFAULT_SOCKET;
+use crate::config::{DEFAULT_SOCKET, FeatureControl};
 use crate::version::Version;
 
 /// Where runtimes look for plugins.
@@ -54,23 +54,31 @@ pub struct Conflist {
     pub socket: Option<PathBuf>,
     /// Whether the stock plugin `portmap` comes after ours: it does what `hostPort` of pods asks for.
     pub portmap: bool,
+    /// What pods may ask for beyond the usual.
+    pub features: FeatureControl,
 }
 
 impl Conflist {
     /// As the plugins beside ours and the place of the socket ask for it.
-    pub fn for_node(socket: &Path, plugins: &Path) -> Self {
+    pub fn for_node(socket: &Path, plugins: &Path, features: FeatureControl) -> Self {
         let unusual = socket != Path::new(DEFAULT_SOCKET);
-        Self { socket: unusual.then(|| socket.to_owned()), portmap: plugins.join("portmap").is_file() }
+        let portmap = plugins.join("portmap").is_file();
+        Self { socket: unusual.then(|| socket.to_owned()), portmap, features }
     }
 
     /// The list. `cniVersion` is what every runtime in use reads; those that know `cniVersions` take the highest.
     pub fn text(&self) -> String {
         let mut main = json!({
             "type": PLUGIN,
-            "capabilities": {"ips": true, "mac": true, "bandwidth": true, "io.kubernetes.cri.pod-annotations": true},
+            "capabilities": {
+                "ips": true, "mac": true, "bandwidth": true, "dns": true, "io.kubernetes.cri.pod-annotations": true,
+            },
         });
         if let Some(socket) = &self.socket {
             main["socket"] = socket.display().to_string().into();
+        }
+        if self.features != FeatureControl::default() {
+            main["feature_control"] = json!(self.features);
         }
         let portmap = json!({"type": "portmap", "snat": true, "capabilities": {"portMappings": true}});
         let plugins: Vec<Value> = [main].into_iter().chain(self.portmap.then_some(portmap)).collect();
@@ -210,7 +218,11 @@ mod tests {
 
     #[test]
     fn the_conflist_is_read_by_runtimes_of_both_ages() {
-        let conflist = Conflist::for_node(Path::new(DEFAULT_SOCKET), Path::new("/nonexistent"));
+        let conflist = Conflist::for_node(
+            Path::new(DEFAULT_SOCKET),
+            Path::new("/nonexistent"),
+            FeatureControl::default(),
+        );
         let list: Value = serde_json::from_str(&conflist.text()).unwrap();
         assert_eq!(list["cniVersion"], "1.0.0");
         assert_eq!(list["cniVersions"], json!(["1.0.0", "1.1.0"]));
@@ -228,7 +240,10 @@ mod tests {
     #[test]
     fn host_ports_are_left_to_the_stock_plugin_where_it_is() {
         let plugins = tempfile::tempdir().unwrap();
-        let text = || Conflist::for_node(Path::new("/run/other/cni.sock"), plugins.path()).text();
+        let text = || {
+            Conflist::for_node(Path::new("/run/other/cni.sock"), plugins.path(), FeatureControl::default())
+                .text()
+        };
         assert!(!text().contains("portmap") && text().contains("/run/other/cni.sock"));
         fs::write(plugins.path().join("portmap"), "").unwrap();
         let list: Value = serde_json::from_str(&text()).unwrap();

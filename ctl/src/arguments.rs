@@ -249,8 +249,9 @@ Examples:
     Configure(ConfigureArgs),
     /// Make several pools of one
     #[command(after_help = "\
-The new pools are named split-POOL-0, split-POOL-1 … and have the settings of the old one, which is deleted. A pool
-with blocks inside is refused.
+The new pools are named split-POOL-0, split-POOL-1 … and have the settings of the old one, which is deleted once they
+serve. Pods keep their addresses and nodes their blocks, and new pods come all the while. Run it again if it was
+interrupted.
 
 Examples:
   caracalctl ipam split 4 --name pods-v4
@@ -349,6 +350,9 @@ pub(crate) struct SplitArgs {
     /// The pool, by its range
     #[arg(long, value_name = "CIDR")]
     pub(crate) cidr: Option<ipnetwork::IpNetwork>,
+    /// How long to wait for the controller, which judges the new pools, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) within: u64,
 }
 
 /// The words of the command line. `ipam check -o FILE.json` writes its report there, as people know it from `calicoctl`.

@@ -92,9 +92,9 @@ pub(crate) const KINDS: &[Kind] = &[
         aliases: &["bgpp", "peers", "peer"],
         columns: &[
             column("NAME", name),
-            column("PEERIP", |d| field(d, "/spec/peerIP")),
+            column("PEERIP", peer_address),
             column("NODE", peer_nodes),
-            column("ASN", |d| field(d, "/spec/asNumber")),
+            column("ASN", peer_as),
             wide("PEERSELECTOR", |d| field(d, "/spec/peerSelector")),
             wide("HOLDTIME", |d| field(d, "/spec/holdTime")),
             wide("ACCEPTED", |d| condition(d, "Accepted")),
@@ -217,6 +217,20 @@ fn condition(document: &Value, kind: &str) -> String {
     }
 }
 
+/// Where a peer is, or where it may come from.
+fn peer_address(document: &Value) -> String {
+    let said = ["/spec/peerIP", "/spec/peerRange", "/spec/interface"].map(|path| field(document, path));
+    said.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// In which AS a peer is, or may be.
+fn peer_as(document: &Value) -> String {
+    let several = document.pointer("/spec/asNumbers").and_then(Value::as_array);
+    let several = several.map(|list| list.iter().map(Value::to_string).collect::<Vec<_>>().join(","));
+    let one = ["/spec/asNumber", "/spec/asType"].map(|path| field(document, path));
+    one.into_iter().find(|text| !text.is_empty()).or(several).unwrap_or_default()
+}
+
 /// Which nodes hold the session, in Calico's words.
 fn peer_nodes(document: &Value) -> String {
     let (node, selector) = (field(document, "/spec/node"), field(document, "/spec/nodeSelector"));
@@ -250,6 +264,21 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), number);
+    }
+
+    #[test]
+    fn a_peer_is_shown_by_what_says_where_it_is_and_in_which_as() {
+        let shown = |spec: Value| {
+            let document = serde_json::json!({ "spec": spec });
+            format!("{} {}", peer_address(&document), peer_as(&document))
+        };
+        assert_eq!(shown(serde_json::json!({"peerIP": "192.0.2.1", "asNumber": 65001})), "192.0.2.1 65001");
+        assert_eq!(
+            shown(serde_json::json!({"peerRange": "10.1.0.0/24", "asNumbers": [1, 2]})),
+            "10.1.0.0/24 1,2"
+        );
+        assert_eq!(shown(serde_json::json!({"interface": "eth1", "asType": "External"})), "eth1 External");
+        assert_eq!(shown(serde_json::json!({"peerSelector": "all()"})), " ");
     }
 
     #[test]

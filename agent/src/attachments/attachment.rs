@@ -59,6 +59,27 @@ pub struct Attachment {
     /// The Ethernet address of the pod's end, where it is not the one that follows from the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+    /// What it has beyond its addresses.
+    #[serde(default, skip_serializing_if = "Extras::is_empty")]
+    pub extras: Extras,
+}
+
+/// What a pod may have beyond its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extras {
+    /// Prefixes in whose name it may speak.
+    #[serde(default)]
+    pub sources: Vec<IpNetwork>,
+    /// Addresses that lead to it besides its own.
+    #[serde(default)]
+    pub floating: Vec<IpAddr>,
+}
+
+impl Extras {
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty() && self.floating.is_empty()
+    }
 }
 
 impl Attachment {

@@ -21,9 +21,9 @@ use k8s_openapi::api::core::v1::Namespace as Namespaced;
 use serde_json::{Map, Value};
 use tracing::{debug, warn};
 
-use super::wiring::{Inside, WiringError};
-use super::{CniContext, addresses, bandwidth, del, foreign, request};
-use crate::attachments::{Address, Attachment, AttachmentKey, Phase, PodRef};
+use super::wiring::{Entered, WiringError};
+use super::{CniContext, addresses, bandwidth, del, extras, foreign, request};
+use crate::attachments::{Address, Attachment, AttachmentKey, Extras, JournalError, Phase, PodRef};
 use crate::cluster::events;
 use crate::desired::pod::{Facts, PodNetwork, everywhere, gateway, pod, pod_mac};
 
@@ -45,6 +45,9 @@ pub(super) async fn add(
     let alias = alias(&key, target)?;
     let mac = mac(config)?;
     let shapes = bandwidth::wanted(config)?;
+    tell_what_is_passed_over(context, config, target);
+    let pools = Arc::clone(&context.pools.borrow());
+    let extras = extras::wanted(config, &pools).map_err(|error| refused(context, target, error))?;
     let given = foreign::given(config, given)?;
     let host = host_interface(target);
     let gate = Arc::clone(&context.gate).read_owned().await;
@@ -57,13 +60,9 @@ pub(super) async fn add(
         return Err(Error::new(Code::Exists, msg));
     }
     let mut laps = Laps::start();
-    let inside = context.wiring.enter(netns, &target.interface).await.map_err(|e| failed(target, &e))?;
+    let entered = context.wiring.enter(netns, &target.interface).await.map_err(|e| failed(target, &e))?;
     laps.end("entered");
-    for other in context.records.others_on(host.as_str(), &key) {
-        // The pod's last sandbox: its own DEL comes later and frees its addresses, but its routes must not lead to this one.
-        del::withdraw(context, &other).await;
-    }
-
+    take_over(context, host.as_str(), &key).await?;
     let (addresses, attributes, dns) = match given {
         Some(given) => (given.addresses, Attributes::default(), given.dns),
         None => {
@@ -75,6 +74,7 @@ pub(super) async fn add(
     let mtu = config.mtu.unwrap_or_else(|| *context.mtu.borrow());
     let record = Attachment {
         key,
+        extras,
         pod: target.args.pod.as_ref().map(|pod| PodRef {
             namespace: pod.namespace.clone(),
             name: pod.name.clone(),
@@ -89,9 +89,10 @@ pub(super) async fn add(
         mac,
     };
     let mac = mac.unwrap_or_else(|| pod_mac(&alias));
-    let facts = Facts { alias, host, mtu, mac, addresses: record.ips().collect(), shapes };
+    let (addresses, extras) = (record.ips().collect(), record.extras.clone());
+    let facts = Facts { alias, host, mtu, mac, addresses, shapes, extras };
     let network = Arc::new(pod(&facts));
-    if let Err(error) = attach(context, &record, &network, &inside, target, &mut laps).await {
+    if let Err(error) = attach(context, &record, &network, entered, target, &mut laps).await {
         if let Err(left) = del::undo(context, &record).await {
             warn!(key = %record.key, error = %left, "undoing a failed ADD: what is left goes with DEL or at the next start");
         }
@@ -109,6 +110,27 @@ pub(super) async fn add(
     Ok(result(config, target, &facts, &network, dns))
 }
 
+/// What the pod asks for of which nothing becomes is no reason to refuse it.
+fn tell_what_is_passed_over(context: &CniContext, config: &NetworkConfig, target: &Target) {
+    let what = bandwidth::passed_over(config).join(", ");
+    if !what.is_empty() {
+        let words = format!("caracal does nothing of what the pod's annotations {what} ask for");
+        tell(context, target, "NotCarriedOut", words);
+    }
+}
+
+/// The pod's last sandbox: its own DEL comes later and frees its addresses, but nothing must lead to this one by its account.
+async fn take_over(context: &CniContext, host: &str, key: &AttachmentKey) -> Result<(), Error> {
+    for other in context.records.others_on(host, key) {
+        del::withdraw(context, &other).await;
+        if !other.extras.is_empty() {
+            let bare = Attachment { extras: Extras::default(), ..other };
+            context.records.put(bare).await.map_err(|error| unkept(key, &error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Addresses of this node's own blocks, as the pod, its namespace and the configuration want them.
 pub(super) async fn allocate(
     context: &CniContext,
@@ -118,10 +140,8 @@ pub(super) async fn allocate(
 ) -> Result<(Vec<Allocation>, Attributes), Error> {
     let pools = Arc::clone(&context.pools.borrow());
     let namespace = namespace(context, target);
-    let want = addresses::wanted(key, target, config, &pools, namespace.as_deref()).map_err(|error| {
-        tell(context, target, BAD_REQUEST, error.msg.clone());
-        error.with_details(BAD_REQUEST)
-    })?;
+    let want = addresses::wanted(key, target, config, &pools, namespace.as_deref())
+        .map_err(|error| refused(context, target, error))?;
     let attributes = want.attributes.clone();
     let granted = context.ipam.allocate(want).await.map_err(|refusal| {
         tell(context, target, refusal.code(), refusal.to_string());
@@ -129,6 +149,12 @@ pub(super) async fn allocate(
         Error::new(code, refusal.to_string()).with_details(refusal.code())
     })?;
     Ok((granted, attributes))
+}
+
+/// What the pod asks for cannot be: it is told why.
+fn refused(context: &CniContext, target: &Target, error: Error) -> Error {
+    tell(context, target, BAD_REQUEST, error.msg.clone());
+    error.with_details(BAD_REQUEST)
 }
 
 /// The pod's namespace, if it is known.
@@ -145,20 +171,28 @@ pub(super) fn tell(context: &CniContext, target: &Target, code: &str, message: S
     }
 }
 
+fn unkept(key: &AttachmentKey, error: &JournalError) -> Error {
+    Error::new(Code::Io, format!("keeping the record of attachment {key}: {error}"))
+}
+
 async fn attach(
     context: &Arc<CniContext>,
     record: &Attachment,
     network: &Arc<PodNetwork>,
-    inside: &Inside,
+    entered: Entered,
     target: &Target,
     laps: &mut Laps,
 ) -> Result<(), Error> {
+    if !record.extras.floating.is_empty() {
+        let own: Vec<IpAddr> = record.ips().collect();
+        let others: Vec<Attachment> =
+            context.records.all().into_iter().filter(|other| other.host != record.host).collect();
+        extras::fits(&record.extras, &own, &others).map_err(|error| refused(context, target, error))?;
+    }
     let kept = context.records.put(record.clone()).await;
-    kept.map_err(|error| {
-        Error::new(Code::Io, format!("keeping the record of attachment {}: {error}", record.key))
-    })?;
+    kept.map_err(|error| unkept(&record.key, &error))?;
     laps.end("record");
-    context.wiring.attach(network, inside).await.map_err(|error| failed(target, &error))?;
+    context.wiring.attach(network, entered).await.map_err(|error| failed(target, &error))?;
     laps.end("devices");
     context.kernel.settle(network.wanted()).await.map_err(|error| {
         let msg = format!("setting the host's routes to container {}: {error}", target.container);
@@ -225,7 +259,7 @@ fn failed(target: &Target, error: &WiringError) -> Error {
     let code = match error {
         WiringError::Exists(_) => Code::Exists,
         WiringError::NodeItself(_) | WiringError::Namespace(_) => Code::InvalidNamespace,
-        WiringError::Netlink(_) | WiringError::Sysctl(_) | WiringError::Interrupted(_) => Code::Wiring,
+        WiringError::Netlink(_) | WiringError::Sysctl(_) => Code::Wiring,
     };
     let whose = match &target.args.pod {
         Some(pod) => format!("pod {pod} (container {})", target.container),

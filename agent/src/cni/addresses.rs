@@ -115,7 +115,7 @@ pub(super) fn annotated<'a>(
 }
 
 /// The list that an annotation holds as JSON.
-fn annotation(
+pub(super) fn annotation(
     whose: &str,
     annotations: Option<&BTreeMap<String, String>>,
     name: &str,

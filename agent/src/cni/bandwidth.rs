@@ -1,6 +1,7 @@
 //! How much may pass to and from a pod: asked for by the capability `bandwidth`, which runtimes make of the pod's annotations
 //! `kubernetes.io/ingress-bandwidth` and `egress-bandwidth`, or, where the configuration says `"bandwidth": true`, by these
-//! annotations themselves.
+//! annotations themselves; and before these by `ingressBandwidth`, `ingressBurst`, `egressBandwidth` and `egressBurst` under
+//! `caracal.dev/` or Calico's prefix for QoS. What else Calico knows there is not carried out, and the pod is told so.
 //!
 //! It is for nodes without the stock plugin `bandwidth`; in a chain with that one the capability belongs to it alone. Towards the
 //! pod the host's end of the veth is limited, from it the pod's end: whoever may change that could as well change its
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 use caracal_cni::config::{Bandwidth, NetworkConfig};
 use caracal_cni::{Code, Error};
-use caracal_linux::netlink::client::Shape;
+use caracal_linux::netlink::shape::Shape;
 
 use crate::desired::pod::Shapes;
 
@@ -20,6 +21,11 @@ const RATES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
 const SMALLEST_BURST: u64 = 128 << 10;
 /// Where no burst is asked for, it is what passes in the 50th part of a second.
 const BURSTS_A_SECOND: u64 = 50;
+
+/// Where a pod's own wishes are looked for, in this order.
+const OWN: [&str; 2] = ["caracal.dev", "qos.projectcalico.org"];
+/// What they are.
+const OWN_NAMES: [&str; 4] = ["ingressBandwidth", "ingressBurst", "egressBandwidth", "egressBurst"];
 
 /// What is asked for.
 pub(super) fn wanted(config: &NetworkConfig) -> Result<Shapes, Error> {
@@ -32,10 +38,49 @@ pub(super) fn wanted(config: &NetworkConfig) -> Result<Shapes, Error> {
         },
         (None, _) => Bandwidth::default(),
     };
+    let own = |name| own(config, name);
+    let asked = Bandwidth {
+        ingress_burst: burst(&own, "ingress", asked.ingress_burst)?,
+        ingress_rate: own("ingressBandwidth")?.unwrap_or(asked.ingress_rate),
+        egress_burst: burst(&own, "egress", asked.egress_burst)?,
+        egress_rate: own("egressBandwidth")?.unwrap_or(asked.egress_rate),
+    };
     Ok(Shapes {
         towards: shape(asked.ingress_rate, asked.ingress_burst),
         from: shape(asked.egress_rate, asked.egress_burst),
     })
+}
+
+/// What the pod asks for of which nothing becomes.
+pub(super) fn passed_over(config: &NetworkConfig) -> Vec<&str> {
+    let annotations = config.runtime.annotations.iter().flatten().map(|(key, _)| key.as_str());
+    let known = |name: &str| OWN_NAMES.contains(&name);
+    let unknown = |key: &&str| {
+        key.strip_prefix(OWN[1]).and_then(|rest| rest.strip_prefix('/')).is_some_and(|name| !known(name))
+    };
+    annotations.filter(unknown).collect()
+}
+
+/// A number that the pod's own annotation gives, if there is one.
+fn own(config: &NetworkConfig, name: &str) -> Result<Option<u64>, Error> {
+    let Some(annotations) = &config.runtime.annotations else { return Ok(None) };
+    let key = OWN.iter().map(|prefix| format!("{prefix}/{name}")).find(|key| annotations.contains_key(key));
+    key.map(|key| annotated(annotations, &key)).transpose()
+}
+
+/// A burst belongs to the rate beside which it was given.
+fn burst(
+    own: &impl Fn(&'static str) -> Result<Option<u64>, Error>,
+    direction: &str,
+    passed: u64,
+) -> Result<u64, Error> {
+    let [rate, burst] = if direction == "ingress" {
+        ["ingressBandwidth", "ingressBurst"]
+    } else {
+        ["egressBandwidth", "egressBurst"]
+    };
+    let otherwise = if own(rate)?.is_some() { 0 } else { passed };
+    Ok(own(burst)?.unwrap_or(otherwise))
 }
 
 fn shape(rate: u64, burst: u64) -> Option<Shape> {
@@ -113,6 +158,22 @@ mod tests {
         assert_eq!(found.towards, Some(Shape { rate: 10_000_000, burst: 200_000 }));
         assert_eq!(found.from, Some(Shape { rate: 1_000_000_000, burst: 2_000_000 }));
         assert_eq!(shapes(json!({})).unwrap(), Shapes::default());
+    }
+
+    #[test]
+    fn own_annotations_come_first_and_a_burst_goes_with_its_rate() {
+        let annotations = json!({"qos.projectcalico.org/ingressBandwidth": "8M", "caracal.dev/egressBandwidth": "16M",
+                                 "qos.projectcalico.org/egressBurst": "4M", "qos.projectcalico.org/ingressPacketRate": "1k"});
+        let passed = json!({"ingressRate": 1000, "ingressBurst": 16_000_000, "egressRate": 1000});
+        let runtime =
+            json!({"runtimeConfig": {"io.kubernetes.cri.pod-annotations": annotations, "bandwidth": passed}});
+        let found = shapes(runtime.clone()).unwrap();
+        assert_eq!(found.towards, Some(Shape { rate: 1_000_000, burst: 128 << 10 }));
+        assert_eq!(found.from, Some(Shape { rate: 2_000_000, burst: 500_000 }));
+        let mut config = json!({"cniVersion": "1.0.0", "name": "n"});
+        config["runtimeConfig"] = runtime["runtimeConfig"].clone();
+        let config = NetworkConfig::parse(config.to_string().as_bytes()).unwrap();
+        assert_eq!(passed_over(&config), ["qos.projectcalico.org/ingressPacketRate"]);
     }
 
     #[test]

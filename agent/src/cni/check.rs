@@ -11,7 +11,7 @@ use caracal_linux::netlink::client::Client;
 use caracal_linux::object::link::Link;
 use caracal_linux::object::route::{RouteFilter, TABLE_MAIN};
 
-use super::wiring::{Inside, WiringError};
+use super::wiring::WiringError;
 use super::{CniContext, del, follow, request};
 use crate::desired::pod::{End, PodNetwork};
 
@@ -55,10 +55,10 @@ async fn compare(
     network: &PodNetwork,
     netns: Namespace,
 ) -> Result<Vec<String>, WiringError> {
-    let inside = Inside::open(netns).await?;
+    let inside = context.wiring.look_inside(netns).await?;
     let mut missing = Vec::new();
     let pod = inside.link(&network.pod.device).await?;
-    look(&network.pod, pod, "in the pod", inside.client(), &mut missing).await?;
+    look(&network.pod, pod, "in the pod", &inside, &mut missing).await?;
     let host = context.wiring.link(&network.host.device).await?;
     let alias = host.as_ref().and_then(|link| link.alias.clone());
     if host.is_some() && alias.as_deref() != Some(network.alias.as_str()) {

@@ -15,6 +15,7 @@ mod queue;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use caracal_cni::config::FeatureControl;
 use caracal_cni::install::{self, Conflist, InstallError};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -39,6 +40,8 @@ pub struct Place {
     pub socket: PathBuf,
     /// Whether the configurations of other plugins are set aside.
     pub exclusive: bool,
+    /// What pods may ask for beyond the usual.
+    pub features: FeatureControl,
     /// How often what stands is looked at though nothing was heard: [`BACKSTOP`].
     pub backstop: Duration,
 }
@@ -123,7 +126,7 @@ fn tell(kept: &watch::Sender<Kept>, failed: Option<&String>) {
 
 /// Whether something had to be changed.
 fn write(place: &Place, folder: &Path) -> Result<bool, InstallError> {
-    let written = Conflist::for_node(&place.socket, &place.plugins).write(folder)?;
+    let written = Conflist::for_node(&place.socket, &place.plugins, place.features).write(folder)?;
     if written {
         info!(file = %folder.join(install::CONFLIST).display(), "wrote the network configuration");
     }

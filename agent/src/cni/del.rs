@@ -85,5 +85,6 @@ pub(super) fn network(record: &Attachment) -> Result<PodNetwork, BadIfName> {
     let (host, mac) = (IfName::new(&record.host)?, record.mac.unwrap_or_else(|| pod_mac(&alias)));
     let addresses = record.ips().collect();
     // Limits are set once, at ADD, and go with the devices.
-    Ok(pod(&Facts { alias, host, mtu: record.mtu, mac, addresses, shapes: Shapes::default() }))
+    let (shapes, extras) = (Shapes::default(), record.extras.clone());
+    Ok(pod(&Facts { alias, host, mtu: record.mtu, mac, addresses, shapes, extras }))
 }

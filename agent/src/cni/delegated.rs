@@ -23,7 +23,7 @@ use serde_json::Map;
 use tracing::{debug, info};
 
 use super::{CniContext, add, request};
-use crate::attachments::{Address, Attachment, AttachmentKey, Phase, PodRef};
+use crate::attachments::{Address, Attachment, AttachmentKey, Extras, Phase, PodRef};
 use crate::desired::pod::everywhere;
 
 /// The network in whose name subnets' own addresses are held; no CNI network can have it.
@@ -64,6 +64,7 @@ pub(super) async fn add(
         phase: Phase::Delegated,
         mtu: 0,
         mac: None,
+        extras: Extras::default(),
     };
     if let Err(error) = context.records.put(record).await {
         context.ipam.release(key.handle(), granted).await;
@@ -291,6 +292,7 @@ impl Subnet {
             phase: Phase::Subnet,
             mtu: 0,
             mac: None,
+            extras: Extras::default(),
         };
         if let Err(error) = context.records.put(record).await {
             context.ipam.release(key.handle(), granted).await;

@@ -2,19 +2,21 @@
 //!
 //! The host's entries are permanent, so that no packet waits for ARP; but an address may change after ADD has answered: the
 //! stock plugin `tuning`, chained behind caracal, does it, and a pod with the right may. Nobody tells the host's end of a veth,
-//! so this listens to the devices of pods, and asks the kernel about each that is said to have another address.
+//! so this listens to the devices of pods, and asks the kernel about each that is said to have an address which no record has.
+//! Who takes on the address of another pod's device is not followed, and not heard: that is its own loss.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use caracal_linux::kernel::Wanted;
 use caracal_linux::netlink;
-use caracal_linux::netlink::peers::{PeerEvents, PeerNews};
+use caracal_linux::netlink::peers::{PeerEvents, PeerNews, Said};
 use caracal_linux::object::link::{IfName, Mac};
 use tracing::{info, warn};
 
 use super::{CniContext, HOST_PREFIX, del};
 use crate::attachments::{Attachment, AttachmentKey};
+use crate::desired::pod::HOST_MAC;
 
 /// Follows until the listener fails, which it does not in normal life.
 ///
@@ -26,8 +28,15 @@ pub async fn follow(mut events: PeerEvents, context: Arc<CniContext>) -> Result<
     loop {
         match events.next().await? {
             PeerNews::Said(said) => {
-                for (index, mac) in said {
-                    if known.get(&index) == Some(&mac) {
+                for Said { other: index, name, mac } in said {
+                    // The host's own ends are heard of, too.
+                    let own_end = mac == HOST_MAC && name.as_str().starts_with(HOST_PREFIX);
+                    if own_end || known.get(&index) == Some(&mac) {
+                        continue;
+                    }
+                    // A new pod has the address that it was to have: nothing has to be asked.
+                    if context.records.expect(mac) {
+                        known.insert(index, mac);
                         continue;
                     }
                     match at(&context, index).await {
@@ -45,7 +54,7 @@ pub async fn follow(mut events: PeerEvents, context: Arc<CniContext>) -> Result<
             }
         }
         // Devices that are gone are forgotten when they are many: their numbers are not used again soon.
-        if known.len() > 2 * context.records.all().len() + 64 {
+        if known.len() > 2 * context.records.count() + 64 {
             known.clear();
         }
     }

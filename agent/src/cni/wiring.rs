@@ -1,27 +1,32 @@
 //! Making and removing a pod's devices.
 //!
 //! The pair is made in one request with the pod's end born inside its namespace: moving it there later would cost a wait for
-//! every processor. The pod's end is then set up from inside, the host's end last of all: it goes up when everything else is
+//! every processor. The pod's end is then set up by a socket inside, the host's end last of all: it goes up when everything else is
 //! in place, so "ours and up" means "finished" to whoever finds it after a crash.
 
-mod inside;
+mod making;
 
+use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::thread;
 
-use caracal_linux::namespace::{self, Namespace};
+use caracal_linux::namespace::{self, Namespace, Visitors};
 use caracal_linux::netlink;
-use caracal_linux::netlink::client::{Client, LinkChange, Veth, VethEnd};
+use caracal_linux::netlink::client::Client;
+use caracal_linux::netlink::hand::{Hand, exists};
 use caracal_linux::netlink::removal::Removal;
 use caracal_linux::object::link::{IfName, Link};
 use caracal_linux::sysctl;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
 
-use crate::desired::pod::{PodNetwork, Sysctl};
+use crate::desired::pod::PodNetwork;
 
-pub(super) use inside::Inside;
+use making::Made;
 
-/// How many pods are wired at the same time. The kernel takes one change of links at a time anyhow.
-const AT_ONCE: usize = 4;
+/// How many pods are wired at the same time: as many as there are processors, within this. The kernel takes one change of links
+/// at a time anyhow.
+const AT_ONCE: RangeInclusive<usize> = 2..=4;
 
 /// Why a pod's devices could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +46,6 @@ pub(super) enum WiringError {
     /// The namespace is the node's own.
     #[error("the namespace {0} is the node's own: caracal does not make a pod of the node")]
     NodeItself(String),
-    /// What was to run aside did not come to its end.
-    #[error("wiring was interrupted: {0}")]
-    Interrupted(#[from] tokio::task::JoinError),
 }
 
 /// The host's side.
@@ -52,7 +54,15 @@ pub(super) struct Wiring {
     client: Client,
     removal: Removal,
     home: (u64, u64),
-    turns: Semaphore,
+    /// Each with a socket at home.
+    visitors: Visitors<Hand>,
+}
+
+/// The namespace of a container that is to get an interface, with a socket in it.
+#[derive(Debug)]
+pub(super) struct Entered {
+    namespace: Namespace,
+    hand: Hand,
 }
 
 impl Wiring {
@@ -60,57 +70,60 @@ impl Wiring {
     pub(super) fn open() -> Result<Self, netlink::Error> {
         let home = Namespace::current()?.identity()?;
         let (client, removal) = (Client::open(None)?, Removal::start()?);
-        Ok(Self { client, removal, home, turns: Semaphore::new(AT_ONCE) })
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let count = processors.clamp(*AT_ONCE.start(), *AT_ONCE.end());
+        let hands = (0..count).map(|_| Hand::open()).collect::<Result<_, _>>()?;
+        Ok(Self { client, removal, home, visitors: Visitors::start("wiring", hands)? })
     }
 
     /// Enters the namespace of a container that is to get an interface, and sees that it can have it.
-    pub(super) async fn enter(&self, netns: Namespace, interface: &IfName) -> Result<Inside, WiringError> {
+    pub(super) async fn enter(&self, netns: Namespace, interface: &IfName) -> Result<Entered, WiringError> {
         if netns.identity()? == self.home {
             return Err(WiringError::NodeItself(netns.name().to_owned()));
         }
-        let inside = Inside::open(netns).await?;
-        match inside.link(interface).await? {
-            Some(_) => Err(WiringError::Exists(*interface)),
-            None => Ok(inside),
-        }
+        let interface = *interface;
+        let entered = self.visitors.send(move |visitor| {
+            let look = || Ok::<_, WiringError>((Hand::open()?, exists(&interface)?));
+            let (hand, exists) = visitor.visit(&netns, look)??;
+            if exists { Err(WiringError::Exists(interface)) } else { Ok(Entered { namespace: netns, hand }) }
+        });
+        entered.await?
     }
 
     /// Makes both ends. What is left after an error is removed by [`Wiring::detach`].
-    pub(super) async fn attach(&self, wanted: &Arc<PodNetwork>, inside: &Inside) -> Result<(), WiringError> {
-        // The semaphore is never closed, so a turn always comes.
-        let _turn = self.turns.acquire().await.ok();
-        let host = &wanted.host;
-        let peer = VethEnd {
-            name: wanted.pod.device,
-            mac: Some(wanted.pod.mac),
-            mtu: Some(wanted.pod.mtu),
-            namespace: inside.namespace(),
-        };
-        let (name, alias) = (host.device, Some(wanted.alias.clone()));
-        let veth = Veth { name, mac: Some(host.mac), mtu: Some(host.mtu), alias, up: false, peer };
-        match self.client.create_veth(&veth).await {
-            // The pod's last sandbox has left its device behind: the name is the pod's, so it is this one's now.
-            Err(error) if error.already_exists() => {
-                if let Some(left) = self.link(&host.device).await? {
-                    self.removal.remove(left.index).await?;
-                }
-                self.client.create_veth(&veth).await?;
-            }
-            made => drop(made?),
+    pub(super) async fn attach(&self, wanted: &Arc<PodNetwork>, entered: Entered) -> Result<(), WiringError> {
+        let device = wanted.host.device;
+        let (made, entered) = self.make(wanted, entered).await?;
+        let Made::NothingButTaken(_) = made? else { return Ok(()) };
+        // The pod's last sandbox has left its device behind: the name is the pod's, so it is this one's now.
+        if let Some(left) = self.link(&device).await? {
+            self.removal.remove(left.index).await?;
         }
-        inside.configure(wanted).await?;
-        let settings = host.sysctls.clone();
-        tokio::task::spawn_blocking(move || write(&settings)).await??;
-        if let Some(shape) = host.shape {
-            self.client.shape(&host.device, shape).await?;
+        match self.make(wanted, entered).await?.0? {
+            Made::All => Ok(()),
+            Made::NothingButTaken(refused) => Err(refused.into()),
         }
-        self.client
-            .change_link(&host.device, &LinkChange { up: Some(true), ..LinkChange::default() })
-            .await?;
-        for address in &host.addresses {
-            self.client.add_address(&host.device, *address, true).await?;
-        }
-        Ok(())
+    }
+
+    async fn make(
+        &self,
+        wanted: &Arc<PodNetwork>,
+        mut entered: Entered,
+    ) -> Result<(Result<Made, WiringError>, Entered), namespace::Error> {
+        let wanted = Arc::clone(wanted);
+        self.visitors.send(move |visitor| (making::make(visitor, &wanted, &mut entered), entered)).await
+    }
+
+    /// Questions about a container's namespace.
+    pub(super) async fn look_inside(&self, netns: Namespace) -> Result<Client, WiringError> {
+        let runtime = Handle::current();
+        let opened = self.visitors.send(move |visitor| {
+            visitor.visit(&netns, || {
+                let _entered = runtime.enter();
+                Client::open(None)
+            })
+        });
+        Ok(opened.await???)
     }
 
     /// Removes both ends, if the host's one belongs to this attachment, or to nobody: one that is down and has no alias was
@@ -136,16 +149,4 @@ impl Wiring {
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
-}
-
-/// Writes settings in the namespace of the calling thread.
-fn write(settings: &[Sysctl]) -> Result<(), sysctl::Error> {
-    for setting in settings {
-        match sysctl::write(&setting.path, setting.value) {
-            Ok(()) => {}
-            Err(error) if setting.optional && error.is_missing() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use caracal_api::bgp_peer::parse_peer_ip;
+use caracal_api::bgp_peer::{Whom, WhomError};
 use caracal_api::conditions::{self, Verdict};
 use caracal_api::{BgpPeer, BgpPeerSpec, Selector};
 use k8s_openapi::jiff::Timestamp;
@@ -47,15 +47,34 @@ pub fn judge(spec: &BgpPeerSpec) -> Verdict {
         reason: reason.to_owned(),
         message,
     };
-    if let Some(Err(error)) = spec.peer_ip.as_deref().map(parse_peer_ip) {
-        return no("InvalidPeerIP", error.to_string());
+    let whom = match spec.whom() {
+        Ok(whom) => whom,
+        Err(error) => return no(reason(&error), error.to_string()),
+    };
+    if let Some(Err(error)) = spec.node_selector.as_deref().map(str::parse::<Selector>) {
+        return no("InvalidSelector", format!("nodeSelector: {error}"));
     }
-    for (field, selector) in [("nodeSelector", &spec.node_selector), ("peerSelector", &spec.peer_selector)] {
-        if let Some(Err(error)) = selector.as_deref().map(str::parse::<Selector>) {
-            return no("InvalidSelector", format!("{field}: {error}"));
-        }
+    if !matches!(whom, Whom::Nodes(_))
+        && let Err(error) = spec.peer_as()
+    {
+        return no(reason(&error), error.to_string());
     }
     Verdict { type_: ACCEPTED, status: Some(true), reason: "OK".to_owned(), message: String::new() }
+}
+
+/// The reason of the condition, as a word.
+fn reason(error: &WhomError) -> &'static str {
+    match error {
+        WhomError::Which => "WhichPeer",
+        WhomError::As => "WhichAS",
+        WhomError::Address(_)
+        | WhomError::NoDevice(_)
+        | WhomError::NotLinkLocal { .. }
+        | WhomError::TwoDevices { .. } => "InvalidPeerIP",
+        WhomError::Range(_) | WhomError::LinkLocalRange(_) => "InvalidPeerRange",
+        WhomError::Selector(_) => "InvalidSelector",
+        WhomError::TcpAo => "NoTCPAO",
+    }
 }
 
 async fn write(api: &Api<BgpPeer>, peer: &BgpPeer) -> Result<(), kube::Error> {
@@ -71,14 +90,30 @@ async fn write(api: &Api<BgpPeer>, peer: &BgpPeer) -> Result<(), kube::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caracal_api::bgp_peer::AsType;
 
     #[test]
     fn a_peer_that_cannot_be_read_says_which_field() {
-        let good = BgpPeerSpec { peer_ip: Some("192.0.2.1".into()), ..BgpPeerSpec::default() };
+        let good = BgpPeerSpec {
+            peer_ip: Some("192.0.2.1".into()),
+            as_number: Some(65001),
+            ..BgpPeerSpec::default()
+        };
         assert_eq!(judge(&good).reason, "OK");
         let bad = BgpPeerSpec { peer_ip: Some("router-a".into()), ..BgpPeerSpec::default() };
         assert_eq!(judge(&bad).reason, "InvalidPeerIP");
         let bad = BgpPeerSpec { peer_selector: Some("rack ==".into()), ..BgpPeerSpec::default() };
         assert!(judge(&bad).message.starts_with("peerSelector"), "{:?}", judge(&bad));
+        let range = |text: &str| BgpPeerSpec {
+            peer_ip: None,
+            peer_range: Some(text.into()),
+            as_number: None,
+            as_type: Some(AsType::External),
+            ..good.clone()
+        };
+        assert_eq!(judge(&range("10.1.0.0/24")).reason, "OK");
+        assert_eq!(judge(&range("10.1.0.1/24")).reason, "InvalidPeerRange");
+        let bad = BgpPeerSpec { as_number: None, ..good };
+        assert_eq!(judge(&bad).reason, "WhichAS");
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! `create` of an `IPAMBlock` locks a name, not a range, so overlaps are found here: nodes claim only from pools whose
 //! condition `Allocatable` is true for their present generation. Of two pools that overlap the older one wins.
+//!
+//! Where both cut the same blocks, their names are locks for both. So the parts of a pool that is being split are usable
+//! beside it ([`IpPool::is_part_of`]), and a pool may go although blocks lie inside once other pools take them all: their
+//! owners write the new pool into them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,6 +77,8 @@ pub struct Assessment {
     pub capacity: Option<u128>,
     /// Blocks inside the pool.
     pub blocks: usize,
+    /// Those of them that no other pool takes.
+    pub bound: usize,
     /// Addresses that the blocks' owners have published as used.
     pub used: usize,
 }
@@ -125,16 +131,18 @@ pub fn assess(pools: &Snapshot<IpPool>, blocks: &Snapshot<IpamBlock>) -> BTreeMa
         .values()
         .map(|pool| {
             let range = pool.spec.network().map(masked);
-            let inside: Vec<&IpamBlock> = located
-                .iter()
-                .filter(|(_, cidr)| range.is_some_and(|r| contains(r, *cidr)))
-                .map(|(block, _)| *block)
-                .collect();
+            let inside: Vec<&(&IpamBlock, IpNetwork)> =
+                located.iter().filter(|(_, cidr)| range.is_some_and(|r| contains(r, *cidr))).collect();
+            let bound = |cidr: IpNetwork| {
+                let mut others = pools.values().filter(|other| other.metadata.uid != pool.metadata.uid);
+                !others.any(|other| takes(other, cidr))
+            };
             let assessment = Assessment {
                 verdict: judge(pool, range, pools, &located),
                 capacity: range.map(capacity),
                 blocks: inside.len(),
-                used: inside.iter().map(|b| b.spec.allocations.len()).sum(),
+                bound: inside.iter().filter(|(_, cidr)| bound(*cidr)).count(),
+                used: inside.iter().map(|(b, _)| b.spec.allocations.len()).sum(),
             };
             (pool.name_any(), assessment)
         })
@@ -169,7 +177,10 @@ fn judge(
         return no("InvalidSelector", format!("namespaceSelector: {error}"));
     }
     let elder = pools.values().find(|other| {
-        age(other) < age(pool) && other.spec.network().is_some_and(|r| overlap(masked(r), range))
+        age(other) < age(pool)
+            && other.spec.network().is_some_and(|r| overlap(masked(r), range))
+            && !pool.is_part_of(other)
+            && !other.is_part_of(pool)
     });
     if let Some(elder) = elder {
         let message =
@@ -188,6 +199,13 @@ fn judge(
         return no("BlockOverlap", message);
     }
     Verdict { type_: ALLOCATABLE, status: Some(true), reason: "OK".to_owned(), message: String::new() }
+}
+
+/// Whether a block can be a pool's: it lies inside and has its size, and the pool stays.
+fn takes(pool: &IpPool, block: IpNetwork) -> bool {
+    pool.metadata.deletion_timestamp.is_none()
+        && pool.spec.block_prefix() == block.prefix()
+        && pool.spec.network().is_some_and(|range| contains(masked(range), block))
 }
 
 /// Orders pools by who was first; names break ties.
@@ -234,7 +252,7 @@ async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<b
     let parameters = PatchParams::default();
     let kept = pool.finalizers().iter().any(|f| f == FINALIZER);
     let deleting = pool.metadata.deletion_timestamp.is_some();
-    if kept == deleting && (!deleting || found.blocks == 0) {
+    if kept == deleting && (!deleting || found.bound == 0) {
         let mut finalizers: Vec<String> =
             pool.finalizers().iter().filter(|f| *f != FINALIZER).cloned().collect();
         if !deleting {
@@ -244,7 +262,7 @@ async fn write(api: &Api<IpPool>, pool: &IpPool, found: &Assessment) -> Result<b
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
         api.patch(&name, &parameters, &Patch::Merge(patch)).await?;
         if deleting {
-            info!(pool = name, "no block lies inside any more: the pool may go");
+            info!(pool = name, "no block lies inside that no other pool takes: the pool may go");
             return Ok(false);
         }
     }
@@ -345,6 +363,44 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_and_its_parts_are_allocatable_together_and_it_may_go_once_they_take_its_blocks() {
+        let mut whole = pool("pods", "10.244.0.0/16", 10);
+        whole.metadata.uid = Some("u".into());
+        let part = |name: &str, cidr: &str, of: &str| {
+            // Within the same second, and before it in the alphabet.
+            let mut part = pool(name, cidr, 10);
+            part.metadata.uid = Some(format!("uid-of-{name}"));
+            part.metadata.annotations =
+                Some([(caracal_api::ip_pool::SPLIT_FROM.to_owned(), of.to_owned())].into());
+            part
+        };
+        let parts = |of| [part("a", "10.244.0.0/17", of), part("b", "10.244.128.0/17", of)];
+        let blocks = || vec![block("10.244.0.0/26", 1), block("10.244.200.0/26", 1)];
+        let [a, b] = parts("u");
+        let found = reasons(vec![whole.clone(), a, b], blocks());
+        assert_eq!(found, ["a OK", "b OK", "pods OK"]);
+        let [a, b] = parts("another");
+        let found = reasons(vec![whole.clone(), a, b], blocks());
+        assert_eq!(found, ["a OK", "b OK", "pods CIDROverlap"]);
+        let mut other_size = part("c", "10.244.0.0/17", "u");
+        other_size.spec.block_size = Some(28);
+        other_size.metadata.creation_timestamp = pool("", "10.0.0.0/8", 20).metadata.creation_timestamp;
+        let found = reasons(vec![whole.clone(), other_size], vec![]);
+        assert_eq!(found, ["c CIDROverlap", "pods OK"]);
+
+        let bound = |pools: Vec<IpPool>| {
+            assess(&pools.into_iter().collect(), &blocks().into_iter().collect())["pods"].bound
+        };
+        let [a, b] = parts("u");
+        assert_eq!(bound(vec![whole.clone()]), 2);
+        assert_eq!(bound(vec![whole.clone(), a.clone()]), 1);
+        assert_eq!(bound(vec![whole.clone(), a.clone(), b.clone()]), 0);
+        let mut leaving = b;
+        leaving.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        assert_eq!(bound(vec![whole, a, leaving]), 1, "one that goes too takes nothing");
+    }
+
+    #[test]
     fn a_pool_with_few_blocks_left_is_low() {
         let spec = pool("a", "10.244.0.0/24", 1).spec;
         let room = |blocks| {
@@ -384,7 +440,7 @@ mod tests {
         };
         let verdict =
             Verdict { type_: ALLOCATABLE, status: Some(true), reason: "OK".into(), message: String::new() };
-        let found = Assessment { verdict, capacity: Some(65_536), blocks: 1, used: 7 };
+        let found = Assessment { verdict, capacity: Some(65_536), blocks: 1, bound: 1, used: 7 };
         server.faults.add(conflicts(3));
         // Its resource version is an old one by now.
         let other = json!({"metadata": {"labels": {"by": "another"}}});

@@ -35,16 +35,23 @@ pub enum Way {
     Through(Tunnel),
 }
 
+/// Whether an address is on the link of whoever told it, and means nothing elsewhere.
+pub fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// The way to a prefix by a next hop.
 ///
 /// Only prefixes inside pools are ever encapsulated. With `CrossSubnet` it is this node's own subnet that decides: what
-/// lies inside it is reached directly, whatever mask the other side has.
+/// lies inside it is reached directly, whatever mask the other side has, and so is who is on one of its links.
 pub fn way(prefix: IpNetwork, next_hop: IpAddr, surroundings: &Surroundings) -> Way {
     let Some(pool) = surroundings.pool_of(prefix) else { return Way::Plain };
     let wanted = |mode| match mode {
         EncapsulationMode::Never => false,
         EncapsulationMode::Always => true,
-        EncapsulationMode::CrossSubnet => surroundings.subnet_of(next_hop).is_none(),
+        EncapsulationMode::CrossSubnet => {
+            !is_link_local(next_hop) && surroundings.subnet_of(next_hop).is_none()
+        }
     };
     if wanted(pool.ipip) {
         Way::Through(Tunnel::Ipip)

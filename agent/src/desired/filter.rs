@@ -1,12 +1,14 @@
 //! The nftables table: what of the pods' traffic is masqueraded, and what is refused on arrival.
 //!
-//! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address. *guard*: tunnel
+//! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address, and those to the
+//! floating address of a pod go to the pod. *guard*: tunnel
 //! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
 //! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service addresses that nobody serves do not go in circles
 //! between this node and the router that believes the announcement. The guard of tunnels stands only where tunnels are in use, and, as long as no other
 //! node is known, not at all: packets of a node that is not known yet would be lost.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use caracal_api::IpPool;
 use caracal_api::block_cidr::masked;
@@ -14,6 +16,7 @@ use caracal_api::network_node::TunnelDevice;
 use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Rule, Ruleset, Set, Verdict};
 use ipnetwork::IpNetwork;
 
+use super::grants::{Grant, Grants};
 use super::surroundings::Surroundings;
 use super::tunnels::{PORT, VNI};
 use crate::cluster::Snapshot;
@@ -22,6 +25,8 @@ use crate::cluster::Snapshot;
 pub const TABLE: &str = "caracal";
 /// How the names of pods' devices begin on the host.
 const PODS: &str = "cali";
+/// When floating addresses become pods' own: as everybody's destination NAT.
+const DESTINATION_NAT: i32 = -100;
 /// When masquerading happens: as everybody's source NAT.
 const SOURCE_NAT: i32 = 100;
 /// Before connections are tracked: what is refused leaves no trace.
@@ -35,12 +40,14 @@ const VNI_OFFSET: u32 = 12;
 
 /// The whole table.
 ///
-/// `services` are the ranges of Service addresses that this node announces. `own_sources`: whether pods are held to their own
+/// `services` are the ranges of Service addresses that this node announces, `grants` what some of its pods have beyond their
+/// addresses. `own_sources`: whether pods are held to their own
 /// addresses, for which the kernel needs `nft_fib`.
 pub fn filter(
     pools: &Snapshot<IpPool>,
     around: &Surroundings,
     services: &BTreeSet<IpNetwork>,
+    grants: &Grants,
     own_sources: bool,
 ) -> Ruleset {
     let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
@@ -62,12 +69,18 @@ pub fn filter(
         let name = name.to_owned();
         Chain { name, kind, hook, priority, rules }
     };
-    let nat = [true, false].map(masquerade).to_vec();
+    let leads = || grants.iter().flat_map(Grant::leads);
+    let to_pods: Vec<Rule> = leads().map(|(floating, own)| lead(floating, own)).collect();
+    let mut nat: Vec<Rule> = leads().map(|(floating, own)| lead_back(floating, own)).collect();
+    nat.extend([true, false].map(masquerade));
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
     let mut from_pods = [Direction::Source, Direction::Destination].map(loopback).to_vec();
+    from_pods.extend(grants.iter().flat_map(allowed_sources));
     from_pods.extend(own_sources.then(foreign_source));
     let unserved = if services.is_empty() { Vec::new() } else { [true, false].map(unserved).to_vec() };
     let chains = vec![
+        chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, DESTINATION_NAT, to_pods.clone()),
+        chain("nat-output", ChainKind::Nat, Hook::Output, DESTINATION_NAT, to_pods),
         chain("nat-postrouting", ChainKind::Nat, Hook::Postrouting, SOURCE_NAT, nat),
         chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, from_pods),
         chain("guard-forward", ChainKind::Filter, Hook::Forward, AFTER_NAT, unserved),
@@ -83,6 +96,45 @@ fn masquerade(v4: bool) -> Rule {
         matches: vec![of(Direction::Source, true, "masquerade"), of(Direction::Destination, false, "pools")],
         verdict: Verdict::Masquerade,
     }
+}
+
+fn lead(floating: IpAddr, own: IpAddr) -> Rule {
+    Rule {
+        comment: format!("floating address of {own}"),
+        matches: vec![Match::Within(Direction::Destination, floating.into())],
+        verdict: Verdict::SendTo(own),
+    }
+}
+
+/// A pod that speaks to its own floating address would find itself as the sender, which no pod takes for an answer.
+fn lead_back(floating: IpAddr, own: IpAddr) -> Rule {
+    Rule {
+        comment: format!("{own} to itself by its floating address"),
+        matches: vec![
+            Match::Within(Direction::Source, own.into()),
+            Match::Within(Direction::Destination, own.into()),
+        ],
+        verdict: Verdict::ComeFrom(floating),
+    }
+}
+
+/// The kernel's own guard (`rp_filter`) knows no exceptions and is off for a pod with IPv4 prefixes, so that what it would
+/// refuse is refused here, also where the kernel lacks `nft_fib`.
+fn allowed_sources(grant: &Grant) -> Vec<Rule> {
+    let rule = |comment: &str, matching: Match, verdict| Rule {
+        comment: comment.to_owned(),
+        matches: vec![Match::Device(grant.device.clone()), matching],
+        verdict,
+    };
+    let from = |network| Match::Within(Direction::Source, network);
+    let allowed = |prefix: &IpNetwork| rule("allowedSourcePrefixes", from(*prefix), Verdict::Accept);
+    let mut rules: Vec<Rule> = grant.sources.iter().map(allowed).collect();
+    if grant.sources.iter().any(IpNetwork::is_ipv4) {
+        let own = grant.addresses.iter().chain(&grant.floating).filter(|address| address.is_ipv4());
+        rules.extend(own.map(|own| rule("its own address", from((*own).into()), Verdict::Accept)));
+        rules.push(rule("and no others", Match::V4, Verdict::Drop));
+    }
+    rules
 }
 
 /// What kube-proxy has not turned towards an endpoint by now would go back to where the range was announced to, and come again.
@@ -177,13 +229,13 @@ mod tests {
 
     #[test]
     fn all_pools_are_inside_and_those_with_nat_outgoing_are_masqueraded() {
-        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), true);
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), true);
         assert_eq!(elements(&ruleset, "pools-v4"), ["10.244.0.0/16", "10.245.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
         assert_eq!(rules(&ruleset, "nat-postrouting"), 2);
         assert_eq!(rules(&ruleset, "guard-prerouting"), 3);
-        let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), false);
+        let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), false);
         assert_eq!(rules(&lesser, "guard-prerouting"), 2, "a kernel without nft_fib");
     }
 
@@ -193,17 +245,17 @@ mod tests {
         let asked = Asked { ipip: true, vxlan: true };
         let mut around = Surroundings { asked, ..Surroundings::default() };
         assert_eq!(
-            rules(&filter(&pools(), &around, &BTreeSet::new(), true), "guard-input"),
+            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true), "guard-input"),
             0,
             "no node is known"
         );
         around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
-        let ruleset = filter(&pools(), &around, &BTreeSet::new(), true);
+        let ruleset = filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true);
         assert_eq!(rules(&ruleset, "guard-input"), 3);
         assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
         around.asked = Asked::default();
         assert_eq!(
-            rules(&filter(&pools(), &around, &BTreeSet::new(), true), "guard-input"),
+            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true), "guard-input"),
             0,
             "no tunnel is in use"
         );
@@ -212,11 +264,49 @@ mod tests {
     #[test]
     fn what_nobody_serves_of_the_announced_services_is_dropped_on_its_way_through() {
         let ranges = ["10.96.0.0/16", "fd00:96::/112"].map(|text| text.parse().unwrap()).into();
-        let ruleset = filter(&pools(), &Surroundings::default(), &ranges, true);
+        let ruleset = filter(&pools(), &Surroundings::default(), &ranges, &Grants::new(), true);
         assert_eq!(elements(&ruleset, "services-v4"), ["10.96.0.0/16"]);
         assert_eq!(elements(&ruleset, "services-v6"), ["fd00:96::/112"]);
         assert_eq!(rules(&ruleset, "guard-forward"), 2);
-        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), true);
+        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), true);
         assert_eq!(rules(&none, "guard-forward"), 0);
+    }
+
+    #[test]
+    fn a_pod_with_allowed_prefixes_is_held_to_these_and_its_own_and_others_to_their_own() {
+        let grant = Grant {
+            device: "cali1".into(),
+            addresses: ["10.244.0.5", "fd00:244::5"].map(|text| text.parse().unwrap()).to_vec(),
+            sources: ["198.51.100.0/24", "2001:db8:7::/48"].map(|text| text.parse().unwrap()).to_vec(),
+            floating: Vec::new(),
+        };
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), true);
+        let chain = ruleset.chains.iter().find(|one| one.name == "guard-prerouting").unwrap();
+        let verdicts: Vec<Verdict> = chain.rules.iter().map(|rule| rule.verdict).collect();
+        let (accept, drop) = (Verdict::Accept, Verdict::Drop);
+        assert_eq!(verdicts, [drop, drop, accept, accept, accept, drop, drop]);
+        assert!(
+            chain.rules[2..6].iter().all(|rule| rule.matches[0] == Match::Device("cali1".into())),
+            "no other pod is meant"
+        );
+        assert_eq!(rules(&ruleset, "nat-prerouting"), 0);
+    }
+
+    #[test]
+    fn a_floating_address_leads_to_the_pods_address_of_its_family() {
+        let grant = Grant {
+            device: "cali1".into(),
+            addresses: vec!["10.244.0.5".parse().unwrap()],
+            sources: Vec::new(),
+            floating: ["10.250.0.9", "fd00:250::9"].map(|text| text.parse().unwrap()).to_vec(),
+        };
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), true);
+        for chain in ["nat-prerouting", "nat-output"] {
+            let found = ruleset.chains.iter().find(|one| one.name == chain).unwrap();
+            assert_eq!(found.rules.len(), 1, "the pod has no IPv6 address");
+            assert_eq!(found.rules[0].verdict, Verdict::SendTo("10.244.0.5".parse().unwrap()));
+        }
+        assert_eq!(rules(&ruleset, "nat-postrouting"), 3);
+        assert_eq!(rules(&ruleset, "guard-prerouting"), 3, "nobody may speak for others");
     }
 }

@@ -11,12 +11,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use caracal_cni::name::Alias;
 use caracal_linux::kernel::Wanted;
-use caracal_linux::netlink::client::Shape;
+use caracal_linux::netlink::shape::Shape;
 use caracal_linux::object::link::{IfName, Mac};
 use caracal_linux::object::neighbour::{Neighbour, NeighbourKey};
 use caracal_linux::object::route::{Route, RouteKey};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use sha1::{Digest, Sha1};
+
+use crate::attachments::Extras;
 
 /// The Ethernet address of every host end.
 pub const HOST_MAC: Mac = Mac([0xee; 6]);
@@ -76,6 +78,8 @@ pub struct Facts {
     pub addresses: Vec<IpAddr>,
     /// How much may pass.
     pub shapes: Shapes,
+    /// What the pod has beyond its addresses.
+    pub extras: Extras,
 }
 
 /// One end: a device and what belongs to it.
@@ -144,19 +148,21 @@ pub fn pod(facts: &Facts) -> PodNetwork {
         |address: &IpAddr| (RouteKey::main(IpNetwork::from(*address)), Route::direct(facts.host));
     let neighbour = |device, address, mac| (NeighbourKey { device, address }, Neighbour { mac });
     let has_v6 = facts.addresses.iter().any(IpAddr::is_ipv6);
+    let speaks_for_others = facts.extras.sources.iter().any(IpNetwork::is_ipv4);
     let host = End {
         device: facts.host,
         mac: HOST_MAC,
         mtu: facts.mtu,
         shape: facts.shapes.towards,
-        sysctls: host_sysctls(facts.host, has_v6),
+        sysctls: host_sysctls(facts.host, has_v6, speaks_for_others),
         addresses: if has_v6 { vec![LINK_LOCAL] } else { Vec::new() },
         neighbours: facts
             .addresses
             .iter()
             .map(|address| neighbour(facts.host, *address, facts.mac))
             .collect(),
-        routes: facts.addresses.iter().map(host_route).collect(),
+        // What this host itself sends to a floating address needs a way before it is sent to the pod's own.
+        routes: facts.addresses.iter().chain(&facts.extras.floating).map(host_route).collect(),
     };
     let device = facts.alias.interface;
     let pod = End {
@@ -198,13 +204,14 @@ pub fn everywhere(of: IpAddr) -> IpNetwork {
     if of.is_ipv4() { EVERYWHERE_V4 } else { EVERYWHERE_V6 }
 }
 
-fn host_sysctls(device: IfName, v6: bool) -> Vec<Sysctl> {
+fn host_sysctls(device: IfName, v6: bool, speaks_for_others: bool) -> Vec<Sysctl> {
     let mut all = vec![
         sysctl(format!("net/ipv4/neigh/{device}/proxy_delay"), "0", false),
         sysctl(format!("net/ipv4/conf/{device}/proxy_arp"), "1", false),
         sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1", false),
-        // A pod speaks and asks (ARP) with its own addresses only. nftables says the same, of IPv6 too, but not of ARP.
-        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), "1", false),
+        // A pod speaks and asks (ARP) with its own addresses only. nftables says the same, of IPv6 too, but not of ARP. What it
+        // may say in the name of others comes from where the way back does not lead: then nftables alone says what it may.
+        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), if speaks_for_others { "0" } else { "1" }, false),
         // A pod must not give its node a default route. Set for IPv4 pods too: the device speaks IPv6 all the same.
         sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "0", true),
     ];
@@ -249,6 +256,7 @@ mod tests {
             mac: Mac([2, 0, 0, 0, 0, 1]),
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
             shapes: Shapes::default(),
+            extras: Extras::default(),
         }
     }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use caracal_api::network_node::TunnelDevice;
+use caracal_bgp::PeerKey;
 use caracal_bgp::speaker::BestPaths;
 use caracal_linux::kernel::Gateways;
+use caracal_linux::object::link::IfName;
 use caracal_linux::object::route::{Hop, Route, RouteKind, Scope};
 use ipnetwork::IpNetwork;
 
-use super::encapsulation::{Tunnel, Way, way};
+use super::encapsulation::{Tunnel, Way, is_link_local, way};
 use super::surroundings::{Remote, Surroundings};
 use super::tunnels;
 
@@ -129,7 +131,7 @@ fn route(prefix: IpNetwork, best: &BestPaths, terrain: Terrain<'_>) -> Result<Ro
     let (mut refusal, mut mtu) = (None, None);
     for path in &best.paths {
         let next_hop = path.next_hop.ok_or(NotInstalled::Originated);
-        match next_hop.and_then(|next_hop| Ok((next_hop, hops(prefix, next_hop, terrain)?))) {
+        match next_hop.and_then(|next_hop| Ok((next_hop, hops(prefix, (next_hop, path.peer), terrain)?))) {
             Ok((next_hop, hops)) => {
                 mtu = mtu.into_iter().chain(smaller_mtu(&hops, next_hop, terrain.around)).min();
                 all.extend(hops);
@@ -164,10 +166,20 @@ fn in_place_of(prefix: IpNetwork, terrain: Terrain<'_>) -> Option<Route> {
     Some(Route { kind: RouteKind::Unreachable, source: None, scope, protocol, mtu: None })
 }
 
-/// The hops by a next hop. There are several where the host itself reaches it by several.
-fn hops(prefix: IpNetwork, next_hop: IpAddr, terrain: Terrain<'_>) -> Result<Vec<Hop>, NotInstalled> {
+/// The hops by a next hop that this peer told. There are several where the host itself reaches it by several.
+fn hops(
+    prefix: IpNetwork,
+    (next_hop, peer): (IpAddr, Option<PeerKey>),
+    terrain: Terrain<'_>,
+) -> Result<Vec<Hop>, NotInstalled> {
     let around = terrain.around;
     match way(prefix, next_hop, around) {
+        Way::Plain if is_link_local(next_hop) => {
+            // It is on the peer's link.
+            let device = peer.and_then(|peer| IfName::new(peer.interface()?.as_str()).ok());
+            let device = device.ok_or(NotInstalled::NextHopOffSubnet { next_hop })?;
+            Ok(vec![Hop::via(next_hop, device)])
+        }
         Way::Plain => match (around.subnet_of(next_hop), terrain.gateways.get(&next_hop)) {
             (Some(subnet), _) => Ok(vec![Hop::via(next_hop, subnet.device)]),
             (None, Some(hops)) => Ok(hops.clone()),
@@ -239,7 +251,8 @@ pub fn off_subnet<'a>(known: impl Iterator<Item = &'a BestPaths>, around: &Surro
     let next_hops = known.flat_map(|best| best.paths.iter().filter_map(|path| path.next_hop));
     let mut found = BTreeSet::new();
     for next_hop in next_hops {
-        if around.subnet_of(next_hop).is_none() && found.len() < MOST_GATEWAYS {
+        let elsewhere = !is_link_local(next_hop) && around.subnet_of(next_hop).is_none();
+        if elsewhere && found.len() < MOST_GATEWAYS {
             found.insert(next_hop);
         }
     }

@@ -38,6 +38,8 @@ pub struct SpeakerSettings {
     pub mesh_password: Option<SecretKeyRef>,
     /// How long the nodes of the mesh keep each other's routes over a restart; zero: not at all.
     pub mesh_restart_time: Duration,
+    /// How much longer they keep them as a last resort; `None`: no longer.
+    pub mesh_long_lived: Option<Duration>,
     /// How paths to nodes, and to peers that do not say otherwise, are watched by BFD; `None`: not at all.
     pub bfd: Option<BfdTimers>,
     /// Communities that routes are announced with.
@@ -84,6 +86,8 @@ pub fn settings(node_name: &str, configurations: &Snapshot<BgpConfiguration>) ->
             parse_restart_time(s.node_mesh_max_restart_time.as_deref()?).ok()
         })
         .unwrap_or(DEFAULT_RESTART_TIME),
+        mesh_long_lived: first(specs, |s| s.node_mesh_long_lived_stale_time)
+            .map(|seconds| Duration::from_secs(seconds.into())),
         bfd: first(specs, |s| s.bfd.as_ref().map(bfd_timers)),
     }
 }

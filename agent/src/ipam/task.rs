@@ -7,24 +7,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use caracal_api::IpamBlock;
 use caracal_ipam::{
-    Action, Allocation, AskId, Handle, Input, Now, Presence, Recovery, Refusal, Reply, Request, RequestId,
-    Settings, StoreError,
+    Action, Allocation, AskId, Handle, Input, Lost, Now, Presence, Recovery, Refusal, Reply, Request,
+    RequestId, Settings, StoreError,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant as TokioInstant, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::inputs::{self, BlockNews};
 use super::keeper::Keeper;
 use super::{Command, Start};
 use crate::cluster::Cluster;
 use crate::cluster::blocks::Blocks;
+use crate::cluster::events::{self, Events};
 
 /// How often the time of the last live reading is kept at most: its precision over a restart.
 const KEEP_LIVE_EVERY: Duration = Duration::from_secs(60);
 /// The longest sleep: a bound, not a rhythm.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
+
+/// Reason of the Event on a pod whose address is another's.
+const ADDRESS_LOST: &str = "AddressLost";
 
 type Answer = oneshot::Sender<Result<Vec<Allocation>, Refusal>>;
 
@@ -49,6 +53,7 @@ pub(super) struct Task {
     kept: BTreeMap<String, String>,
     kept_live: Instant,
     kept_node_uid: String,
+    events: Option<Events>,
 }
 
 fn now() -> Now {
@@ -93,6 +98,7 @@ impl Task {
                 .collect(),
             kept_live: Instant::now(),
             kept_node_uid: recovered.node_uid.clone(),
+            events: start.events,
         }
     }
 
@@ -211,8 +217,20 @@ impl Task {
                         }
                     }
                     Action::Ask(id, request) => self.perform(id, request),
+                    Action::Lost(lost) => self.tell_lost(&lost),
                 }
             }
+        }
+    }
+
+    /// Tells people, and the pod, of an address that is another's now.
+    fn tell_lost(&self, lost: &Lost) {
+        error!(handle = %lost.handle, pod = lost.attributes.pod, "{lost}");
+        if let Some(events) = &self.events
+            && !lost.attributes.pod.is_empty()
+        {
+            let pod = events::pod(&lost.attributes.namespace, &lost.attributes.pod, None);
+            events.warn(pod, ADDRESS_LOST, lost.to_string());
         }
     }
 

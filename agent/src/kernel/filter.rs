@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::cluster::SnapshotReceiver;
 use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::filter::filter;
+use crate::desired::grants::GrantsReceiver;
 use crate::desired::surroundings::Surroundings;
 
 /// Keeps the table as it should be. Runs until the agent ends. A refusal is logged by the table's keeper and shown by its
@@ -22,15 +23,16 @@ pub async fn keep(
     mut pools: SnapshotReceiver<IpPool>,
     mut around: watch::Receiver<Arc<Surroundings>>,
     mut services: ServiceAddressesReceiver,
+    mut grants: GrantsReceiver,
 ) {
     let mut own_sources = true;
     loop {
         let wanted = {
             let (pools, around) = (pools.borrow_and_update(), around.borrow_and_update());
-            let services = services.borrow_and_update();
+            let (services, grants) = (services.borrow_and_update(), grants.borrow_and_update());
             // Without a word of the API server, now or earlier, what an earlier run left is better than nothing.
             (pools.synced || !pools.items.is_empty()).then(|| {
-                let table = |own| filter(&pools, &around, &services.ranges, own);
+                let table = |own| filter(&pools, &around, &services.ranges, &grants, own);
                 (table(own_sources), table(false))
             })
         };
@@ -53,6 +55,7 @@ pub async fn keep(
             changed = pools.changed() => changed,
             changed = around.changed() => changed,
             changed = services.changed() => changed,
+            changed = grants.changed() => changed,
         };
         if changed.is_err() {
             return;

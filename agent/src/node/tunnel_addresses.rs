@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{FactsReceiver, NodeFacts};
-use crate::attachments::{Address, Attachment, AttachmentKey, Journal, Phase};
+use crate::attachments::{Address, Attachment, AttachmentKey, Extras, Journal, Phase};
 use crate::cluster::{Snapshot, SnapshotReceiver};
 use crate::desired::tunnels::{TunnelAddress, TunnelAddresses, device};
 use crate::ipam::Ipam;
@@ -94,9 +94,9 @@ impl TunnelAddressKeeper {
                 if !self.can_be(which) {
                     continue;
                 }
-                let stays = serving(which, &pools);
+                let stays = |held: &&Allocation| is_served(which, &pools, held.address);
+                let held = self.held.get(&which).filter(|held| !stays(held));
                 let pools = giving(which, &pools, &facts);
-                let held = self.held.get(&which).filter(|held| !stays.contains(&held.pool));
                 if let Some(held) = held.filter(|_| known) {
                     if !pools.is_empty() || !on_a_device.is_own(held.address) {
                         self.give_back(which).await;
@@ -164,6 +164,7 @@ impl TunnelAddressKeeper {
             phase: Phase::Tunnel,
             mtu: 0,
             mac: None,
+            extras: Extras::default(),
         };
         if let Err(error) = self.owners.journal.put(record).await {
             warn!(%error, tunnel = which.name(), "the tunnel's address cannot be kept; trying again");
@@ -221,9 +222,10 @@ fn key(which: TunnelAddress, node: &str) -> AttachmentKey {
     }
 }
 
-/// The pools that this tunnel serves: an address of one of them may stay.
-fn serving(which: TunnelAddress, pools: &Snapshot<IpPool>) -> Vec<String> {
-    pools.values().filter(|pool| which.serves(pool)).map(|pool| pool.name_any()).collect()
+/// Whether an address lies in a pool that this tunnel serves, and may stay: whichever it was taken from, since pools are split.
+fn is_served(which: TunnelAddress, pools: &Snapshot<IpPool>, address: IpAddr) -> bool {
+    let holds = |pool: &IpPool| pool.spec.network().is_some_and(|range| range.contains(address));
+    pools.values().any(|pool| which.serves(pool) && holds(pool))
 }
 
 /// The pools that an address for this tunnel may be taken from: those that give this node's pods addresses.

@@ -83,12 +83,13 @@ fn place(root: &Path, backstop: Duration) -> Place {
         plugins: root.join("bin"),
         socket: "/run/caracal/cni.sock".into(),
         exclusive: true,
+        features: Default::default(),
         backstop,
     }
 }
 
 fn stands(place: &Place) -> bool {
-    let wanted = Conflist::for_node(&place.socket, &place.plugins).text();
+    let wanted = Conflist::for_node(&place.socket, &place.plugins, place.features).text();
     let file = place.configurations.as_ref().unwrap().join(CONFLIST);
     fs::read_to_string(file).is_ok_and(|found| found == wanted)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use caracal_cni::Version;
 use serde_json::{Value, json};
 
 use crate::POOLS;
@@ -73,7 +74,10 @@ fn a_plugin_killed_at_any_step_leaves_nothing_that_the_next_call_does_not_take_a
         let node = Node::new(&POOLS).await;
         let agent = node.agent().await;
         let plugin = json!([{"type": "caracal", "socket": agent.socket}]);
-        let runtime = Runtime::new("1.1.0", plugin);
+        // Each step is taken in another version.
+        let runtimes: Vec<Runtime> =
+            Version::ALL.iter().map(|version| Runtime::new(version.as_str(), plugin.clone())).collect();
+        let runtime = &runtimes[runtimes.len() - 1];
         let none = json!({});
         let stdin = runtime.stdin(0, &none, None);
         let mut empty = stdin.clone();
@@ -86,7 +90,7 @@ fn a_plugin_killed_at_any_step_leaves_nothing_that_the_next_call_does_not_take_a
                 runtime.add(&pod, &none).await.unwrap();
             }
             assert!(
-                under_strace(&observe, &runtime, command, &pod, &stdin).await,
+                under_strace(&observe, runtime, command, &pod, &stdin).await,
                 "strace must be there, and allowed"
             );
             runtime.del(&pod, &none, None).await.unwrap();
@@ -94,6 +98,9 @@ fn a_plugin_killed_at_any_step_leaves_nothing_that_the_next_call_does_not_take_a
             assert!(steps.len() > 10, "{steps:?}");
             let mut killed = 0;
             for (number, (call, count)) in steps.iter().enumerate() {
+                let version = number % runtimes.len();
+                let runtime = &runtimes[version];
+                let stdin = runtime.stdin(0, &none, None);
                 // The pod stays, its sandbox is another with each attempt.
                 let pod = Pod::new("web-0", &format!("{}-{number}", command.to_lowercase()));
                 if command == "DEL" {
@@ -101,9 +108,9 @@ fn a_plugin_killed_at_any_step_leaves_nothing_that_the_next_call_does_not_take_a
                 }
                 let inject = format!("inject={call}:signal=KILL:when={count}");
                 let options = ["-o", "/dev/null", "-e", &inject].map(str::to_owned);
-                killed += usize::from(!under_strace(&options, &runtime, command, &pod, &stdin).await);
+                killed += usize::from(!under_strace(&options, runtime, command, &pod, &stdin).await);
                 // A runtime retries DEL; one that has forgotten the container sends GC.
-                if number % 2 == 0 {
+                if !Version::ALL[version].has_gc_and_status() || (number / runtimes.len()).is_multiple_of(2) {
                     runtime.del(&pod, &none, None).await.unwrap();
                 } else {
                     runtime.one("GC", &pod, empty.clone()).await.unwrap();

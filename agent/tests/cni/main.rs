@@ -7,12 +7,14 @@ mod chain;
 mod conflist;
 mod delegate;
 mod facts;
+mod grants;
 mod kills;
 mod process;
 mod refusals;
 mod rig;
 mod runtime;
 mod spoof;
+mod undone;
 
 use std::collections::BTreeSet;
 
@@ -133,6 +135,15 @@ fn a_second_add_is_refused_and_a_late_del_of_the_old_sandbox_spares_the_new_one(
         let agent = node.agent().await;
         let old = Pod::new("web-0", "old");
         let first = agent.add(&old).await;
+        let device = host_device(&first);
+        // The kernel tells of a carrier a little later than there is one, and derives an address then.
+        let settled = || {
+            let inside = old.ip("addr show dev eth0");
+            let both =
+                [&ip(&format!("link show {device}")), &inside].iter().all(|end| end.contains("state UP"));
+            both && inside.contains("inet6 fe80") && !inside.contains("tentative")
+        };
+        eventually("both ends have a carrier", settled).await;
         let before = (ip("-br link"), ip("route show"), old.ip("addr show"));
         let (exit, error) = agent.call("ADD", &old, json!({}), true).await;
         assert_eq!((exit, &error["code"]), (1, &json!(103)), "{error}");
@@ -192,7 +203,7 @@ fn check_names_what_is_missing_and_passes_over_what_others_added() {
 #[test]
 fn an_exhausted_pool_is_told_by_name_and_leaves_nothing_behind() {
     in_namespace(|| async {
-        let node = Node::new(&[("tiny", "10.9.0.0/30", 30)]).await;
+        let node = Node::new(&[("tiny", "10.9.0.0/30", 30), POOLS[1]]).await;
         let agent = node.agent().await;
         let pods: Vec<Pod> = (0..5).map(|n| Pod::new(&format!("p{n}"), &format!("c{n}"))).collect();
         for pod in &pods[..4] {
@@ -203,6 +214,8 @@ fn an_exhausted_pool_is_told_by_name_and_leaves_nothing_behind() {
         assert!(exit == 1 && msg.contains("tiny") && msg.contains("n1"), "{error}");
         assert!(!pods[4].ip("-br link").contains("eth0"));
         assert_eq!(agent.attachments().await, 4);
+        let held = agent.ipam.show().await.blocks.iter().map(|block| block.allocations.len()).sum::<usize>();
+        assert_eq!(held, 8, "the other family has addresses enough, and nothing of it stays");
         agent.stop().await;
         node.stop().await;
     });
@@ -218,11 +231,16 @@ fn gc_keeps_what_is_listed_and_a_restart_keeps_what_lives() {
         for pod in &pods {
             results.push(agent.add(pod).await);
         }
+        let elsewhere = Pod::new("elsewhere", "c-other");
+        let of_another = || json!({"name": "another"});
+        assert_eq!(agent.call("ADD", &elsewhere, of_another(), true).await.0, 0);
         let valid = json!([{"containerID": "c0", "ifname": "eth0"}, {"containerID": "c1", "ifname": "eth0"},
                            {"containerID": "c2", "ifname": "eth0"}]);
         let (exit, error) =
             agent.call("GC", &pods[0], json!({"cni.dev/valid-attachments": valid}), false).await;
         assert_eq!(exit, 0, "{error}");
+        assert_eq!(agent.attachments().await, 4, "what belongs to another network is left");
+        assert_eq!(agent.call("DEL", &elsewhere, of_another(), true).await.0, 0);
         assert_eq!(agent.attachments().await, 3);
         assert_eq!(lines(&ip("route show proto 67")).len(), 3);
         agent.stop().await;

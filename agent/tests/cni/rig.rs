@@ -124,8 +124,14 @@ impl Node {
 
     /// Makes a pool, and says of it what the controller says once it has seen no overlap.
     pub(crate) async fn pool(&self, name: &str, spec: Value) {
+        self.judged_pool(name, spec, ("True", "NoOverlap", "")).await;
+    }
+
+    /// Makes a pool with this verdict of the controller: status, reason, message.
+    pub(crate) async fn judged_pool(&self, name: &str, spec: Value, verdict: (&str, &str, &str)) {
+        let (status, reason, message) = verdict;
         let made = self.create("caracal.dev", "IPPool", name, spec).await;
-        let allocatable = json!({"type": "Allocatable", "status": "True", "reason": "NoOverlap", "message": "",
+        let allocatable = json!({"type": "Allocatable", "status": status, "reason": reason, "message": message,
                                  "lastTransitionTime": "2026-01-01T00:00:00Z",
                                  "observedGeneration": made.metadata.generation});
         let status = json!({"status": {"conditions": [allocatable]}});
@@ -178,6 +184,7 @@ impl Node {
             cluster: cluster.clone(),
             journal: journal.clone(),
             recovered: &recovered,
+            events: None,
             speaker: None,
         };
         let ipam = Ipam::start(start);
@@ -193,6 +200,7 @@ impl Node {
             ipam: ipam.clone(),
             journal: journal.clone(),
             kernel: kernel.clone(),
+            grants: watch::Sender::default(),
         };
         let context = Arc::new(CniContext::new(owners, recovered.attachments).unwrap());
         let events = PeerEvents::open().unwrap();

@@ -16,7 +16,7 @@ use crate::rig::{Node, Pod, addresses, host_device, in_namespace, ip};
 use crate::runtime::inside;
 
 /// Sends one word from an address; a pod's own stack must have it.
-async fn say(namespace: &Namespace, from: &str, to: &str, word: &'static str) {
+pub(crate) async fn say(namespace: &Namespace, from: &str, to: &str, word: &'static str) {
     let (from, to) = (socket(from, 0), socket(to, 9999));
     inside(namespace, move || {
         let socket = UdpSocket::bind(&from).unwrap_or_else(|error| panic!("binding {from}: {error}"));
@@ -25,12 +25,12 @@ async fn say(namespace: &Namespace, from: &str, to: &str, word: &'static str) {
     .await;
 }
 
-fn socket(address: &str, port: u16) -> String {
+pub(crate) fn socket(address: &str, port: u16) -> String {
     if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// What is heard next.
-async fn heard(socket: &UdpSocket) -> String {
+pub(crate) async fn heard(socket: &UdpSocket) -> String {
     let socket = socket.try_clone().unwrap();
     let heard = tokio::task::spawn_blocking(move || {
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -48,7 +48,13 @@ fn a_pod_is_heard_by_its_own_addresses_only() {
         let agent = node.agent().await;
         // What the agent wants of nftables, as it wants it.
         let nftables = Nftables::start(None).unwrap();
-        let table = filter(&Default::default(), &Surroundings::default(), &BTreeSet::new(), true);
+        let table = filter(
+            &Default::default(),
+            &Surroundings::default(),
+            &BTreeSet::new(),
+            &Default::default(),
+            true,
+        );
         nftables.want(table).await.unwrap();
         for device in ["all", "default"] {
             caracal_linux::sysctl::write(&format!("net/ipv4/conf/{device}/forwarding"), "1").unwrap();

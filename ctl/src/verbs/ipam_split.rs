@@ -1,20 +1,31 @@
-//! `caracalctl ipam split`: makes several pools of one.
+//! `caracalctl ipam split`: makes several pools of one, while pods run and come.
 //!
-//! The new pools are made while the old one is there: until it has gone they overlap with it, and nodes claim nothing
-//! from them. A pool with blocks inside cannot go before they are free, so nothing could be claimed from the range all
-//! that time; such a pool is refused.
+//! Blocks stay where they are: each lies inside one of the parts, with the size that those cut, and its name is a lock for
+//! the old pool and the part alike. So the parts are made first, each with a note of what it is a part of
+//! ([`SPLIT_FROM`]), which lets the controller find them usable beside the old pool. Only then is that deleted; the owners
+//! of its blocks write the parts into them. At no moment is there no pool that serves.
+//!
+//! Every step is looked at before it is done: whoever is killed half way runs the same command again.
+
+use std::time::{Duration, Instant};
 
 use caracal_api::block_cidr::masked;
+use caracal_api::ip_pool::{ALLOCATABLE, SPLIT_FROM};
 use caracal_api::{IpPool, IpamBlock};
 use ipnetwork::IpNetwork;
 use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::arguments::SplitArgs;
-use crate::cluster::{Cluster, Outcome};
+use crate::cluster::Cluster;
 use crate::failure::Failure;
 use crate::output::{Answer, Section};
 use crate::table::Table;
+
+/// Between two looks at what the controller has done.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Why the controller finds a pool not allocatable that is to be so.
+const DISABLED: &str = "PoolDisabled";
 
 /// What became of the pool.
 #[derive(Debug, Serialize)]
@@ -23,6 +34,8 @@ pub(crate) struct Split {
     pool: String,
     /// Those that hold its range now.
     pools: Vec<Part>,
+    /// Blocks inside, which stay as they are.
+    blocks: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,30 +48,168 @@ struct Part {
 pub(crate) async fn ask(args: &SplitArgs) -> Result<Split, Failure> {
     let cluster = Cluster::open(args.cluster.kubeconfig.as_deref()).await?;
     let pools = cluster.pools().await?;
-    let pool = choose(&pools, args)?;
+    let blocks = cluster.blocks().await?;
+    let inside = |range: Option<IpNetwork>| {
+        let lies = |block: &&IpamBlock| -> bool {
+            let cidr: Option<IpNetwork> = block.spec.cidr.parse().ok();
+            range.zip(cidr).is_some_and(|(range, cidr)| range.contains(cidr.ip()))
+        };
+        blocks.iter().filter(lies).count()
+    };
+    let pool = match (choose(&pools, args), finished(&pools, args)) {
+        (Err(_), Some((pool, range, pools))) => {
+            return Ok(Split { pool, pools, blocks: inside(Some(range)) });
+        }
+        (chosen, _) => chosen?,
+    };
     let parts = parts(pool, args.number)?;
-    refuse_blocks(pool, &cluster.blocks().await?)?;
-    for part in &parts {
-        let taken = pools.iter().any(|other| other.name_any() == part.name);
-        if taken {
-            let found = format!("there is a pool {} already: rename or delete it", part.name);
+    let missing = missing(pool, &parts, &pools)?;
+    let leaving = pool.metadata.deletion_timestamp.is_some();
+    if leaving && !missing.is_empty() {
+        return Err(refused(pool, "it is being deleted: make new pools once it has gone".to_owned()));
+    }
+    for part in missing {
+        cluster.create_pool(&made(pool, part)).await?;
+    }
+    let end = Instant::now() + Duration::from_secs(args.within);
+    judged(&cluster, pool, &parts, end, args.within).await?;
+    if !leaving {
+        // Somebody may have deleted it meanwhile, which is as good.
+        cluster.delete_pool(pool).await?;
+    }
+    gone(&cluster, pool, end, args.within).await?;
+    Ok(Split { pool: pool.name_any(), pools: parts, blocks: inside(pool.spec.network().map(masked)) })
+}
+
+/// What is still to be made. A pool of a part's name that is no such part is in the way.
+fn missing<'a>(pool: &IpPool, parts: &'a [Part], pools: &[IpPool]) -> Result<Vec<&'a Part>, Failure> {
+    let name = pool.name_any();
+    let stray = pools
+        .iter()
+        .find(|other| other.is_part_of(pool) && !parts.iter().any(|part| part.name == other.name_any()));
+    let other_range = |part: &&Part| {
+        let is = |other: &&IpPool| other.name_any() == part.name && other.is_part_of(pool);
+        pools.iter().find(is).is_some_and(|other| other.spec.cidr != part.cidr)
+    };
+    if let Some(left) = stray
+        .map(ResourceExt::name_any)
+        .or_else(|| parts.iter().find(other_range).map(|part| part.name.clone()))
+    {
+        let found = format!(
+            "pool {left} is left from splitting it into another number of pools: split it into that number, or delete \
+             those pools first (the blocks stay with {name})"
+        );
+        return Err(refused(pool, found));
+    }
+    let named = |part: &&Part| pools.iter().find(|other| other.name_any() == part.name);
+    if let Some(taken) = parts.iter().find(|part| named(part).is_some_and(|other| !other.is_part_of(pool))) {
+        return Err(refused(pool, format!("there is a pool {} already: rename or delete it", taken.name)));
+    }
+    Ok(parts.iter().filter(|part| named(part).is_none()).collect())
+}
+
+/// A part, with the settings of the whole.
+fn made(pool: &IpPool, part: &Part) -> IpPool {
+    let mut spec = pool.spec.clone();
+    spec.cidr.clone_from(&part.cidr);
+    let mut new = IpPool::new(&part.name, spec);
+    new.metadata.labels.clone_from(&pool.metadata.labels);
+    let note = pool.uid().map(|uid| (SPLIT_FROM.to_owned(), uid));
+    new.metadata.annotations = Some(note.into_iter().collect());
+    new
+}
+
+/// Waits until the controller has found every part usable.
+async fn judged(
+    cluster: &Cluster,
+    pool: &IpPool,
+    parts: &[Part],
+    end: Instant,
+    within: u64,
+) -> Result<(), Failure> {
+    loop {
+        let pools = cluster.pools().await?;
+        let mut unjudged = None;
+        for part in parts {
+            let found = pools.iter().find(|other| other.name_any() == part.name);
+            let conditions = found.and_then(|found| found.status.as_ref()).map(|status| &status.conditions);
+            let generation = found.and_then(|found| found.metadata.generation);
+            let verdict = conditions.and_then(|all| {
+                all.iter().find(|c| c.type_ == ALLOCATABLE && c.observed_generation == generation)
+            });
+            match verdict {
+                Some(verdict) if verdict.status == "True" || verdict.reason == DISABLED => {}
+                Some(verdict) => {
+                    let found = format!(
+                        "the controller found against pool {}: {} ({}). Pool {} is as it was; put that right and run this \
+                         again, or delete the new pools",
+                        part.name,
+                        verdict.message,
+                        verdict.reason,
+                        pool.name_any()
+                    );
+                    return Err(refused(pool, found));
+                }
+                None => unjudged = Some(&part.name),
+            }
+        }
+        let Some(name) = unjudged else { return Ok(()) };
+        if Instant::now() >= end {
+            let found = format!(
+                "the controller has not judged pool {name} within {within} s: does caracal-controller run? Pool {} goes on \
+                 serving; run this again to go on",
+                pool.name_any()
+            );
             return Err(refused(pool, found));
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    for part in &parts {
-        let mut spec = pool.spec.clone();
-        spec.cidr.clone_from(&part.cidr);
-        let mut new = IpPool::new(&part.name, spec);
-        new.metadata.labels.clone_from(&pool.metadata.labels);
-        cluster.create_pool(&new).await?;
+}
+
+/// Waits until the whole has gone.
+async fn gone(cluster: &Cluster, pool: &IpPool, end: Instant, within: u64) -> Result<(), Failure> {
+    while cluster.pools().await?.iter().any(|other| other.uid() == pool.uid()) {
+        if Instant::now() >= end {
+            let found = format!(
+                "the new pools serve, but it has not gone within {within} s: does caracal-controller run? Run this again to \
+                 see it go"
+            );
+            return Err(refused(pool, found));
+        }
+        tokio::time::sleep(PAUSE).await;
     }
-    match cluster.delete_pool(pool).await? {
-        Outcome::Done => Ok(Split { pool: pool.name_any(), pools: parts }),
-        Outcome::Changed => Err(refused(
-            pool,
-            "it was deleted or made anew meanwhile; the new pools were made: look at all pools".to_owned(),
-        )),
-    }
+    Ok(())
+}
+
+/// A pool that was split before, as the parts tell: its name and range, and those.
+fn finished(pools: &[IpPool], args: &SplitArgs) -> Option<(String, IpNetwork, Vec<Part>)> {
+    let bits = u8::try_from(args.number.checked_ilog2()?).ok()?;
+    let is_first = |pool: &&IpPool| match (&args.name, args.cidr.map(masked)) {
+        (Some(name), _) => pool.name_any() == part_name(name, 0),
+        (None, Some(range)) => {
+            let first = subnet(range, range.prefix().saturating_add(bits), 0);
+            first.is_some() && pool.spec.network() == first && pool.name_any().ends_with("-0")
+        }
+        (None, None) => false,
+    };
+    let first = pools.iter().find(is_first)?;
+    let (whole, name) = (first.annotations().get(SPLIT_FROM)?, first.name_any());
+    let name = name.strip_prefix("split-")?.strip_suffix("-0")?.to_owned();
+    let part = |index: u32| {
+        let wanted = part_name(&name, index);
+        let found = pools.iter().find(|pool| pool.name_any() == wanted)?;
+        let is = found.annotations().get(SPLIT_FROM) == Some(whole);
+        is.then(|| Part { name: wanted, cidr: found.spec.cidr.clone() })
+    };
+    let parts: Option<Vec<Part>> = (0..args.number).map(part).collect();
+    let range = first.spec.network()?;
+    let range = IpNetwork::new(range.ip(), range.prefix().checked_sub(bits)?).ok()?;
+    let more = pools.iter().filter(|pool| pool.annotations().get(SPLIT_FROM) == Some(whole)).count();
+    parts.filter(|parts| parts.len() == more).map(|parts| (name, masked(range), parts))
+}
+
+fn part_name(pool: &str, index: u32) -> String {
+    format!("split-{pool}-{index}")
 }
 
 fn refused(pool: &IpPool, found: String) -> Failure {
@@ -98,7 +249,7 @@ fn parts(pool: &IpPool, number: u32) -> Result<Vec<Part>, Failure> {
     }
     let part = |index: u32| {
         let cidr = subnet(range, prefix, index)?;
-        Some(Part { name: format!("split-{}-{index}", pool.name_any()), cidr: cidr.to_string() })
+        Some(Part { name: part_name(&pool.name_any(), index), cidr: cidr.to_string() })
     };
     Ok((0..number).filter_map(part).collect())
 }
@@ -107,34 +258,16 @@ fn parts(pool: &IpPool, number: u32) -> Result<Vec<Part>, Failure> {
 fn subnet(range: IpNetwork, prefix: u8, index: u32) -> Option<IpNetwork> {
     match range {
         IpNetwork::V4(range) => {
-            let step = index.checked_shl(u32::from(32 - prefix)).unwrap_or_default();
+            let step = index.checked_shl(u32::from(32_u8.checked_sub(prefix)?)).unwrap_or_default();
             let first = u32::from(range.network()) | step;
             IpNetwork::new(std::net::Ipv4Addr::from(first).into(), prefix).ok()
         }
         IpNetwork::V6(range) => {
-            let step = u128::from(index).checked_shl(u32::from(128 - prefix)).unwrap_or_default();
+            let step =
+                u128::from(index).checked_shl(u32::from(128_u8.checked_sub(prefix)?)).unwrap_or_default();
             let first = u128::from(range.network()) | step;
             IpNetwork::new(std::net::Ipv6Addr::from(first).into(), prefix).ok()
         }
-    }
-}
-
-fn refuse_blocks(pool: &IpPool, blocks: &[IpamBlock]) -> Result<(), Failure> {
-    let Some(range) = pool.spec.network().map(masked) else { return Ok(()) };
-    let inside: Vec<&IpamBlock> = blocks
-        .iter()
-        .filter(|block| block.spec.cidr.parse::<IpNetwork>().is_ok_and(|cidr| range.contains(cidr.ip())))
-        .collect();
-    let used: usize = inside.iter().map(|block| block.spec.allocations.len()).sum();
-    match inside.len() {
-        0 => Ok(()),
-        count => Err(refused(
-            pool,
-            format!(
-                "{count} blocks lie inside it and {used} addresses are in use. Set `disabled: true`, let its pods be made \
-                 anew in another pool, and split it when `caracalctl ipam show` counts no blocks"
-            ),
-        )),
     }
 }
 
@@ -144,7 +277,10 @@ impl Answer for Split {
         for part in &self.pools {
             table.row([(&part.name).into(), (&part.cidr).into()]);
         }
-        let words = format!("Pool {} was split into {}.", self.pool, self.pools.len());
+        let mut words = format!("Pool {} was split into {}.", self.pool, self.pools.len());
+        if self.blocks > 0 {
+            words.push_str(&format!(" {} blocks lie inside and stay as they are.", self.blocks));
+        }
         vec![Section::Table(table), Section::Text(words)]
     }
 
@@ -182,5 +318,6 @@ mod tests {
         let words = |cidr: &str, number| parts(&pool(cidr), number).unwrap_err().to_string();
         assert!(words("10.244.0.0/24", 3).contains("use 2, 4, 8"), "{}", words("10.244.0.0/24", 3));
         assert!(words("10.244.0.0/24", 8).contains("at most 4 parts"), "{}", words("10.244.0.0/24", 8));
+        assert_eq!(subnet("10.244.0.0/32".parse().unwrap(), 35, 0), None);
     }
 }

@@ -71,6 +71,29 @@ impl Cluster {
         self.create(pool).metadata.uid.unwrap()
     }
 
+    /// Says of a pool what the controller says of it.
+    fn judge(&self, name: &str, (status, reason): (&str, &str)) {
+        let api = self.api("caracal.dev", "IPPool");
+        let generation = self.runtime.block_on(api.get(name)).unwrap().metadata.generation;
+        let verdict = json!({"type": "Allocatable", "status": status, "reason": reason, "message": "as the test says",
+                             "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": generation});
+        let status = Patch::Merge(json!({"status": {"conditions": [verdict]}}));
+        self.runtime.block_on(api.patch_status(name, &PatchParams::default(), &status)).unwrap();
+    }
+
+    /// Pools with range, `natOutgoing`, and the UID of the pool that they are a part of.
+    fn pools(&self) -> Vec<(String, Value)> {
+        let all = self.api("caracal.dev", "IPPool");
+        let all = self.runtime.block_on(all.list(&ListParams::default())).unwrap();
+        let told = |pool: DynamicObject| {
+            let spec = &pool.data["spec"];
+            let note = pool.metadata.annotations.as_ref().and_then(|all| all.get("caracal.dev/split-from"));
+            let told = json!([spec["cidr"], spec["natOutgoing"], note]);
+            (pool.metadata.name.unwrap(), told)
+        };
+        all.items.into_iter().map(told).collect()
+    }
+
     fn node(&self, name: &str) -> String {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
         self.create(node).metadata.uid.unwrap()
@@ -261,42 +284,54 @@ fn settings_are_shown_and_changed() {
 }
 
 #[test]
-fn a_pool_is_split_while_no_block_lies_inside() {
+fn a_pool_with_blocks_is_split_step_by_step_and_whoever_was_interrupted_goes_on() {
     let cluster = Cluster::start();
     let uid = cluster.pool("pods", "10.244.0.0/16");
     let node = cluster.node("node-1");
     cluster.block("10.244.0.0/26", &uid, ("node-1", &node), json!({"1": "w/1/caracal.c1.eth0/default/web"}));
-    let (code, _, said) = cluster.ctl("ipam split 4 --name pods");
-    assert_eq!(code, 1);
-    assert!(
-        said.contains("splitting pool pods: 1 blocks lie inside it and 1 addresses are in use"),
-        "{said}"
-    );
     let (code, _, said) = cluster.ctl("ipam split 4 --cidr 10.9.0.0/16");
     assert_eq!(code, 1);
     assert!(said.contains("there is no such pool; the pools are: pods (10.244.0.0/16)"), "{said}");
 
+    // Without a controller nothing judges the parts: the old pool stays.
+    let (code, _, said) = cluster.ctl("ipam split 2 --name pods --within 0");
+    assert_eq!(code, 1);
+    assert!(said.contains("does caracal-controller run? Pool pods goes on serving"), "{said}");
+    let of_pods = |name: &str, cidr: &str| (name.to_owned(), json!([cidr, true, uid]));
+    let parts = [of_pods("split-pods-0", "10.244.0.0/17"), of_pods("split-pods-1", "10.244.128.0/17")];
+    let whole = ("pods".to_owned(), json!(["10.244.0.0/16", true, null]));
+    assert_eq!(cluster.pools(), [&[whole][..], &parts].concat());
+
+    let (code, _, said) = cluster.ctl("ipam split 4 --name pods --within 0");
+    assert_eq!(code, 1);
+    assert!(said.contains("pool split-pods-0 is left from splitting it into another number"), "{said}");
+    cluster.judge("split-pods-0", ("True", "OK"));
+    cluster.judge("split-pods-1", ("False", "InvalidSelector"));
+    let (code, _, said) = cluster.ctl("ipam split 2 --name pods");
+    assert_eq!(code, 1);
+    assert!(said.contains("against pool split-pods-1: as the test says (InvalidSelector)"), "{said}");
+
+    cluster.judge("split-pods-1", ("True", "OK"));
+    let (code, told, said) = cluster.ctl("ipam split 2 --name pods");
+    assert_eq!((code, told.contains("1 blocks lie inside and stay")), (0, true), "{told}{said}");
+    assert_eq!(cluster.pools(), parts);
+    // It had been done, and only the answer was missed.
+    for pool in ["--name pods", "--cidr 10.244.0.0/16"] {
+        assert_eq!(cluster.ctl(&format!("ipam split 2 {pool}")), (code, told.clone(), said.clone()));
+    }
+    assert_eq!(cluster.ctl("ipam split 4 --name pods").0, 1);
+
     cluster.pool("more", "10.245.0.0/16");
-    compare("ipam-split", &cluster.ctl("ipam split 2 --cidr 10.245.0.0/16").1);
-    let pools = cluster.runtime.block_on(cluster.api("caracal.dev", "IPPool").list(&ListParams::default()));
-    let shown: Vec<(String, Value, Value)> = pools
-        .unwrap()
-        .items
-        .into_iter()
-        .map(|pool| {
-            let spec = &pool.data["spec"];
-            (pool.metadata.name.unwrap(), spec["cidr"].clone(), spec["natOutgoing"].clone())
-        })
-        .collect();
-    let part = |name: &str, cidr: &str| (name.to_owned(), json!(cidr), json!(true));
-    assert_eq!(
-        shown,
-        [
-            part("pods", "10.244.0.0/16"),
-            part("split-more-0", "10.245.0.0/17"),
-            part("split-more-1", "10.245.128.0/17")
-        ]
-    );
+    cluster.pool("split-more-1", "10.246.0.0/16");
+    let (code, _, said) = cluster.ctl("ipam split 2 --name more");
+    assert_eq!(code, 1);
+    assert!(said.contains("there is a pool split-more-1 already: rename or delete it"), "{said}");
+
+    cluster.pool("most", "10.247.0.0/16");
+    assert_eq!(cluster.ctl("ipam split 2 --name most --within 0").0, 1);
+    cluster.judge("split-most-0", ("True", "OK"));
+    cluster.judge("split-most-1", ("True", "OK"));
+    compare("ipam-split", &cluster.ctl("ipam split 2 --cidr 10.247.0.0/16").1);
 }
 
 #[test]

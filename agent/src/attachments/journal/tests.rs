@@ -4,7 +4,7 @@ use caracal_api::{BlockOwner, IpamBlock, IpamBlockSpec, OwnerKind};
 use caracal_ipam::{Allocation, Attributes, JournalTrust};
 
 use super::*;
-use crate::attachments::{Address, Phase, PodRef};
+use crate::attachments::{Address, Extras, Phase, PodRef};
 
 fn place(machine: &str, boot: &str) -> Place {
     Place { machine_id: Some(machine.to_owned()), boot_id: Some(boot.to_owned()) }
@@ -35,6 +35,10 @@ fn attachment(container: &str, phase: Phase) -> Attachment {
         phase,
         mtu: 1450,
         mac: Some("02:00:00:00:00:07".parse().unwrap()),
+        extras: Extras {
+            sources: vec!["198.51.100.0/24".parse().unwrap()],
+            floating: vec!["10.250.0.9".parse().unwrap()],
+        },
     }
 }
 

@@ -1,8 +1,13 @@
+use std::num::{NonZeroU8, NonZeroU16};
+use std::time::Duration;
+
 use super::*;
 use crate::desired::policies::Ground;
 use crate::desired::speaker::settings;
 use crate::node::{NodeAddress, NodeAddresses};
 use caracal_api::{BgpConfiguration, BgpConfigurationSpec, NetworkNodeSpec};
+use caracal_bgp::bfd::Hops;
+use caracal_bgp::{LimitAction, NextHopMode, PathsSent, PrefixLimit, PrefixLimits};
 use caracal_linux::object::link::IfName;
 use serde_json::json;
 
@@ -276,4 +281,177 @@ fn a_session_without_its_password_is_not_opened_by_any_definition() {
     assert!(config.unwrap().peers.is_empty());
     let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(said.iter().filter(|words| words.contains("does not exist")).count(), 2, "{said:#?}");
+}
+
+/// What a definition gives node n1 as its only peer, or range of peers.
+fn only(spec: serde_json::Value) -> PeerConfig {
+    let world = World::of(vec![peer("p", spec.clone())]).without_mesh();
+    let (config, problems) = world.config();
+    assert_eq!(problems, [], "{spec}");
+    let config = config.unwrap();
+    let of_ranges = config.ranges.into_values().map(|range| range.terms);
+    config.peers.into_values().chain(of_ranges).next().unwrap()
+}
+
+/// One field of a definition, and what it says of the session.
+#[test]
+fn each_field_of_a_definition_says_one_thing_of_its_sessions() {
+    type Said = fn(&PeerConfig) -> String;
+    let table: [(&str, serde_json::Value, Said, &str, &str); 13] = [
+        ("asNumbers", json!([65001, 65002]), |p| p.remote_as.to_string(), "AS 65001", "AS 65001 or 65002"),
+        ("asType", json!("External"), |p| p.remote_as.to_string(), "AS 65001", "any other AS than ours"),
+        ("asType", json!("Internal"), |p| format!("{:?}", p.multihop), "Some(255)", "None"),
+        ("localASNumber", json!(65100), |p| p.local_as.to_string(), "64512", "65100"),
+        ("keepaliveTime", json!("1m5s"), |p| format!("{:?}", p.keepalive), "None", "Some(65s)"),
+        ("passive", json!(true), |p| p.passive.to_string(), "false", "true"),
+        ("device", json!("eth7"), |p| format!("{:?}", p.device), "None", "Some(\"eth7\")"),
+        ("multihop", json!(3), |p| format!("{:?}", p.multihop), "Some(255)", "Some(3)"),
+        (
+            "ttlSecurity",
+            json!(2),
+            |p| format!("{:?} {:?}", p.ttl_security, p.multihop),
+            "None Some(255)",
+            "Some(2) None",
+        ),
+        ("sourceAddress", json!("None"), |p| format!("{:?}", p.local_address), "Some(172.30.0.11)", "None"),
+        ("nextHopMode", json!("Keep"), |p| format!("{:?}", p.next_hop), "Auto", "Keep"),
+        ("numAllowedLocalASNumbers", json!(1), |p| p.allow_own_as.to_string(), "0", "1"),
+        (
+            "longLivedStaleTime",
+            json!(3600),
+            |p| format!("{:?}", p.session.graceful_restart.and_then(|restart| restart.long_lived)),
+            "None",
+            "Some(3600s)",
+        ),
+    ];
+    for (field, value, said, without, with) in table {
+        let plain = json!({"peerIP": "192.0.2.1", "asNumber": 65001});
+        assert_eq!(said(&only(plain.clone())), without, "without {field}");
+        let mut spec = plain;
+        if field.starts_with("as") {
+            spec["asNumber"] = json!(0);
+        }
+        spec[field] = value;
+        assert_eq!(said(&only(spec)), with, "with {field}");
+    }
+}
+
+#[test]
+fn whoever_connects_from_a_range_has_the_terms_of_its_definition() {
+    let spec = json!({
+        "peerRange": "172.30.0.128/25", "maxPeers": 7, "asType": "External", "ttlSecurity": 1, "holdTime": 9,
+        "bfd": {"minTx": 50}, "nodeSelector": "rack == 'a'"
+    });
+    let mut world = World::of(vec![peer("racks", spec)]).without_mesh();
+    let (config, problems) = world.config();
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert!(config.peers.is_empty());
+    let (prefix, range) = config.ranges.iter().next().unwrap();
+    assert_eq!(
+        (prefix.to_string().as_str(), range.max_peers),
+        ("172.30.0.128/25", NonZeroU16::new(7).unwrap())
+    );
+    let newcomer = range.peer(*prefix, "172.30.0.200".parse().unwrap());
+    assert_eq!((newcomer.name.as_str(), newcomer.hold_time.seconds(), newcomer.passive), ("racks", 9, true));
+    assert_eq!((newcomer.local_address, newcomer.ttl_security), (None, NonZeroU8::new(1)));
+    assert_eq!(newcomer.local_next_hops, next_hops(&world.facts));
+    assert_eq!(newcomer.bfd_hops(), Hops::One);
+    assert_eq!(newcomer.bfd.unwrap().timers.min_tx, Duration::from_millis(50));
+    world.facts.labels.clear();
+    assert!(world.config().0.unwrap().ranges.is_empty(), "it is for other nodes");
+
+    // Without a word on the distance it is this node's subnets that say it.
+    for (range, hops) in
+        [("172.30.0.0/24", Hops::One), ("172.30.0.0/16", Hops::Many), ("10.0.0.0/8", Hops::Many)]
+    {
+        let config = only(json!({"peerRange": range, "asNumber": 65001, "bfd": {}}));
+        assert_eq!(config.bfd_hops(), hops, "{range}");
+    }
+}
+
+#[test]
+fn a_peer_on_a_link_has_its_address_and_next_hops_from_there() {
+    for (spec, key, extended) in [
+        (json!({"peerIP": "[fe80::1%eth1]:1179"}), "fe80::1%eth1", false),
+        (json!({"interface": "eth1"}), "eth1", true),
+    ] {
+        let mut spec = spec;
+        spec["asType"] = json!("External");
+        spec["bfd"] = json!({});
+        let world = World::of(vec![peer("cable", spec)]).without_mesh();
+        let config = world.config().0.unwrap();
+        let (found, config) = config.peers.iter().next().unwrap();
+        assert_eq!(found.to_string(), key);
+        assert_eq!((config.local_address, config.local_next_hops), (None, LocalNextHops::default()));
+        assert_eq!((config.multihop, config.session.extended_next_hop.is_empty()), (None, !extended));
+        assert_eq!(config.bfd.unwrap().multihop, None, "the link says how far it is");
+    }
+}
+
+#[test]
+fn what_the_speaker_would_refuse_costs_its_own_definition_alone() {
+    let secret = json!({"secretKeyRef": {"name": "bgp", "key": "racks"}});
+    let mut world = World::of(vec![
+        peer("both-sides", json!({"peerIP": "192.0.2.1", "asNumbers": [64512, 65001]})),
+        peer("good", json!({"peerIP": "192.0.2.2", "asNumber": 65001})),
+        peer("never", json!({"peerIP": "192.0.2.3", "asNumber": 65001, "keepaliveTime": "0s"})),
+        peer("open", json!({"peerIP": "10.1.0.7", "asNumber": 65001})),
+        peer("signed", json!({"peerRange": "10.1.0.0/24", "asNumber": 65001, "password": secret})),
+        peer("twice", json!({"peerRange": "10.1.0.0/24", "asNumber": 65001})),
+        peer("words", json!({"peerIP": "192.0.2.4", "asNumber": 65001, "tcpAO": {}})),
+    ])
+    .without_mesh();
+    let values = [("racks".to_owned(), b"one".to_vec())].into();
+    world.secrets.read = [("bgp".to_owned(), Some(values))].into();
+    let (config, problems) = world.config();
+    let config = config.unwrap();
+    assert!(config.validate().is_ok(), "the speaker takes what is left");
+    let names: Vec<_> = config.peers.values().map(|peer| peer.name.as_str()).collect();
+    assert_eq!(names, ["open", "good"]);
+    assert!(config.ranges.is_empty(), "a peer without a password lies in it");
+    let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for words in [
+        "BGPPeer both-sides is left out: configuring peer 192.0.2.1: our own AS 64512 is listed with others",
+        "BGPPeer never is left out: configuring peer 192.0.2.3: keepalive interval is 0ns",
+        "BGPPeer signed is left out: configuring peer 10.1.0.7, which has no password: it lies in the range",
+        "BGPPeer twice is left out: the session with 10.1.0.0/24 is signed's",
+        "BGPPeer words is left out: tcpAO: TCP-AO (RFC 5925) is not offered",
+    ] {
+        assert!(said.iter().any(|one| one.starts_with(words)), "{words}\n{said:#?}");
+    }
+    assert_eq!(said.len(), 5, "{said:#?}");
+}
+
+#[test]
+fn a_range_lets_nobody_in_without_a_password_that_cannot_be_had() {
+    let secret = json!({"secretKeyRef": {"name": "bgp", "key": "racks"}});
+    let range = |name: &str, network: &str, password: Option<&serde_json::Value>| {
+        peer(name, json!({"peerRange": network, "asNumber": 65001, "password": password}))
+    };
+    let named = peer("named", json!({"peerIP": "10.2.0.7", "asNumber": 65001, "password": secret}));
+    let world = World::of(vec![
+        range("closed", "10.1.0.0/24", Some(&secret)),
+        range("around", "10.1.0.0/16", None),
+        range("elsewhere", "10.2.0.0/16", None),
+        named,
+    ])
+    .without_mesh();
+    let (config, problems) = world.config();
+    let config = config.unwrap();
+    let ranges: Vec<String> = config.ranges.keys().map(ToString::to_string).collect();
+    assert_eq!(ranges, ["10.2.0.0/16"], "{problems:#?}");
+    let named = &config.peers[&PeerKey::Address("10.2.0.7".parse().unwrap())];
+    assert!(named.waits.is_some(), "the range around it would let it in without");
+}
+
+#[test]
+fn nodes_keep_each_others_routes_for_long_where_that_is_said() {
+    let mut world = World::of(vec![]);
+    let spec = BgpConfigurationSpec { node_mesh_long_lived_stale_time: Some(7200), ..Default::default() };
+    world.configurations = [BgpConfiguration::new("default", spec)].into_iter().collect();
+    let config = world.config().0.unwrap();
+    let times: Vec<_> =
+        config.peers.values().map(|peer| peer.session.graceful_restart.unwrap().long_lived).collect();
+    assert_eq!(times, [Some(Duration::from_secs(7200)); 2]);
 }

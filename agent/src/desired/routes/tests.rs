@@ -356,3 +356,28 @@ fn what_others_announce_of_services_is_not_followed() {
     // What merely covers a range is none of it.
     assert_eq!(world.words("10.96.0.0/12", &["172.30.0.12"]), "via 172.30.0.12 dev eth0");
 }
+
+#[test]
+fn a_next_hop_on_a_link_is_reached_by_the_device_of_its_peer_and_never_by_a_tunnel() {
+    let world = World::new(CrossSubnet, CrossSubnet);
+    let outcome = |prefix: &str, peer: &str| {
+        let path = BestPath { next_hop: Some(ip("fe80::1")), peer: peer.parse().ok(), source: Source::Ebgp };
+        let terrain = Terrain { around: &world.around, gateways: &world.gateways, protocol: 67 };
+        outcome(prefix.parse().unwrap(), &BestPaths { paths: [path].into_iter().collect() }, None, terrain)
+            .unwrap()
+    };
+    for prefix in [POD_V4, POD_V6, "192.0.2.0/24"] {
+        for device in ["eth0", "eth1"] {
+            let route = outcome(prefix, &format!("fe80::1%{device}")).route.unwrap();
+            assert_eq!(route.hops(), [Hop::via(ip("fe80::1"), eth(device))], "{prefix}");
+        }
+    }
+    let of_nowhere = outcome("192.0.2.0/24", "192.0.2.1");
+    assert_eq!(of_nowhere.why.unwrap().code(), "NextHopOffSubnet");
+    let best = BestPaths {
+        paths: [BestPath { next_hop: Some(ip("fe80::1")), peer: None, source: Source::Ebgp }]
+            .into_iter()
+            .collect(),
+    };
+    assert!(off_subnet([best].iter(), &world.around).is_empty(), "no route of the host's leads there");
+}
