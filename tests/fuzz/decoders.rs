@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use caracal_bgp::bfd::{Arrival, Hops, Packet, Sessions, Timers};
+use caracal_bgp::bfd::{Arrival, Hops, Packet, Place, Sessions, Timers};
 use caracal_bgp::wire::Context;
 use caracal_bgp::wire::attribute::NextHop;
 use caracal_bgp::wire::code_points::message as kind;
@@ -39,9 +39,9 @@ pub(crate) const TARGETS: [(&str, Target); 9] = [
 
 /// A BFD packet, and a session that it comes to: what is accepted is written and read again, whatever it says.
 pub(crate) fn bfd(bytes: &[u8]) {
-    let from = IpAddr::from([192, 0, 2, 1]);
+    let from = Place { address: IpAddr::from([192, 0, 2, 1]), scope: 0 };
     let (mut sessions, now, mut out) = (Sessions::new(1), Instant::now(), Vec::new());
-    sessions.open(now, from.into(), Hops::One, Timers::DEFAULT, &mut out);
+    sessions.open(now, from.address.into(), (from, Hops::One), (Timers::DEFAULT, None), &mut out);
     if let Ok(packet) = Packet::decode(bytes) {
         assert_eq!(Packet::decode(&packet.encode()), Ok(packet));
     }

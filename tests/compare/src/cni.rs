@@ -5,6 +5,7 @@
 //! removing them costs the same for everybody. IPv4 only: `ptp` waits seconds for IPv6 addresses to be found unique.
 
 mod host;
+mod inside;
 mod load;
 mod plugin;
 
@@ -49,6 +50,9 @@ pub(crate) fn run(asked: &Cni) -> anyhow::Result<()> {
                 }
             }
         }
+    }
+    if asked.in_process {
+        inside::measure(folder.path(), asked.rounds, loads.len(), &mut report)?;
     }
     report.finish(asked.json.as_deref())
 }

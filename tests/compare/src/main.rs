@@ -12,6 +12,7 @@ mod folder;
 mod generator;
 mod load;
 mod mesh;
+mod micro;
 mod place;
 mod process;
 mod relay;
@@ -61,6 +62,12 @@ Examples:
   cargo compare mesh
   cargo compare mesh --speakers 20 --rounds 5 --json mesh.json")]
     Mesh(Mesh),
+    /// What the smallest parts of the speaker cost in instructions, as callgrind counts them
+    #[command(after_help = "\
+The benchmarks of bgp/benches/micro, each run once under valgrind: the figures are the same on every run, and on a busy
+machine. Their times:
+  cargo bench -p caracal-bgp --bench micro")]
+    Micro(Micro),
     /// CNI plugins: caracal, and the stock ptp and bridge with host-local
     #[command(after_help = "\
 Loads:
@@ -74,7 +81,7 @@ Examples:
   cargo compare cni
   cargo compare cni --loads a --rounds 9 --json cni.json")]
     Cni(Cni),
-    /// IPAM plugins: caracal and host-local as ptp asks them, one by one and 100 at once
+    /// IPAM plugins: caracal and host-local as ptp asks them, one by one and 100 at once; and caracal's allocator in process
     Ipam(Ipam),
     /// Routes into the kernel: caracal, `ip -batch`, BIRD
     #[command(after_help = "\
@@ -150,6 +157,14 @@ pub(crate) struct Mesh {
     daemon: Option<PathBuf>,
 }
 
+/// Where counts go.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Micro {
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 /// What is compared, how often.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Cni {
@@ -165,6 +180,9 @@ pub(crate) struct Cni {
     /// Where the figures go as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Whether the allocator is measured without plugins, too
+    #[arg(skip)]
+    in_process: bool,
 }
 
 /// How often addresses are compared.
@@ -186,6 +204,7 @@ impl From<Ipam> for Cni {
             subjects: own(["caracal-ipam", "host-local"]),
             rounds: asked.rounds,
             json: asked.json,
+            in_process: true,
         }
     }
 }
@@ -217,6 +236,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
         What::Mesh(asked) => mesh::run(&asked),
+        What::Micro(asked) => micro::run(&asked),
         What::Cni(asked) => cni::run(&asked),
         What::Ipam(asked) => cni::run(&asked.into()),
         What::Routes(asked) => routes::run(&asked),

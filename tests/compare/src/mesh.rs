@@ -101,10 +101,15 @@ fn measure(
     for process in &mut processes {
         process.must_live()?;
         let usage = process.usage()?;
-        total = Usage { cpu: total.cpu + usage.cpu, memory: total.memory + usage.memory };
+        total.cpu += usage.cpu;
+        total.memory += usage.memory;
+        total.share += usage.share;
     }
     let mut figures = vec![load::figure("time", "s", (complete - begin).as_secs_f64())];
     figures.extend(used(Usage::default(), total));
+    #[allow(clippy::cast_precision_loss, reason = "memory is far below 2^53 octets")]
+    let share = total.share as f64 / f64::from(1 << 20);
+    figures.push(load::figure("memory, what is shared counted once", "MiB", share));
     Ok(figures)
 }
 

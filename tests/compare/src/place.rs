@@ -56,5 +56,7 @@ pub(crate) fn enter() -> anyhow::Result<()> {
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "ip {line}: {}", said.trim());
     }
-    Ok(())
+    // IPv4 lets a peer take such an address as its own; IPv6 does so only when told.
+    std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
+        .context("letting peers have addresses that are only routed (net.ipv6.ip_nonlocal_bind)")
 }

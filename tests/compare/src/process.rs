@@ -23,8 +23,10 @@ pub(crate) struct Process {
 pub(crate) struct Usage {
     /// CPU seconds, of user and system.
     pub(crate) cpu: f64,
-    /// Resident memory now, in octets.
+    /// Resident memory now, in octets; what processes share counts for each.
     pub(crate) memory: u64,
+    /// The same, with what processes share divided among them.
+    pub(crate) share: u64,
 }
 
 /// A process as `/proc/PID/stat` tells it.
@@ -91,7 +93,8 @@ impl Process {
                 #[allow(clippy::cast_precision_loss, reason = "ticks are few")]
                 let seconds = stat.ticks as f64 / ticks_a_second as f64;
                 usage.cpu += seconds;
-                usage.memory += resident(*pid);
+                usage.memory += told(*pid, "status", "VmRSS:");
+                usage.share += told(*pid, "smaps_rollup", "Pss:");
             }
         }
         Ok(usage)
@@ -175,10 +178,10 @@ fn stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// Resident memory in octets; 0 for one that has ended.
-fn resident(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+/// Memory of a process in octets, from a line of one of its files that gives KiB; 0 for one that has ended.
+fn told(pid: i32, file: &str, begin: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(begin));
     let kib =
         line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
@@ -201,7 +204,7 @@ mod tests {
         let words = ["sh", "-c", "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done & wait; exec sleep 60"];
         let process = Process::start("sh", &words.map(str::to_owned), "0", &folder).unwrap();
         let end = Instant::now() + Duration::from_secs(30);
-        let used = |usage: Usage| usage.cpu > 0.0 && usage.memory > 0;
+        let used = |usage: Usage| usage.cpu > 0.0 && usage.memory > 0 && usage.share > 0;
         while !used(process.usage().unwrap()) {
             assert!(Instant::now() < end, "no CPU time was seen: {:?}", process.usage());
             std::thread::yield_now();

@@ -12,7 +12,7 @@ pub(crate) const CEILING: &str = "relay";
 /// The subject whose ratio to the best of the others matters.
 pub(crate) const OURS: &str = "caracal";
 
-/// One figure of one measurement; less is better in all of them.
+/// One figure of one measurement; less is better in all that several subjects have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Figure {
     /// What it is.

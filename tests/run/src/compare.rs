@@ -15,6 +15,8 @@ fn measured(arguments: &[String]) -> &'static [&'static str] {
         Some("cni" | "ipam") => {
             &["-p", "caracal-compare", "-p", "caracal-agent", "-p", "caracal-cni", "-p", "caracal-apiserver"]
         }
+        // It builds its benchmarks itself.
+        Some("micro") => &["-p", "caracal-compare"],
         _ => &["-p", "caracal-compare", "-p", "caracal-bgpd"],
     }
 }
@@ -23,7 +25,10 @@ fn measured(arguments: &[String]) -> &'static [&'static str] {
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<std::process::ExitCode> {
     let place = Place::find()?;
     let helps = arguments.iter().any(|a| a == "--help" || a == "-h") || arguments.is_empty();
-    if !helps {
+    let counts = arguments.first().is_some_and(|what| what == "micro");
+    if counts && !helps {
+        packages::ensure(packages::FOR_COUNTING)?;
+    } else if !helps {
         privilege::require("cargo compare")?;
         packages::ensure(&packages::for_the_suites())?;
     }

@@ -27,7 +27,11 @@ usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab
                                          --fix renews formatting and generated files first
        cargo compare bgp [OPTIONS]       measure caracal-bgpd beside BIRD, FRR, GoBGP and OpenBGPD
                                          (see `cargo compare bgp --help`)
-       cargo compare routes [OPTIONS]    measure routes into the kernel beside `ip -batch` and BIRD";
+       cargo compare mesh [OPTIONS]      measure a full mesh of caracal-bgpd, and one of BIRD
+       cargo compare routes [OPTIONS]    measure routes into the kernel beside `ip -batch` and BIRD
+       cargo compare cni [OPTIONS]       measure the CNI plugin beside ptp and bridge
+       cargo compare ipam [OPTIONS]      measure the giving of addresses beside host-local
+       cargo compare micro [OPTIONS]     count the instructions of the BGP speaker's smallest parts";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -35,6 +35,7 @@ pub(crate) const FOR_THE_MACHINE: &[Needed] = &[
 pub(crate) const FOR_RUNTIMES: &[Needed] = &[
     Needed { program: "containerd", package: "containerd" },
     Needed { program: "runc", package: "runc" },
+    Needed { program: "podman", package: "podman" },
     Needed { program: "loopback", package: "containernetworking-plugins" },
 ];
 
@@ -63,6 +64,9 @@ const FOR_CHAINS: &[Needed] = &[
     Needed { program: "tc", package: "iproute2" },
     Needed { program: "strace", package: "strace" },
 ];
+
+/// What counts instructions.
+pub(crate) const FOR_COUNTING: &[Needed] = &[Needed { program: "valgrind", package: "valgrind" }];
 
 const FOLDERS: &[&str] = &[
     "/usr/sbin",

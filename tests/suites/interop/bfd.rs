@@ -16,16 +16,23 @@ const THEIR_AS: u32 = 64602;
 /// Longer than anything that is waited for.
 const HOLD: u16 = 600;
 
-/// Keys of a peer whose path is watched; they must be the last of the file.
+/// The table of a peer whose path is watched; it must be the last of the peer's keys.
+pub(crate) fn table() -> String {
+    table_of(BFD)
+}
+
+/// The same with this interval, in milliseconds, and this multiplier.
+pub(crate) fn table_of((interval, multiplier): (u32, u8)) -> String {
+    format!("[peer.bfd]\nmin-tx = {interval}\nmin-rx = {interval}\nmultiplier = {multiplier}\n")
+}
+
+/// The keys of such a peer whose session nothing else ends.
 fn watched() -> String {
-    let (interval, multiplier) = BFD;
-    format!(
-        "hold-time = {HOLD}\n[peer.bfd]\nmin-tx = {interval}\nmin-rx = {interval}\nmultiplier = {multiplier}"
-    )
+    format!("hold-time = {HOLD}\n{}", table())
 }
 
 /// Whether BFD is up at both ends with the times that both were given: those are in force after a poll only.
-fn is_watched(session: &Session) -> bool {
+pub(crate) fn is_watched(session: &Session) -> bool {
     let (interval, multiplier) = BFD;
     let interval = u64::from(interval) * 1000;
     session.state == "Established"
@@ -44,7 +51,7 @@ fn is_cut(session: &Session) -> bool {
         && session.transitions == 2
 }
 
-async fn all(us: &Us, host: &Host, fits: fn(&Session) -> bool) -> anyhow::Result<Vec<Session>> {
+pub(crate) async fn all(us: &Us, host: &Host, fits: fn(&Session) -> bool) -> anyhow::Result<Vec<Session>> {
     us.peers_when(host, |peers| !peers.is_empty() && peers.iter().all(fits)).await
 }
 
@@ -142,4 +149,42 @@ pub(crate) async fn with_ourselves(sandbox: Sandbox) -> anyhow::Result<()> {
     segment.attach(&there, true).await?;
     all(&us, &here, is_watched).await?;
     us.learns(&here, "10.2.0.0/24", |path| path.best).await.map(drop)
+}
+
+/// Paths to peers that nobody has named: the other router on a link, which has but its link-local address, and one that comes
+/// from a range of addresses, over one hop that nothing from farther passes (RFC 5082). Both paths fail, and are mended.
+pub(crate) async fn with_peers_that_nobody_named(sandbox: Sandbox) -> anyhow::Result<()> {
+    const BEYOND_AS: u32 = 64603;
+    let segment = Segment::make(&sandbox).await?;
+    let (here, there) = (segment.host(1).await?, segment.host(2).await?);
+    let beyond = segment.host(3).await?;
+    let by_interface =
+        format!("[[peer]]\ninterface = \"e0\"\nas = \"external\"\nconnect-retry = 0.3\n{}", watched());
+    let near = format!("ttl-security = 1\n{}", watched());
+    let range = format!("[[peer]]\nrange = \"10.99.0.0/28\"\nas = {BEYOND_AS}\n{near}");
+    let us = Us::start(&here, OUR_AS, &[by_interface.as_str(), &range].concat()).await?;
+    let they = Us::start(&there, THEIR_AS, &by_interface).await?;
+    let others = Us::start(&beyond, BEYOND_AS, &us::peer(&v4(1), OUR_AS, &near)).await?;
+    let both = |peers: &[Session]| peers.len() == 2 && peers.iter().all(is_watched);
+    let sessions = us.peers_when(&here, both).await?;
+    let near = |one: &Session| one.bfd.as_ref().is_some_and(|bfd| !bfd.multihop);
+    ensure!(sessions.iter().all(near), "{sessions:?}");
+    all(&they, &there, is_watched).await?;
+    all(&others, &beyond, is_watched).await?;
+
+    for host in [&there, &beyond] {
+        segment.attach(host, false).await?;
+    }
+    all(&they, &there, is_cut).await?;
+    all(&others, &beyond, is_cut).await?;
+    // Of one that nobody has named nothing is left.
+    let cut = |peers: &[Session]| peers.iter().all(|one| one.key == "e0" && is_cut(one)) && !peers.is_empty();
+    us.peers_when(&here, cut).await?;
+    us.says("session down: BFD says that packets no longer pass").await?;
+    for host in [&there, &beyond] {
+        segment.attach(host, true).await?;
+    }
+    us.peers_when(&here, both).await?;
+    all(&they, &there, is_watched).await?;
+    all(&others, &beyond, is_watched).await.map(drop)
 }

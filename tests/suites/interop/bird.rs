@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use anyhow::Context;
 use caracal_lab::Process;
 use caracal_lab::wait::{self, NotYet};
 
 use crate::passwords::Rekeys;
-use crate::peer::{BFD, LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
-use crate::restart::Restarts;
+use crate::peer::{LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
+use crate::restart::{PathSeen, Restarts};
 use crate::segment::Host;
 
 /// A running `bird`.
@@ -20,8 +21,8 @@ pub(crate) struct Bird {
 fn configuration(host: &Host, plan: &Plan) -> String {
     let (own_v4, own_v6) = (host.v4(), host.v6());
     let mut text = format!("log stderr all;\nrouter id {own_v4};\nprotocol device {{ scan time 3600; }}\n");
-    if plan.neighbors.iter().any(|neighbor| neighbor.bfd) {
-        let (interval, multiplier) = BFD;
+    if let Some(neighbor) = plan.neighbors.iter().find(|neighbor| neighbor.bfd) {
+        let (interval, multiplier) = neighbor.bfd_times();
         let times = format!("interval {interval} ms; idle tx interval 1 s; multiplier {multiplier};");
         writeln!(text, "protocol bfd {{ interface \"*\" {{ {times} }}; multihop {{ {times} }}; }}").unwrap();
     }
@@ -114,6 +115,23 @@ impl Restarts for Bird {
     async fn sees_path(&self, host: &Host) -> anyhow::Result<bool> {
         let text = host.run(&["birdc", "-s", &self.control, "show", "bfd", "sessions"]).await?;
         Ok(text.split_whitespace().any(|word| word == "Up"))
+    }
+
+    async fn path(&self, host: &Host) -> anyhow::Result<PathSeen> {
+        let text = host.run(&["birdc", "-s", &self.control, "show", "bfd", "sessions"]).await?;
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        // Address, interface, state, since when, interval, time-out.
+        let read = |words: Vec<&str>| match words.as_slice() {
+            [_, _, "Up", since @ .., _, patience] => {
+                let patience: f64 = patience.parse().ok()?;
+                Some(PathSeen { since: since.join(" "), patience_millis: (patience * 1000.0).round() as u64 })
+            }
+            _ => None,
+        };
+        lines
+            .filter_map(read)
+            .next()
+            .with_context(|| format!("BIRD has no session of BFD that is up: {text}"))
     }
 
     async fn crash(&self) -> anyhow::Result<()> {

@@ -64,6 +64,7 @@ macro_rules! claim {
 pub(crate) fn all() -> Vec<Claim> {
     let mut all = Vec::new();
     with_daemons(&mut all);
+    watched_by_ourselves(&mut all);
     with_ourselves(&mut all);
     itself(&mut all);
     claim!(all, "this page", "", "the_page_is_what_the_cases_claim", page::is_true);
@@ -106,6 +107,8 @@ fn with_daemons(all: &mut Vec<Claim>) {
         restart::restarts: Bird "bird", Frr "frr", GoBgp "gobgp");
     claims!(all, "nor where BFD watches the path at both ends (RFC 5882)", "restarts_with_bfd",
         restart::restarts_with_bfd: Bird "bird", Frr "frr");
+    claims!(all, "BFD outlives our restart: by the same names, and never down at the other end (RFC 5882)",
+        "bfd_outlives_a_restart", restart::path_outlives_restarts: Bird "bird", Frr "frr");
     claims!(all, "a dead node: the hold time ends the session and not its only routes (RFC 8538)", "a_dead_node",
         restart::a_dead_node: Frr "frr", GoBgp "gobgp");
     claims!(all, "away for longer than it asked for: kept as a last resort (RFC 9494)", "long_away",
@@ -132,7 +135,7 @@ fn with_daemons(all: &mut Vec<Claim>) {
     );
     claim!(
         all,
-        "peers by interface: nobody configures an address (RFC 4861, RFC 8950)",
+        "peers by interface, watched by BFD: nobody configures an address (RFC 4861, RFC 8950)",
         Frr::NAME,
         "frr_unnumbered",
         unnumbered::with_frr
@@ -146,8 +149,8 @@ fn with_daemons(all: &mut Vec<Claim>) {
     );
 }
 
-/// What is shown with another of us, or with a speaker of the suite's own.
-fn with_ourselves(all: &mut Vec<Claim>) {
+/// What BFD is shown to do with another of us.
+fn watched_by_ourselves(all: &mut Vec<Claim>) {
     claim!(
         all,
         "the path fails: BFD ends the session (RFC 5880, RFC 5881)",
@@ -155,6 +158,17 @@ fn with_ourselves(all: &mut Vec<Claim>) {
         "caracal_bfd",
         bfd::with_ourselves
     );
+    claim!(
+        all,
+        "the path to a peer by interface, or of a range, fails: BFD ends the session (RFC 5082, RFC 5881)",
+        OWN,
+        "caracal_bfd_of_the_unnamed",
+        bfd::with_peers_that_nobody_named
+    );
+}
+
+/// What is shown with another of us, or with a speaker of the suite's own.
+fn with_ourselves(all: &mut Vec<Claim>) {
     claim!(
         all,
         "200 simultaneous opens, of each collision one session is left",
@@ -171,7 +185,7 @@ fn with_ourselves(all: &mut Vec<Claim>) {
     );
     claim!(
         all,
-        "peers by interface: nobody configures an address (RFC 4861, RFC 8950)",
+        "peers by interface, watched by BFD: nobody configures an address (RFC 4861, RFC 8950)",
         OWN,
         "caracal_unnumbered",
         unnumbered::with_ourselves

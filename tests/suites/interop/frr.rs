@@ -9,8 +9,8 @@ use caracal_lab::wait::{self, NotYet};
 use serde_json::Value;
 
 use crate::passwords::Rekeys;
-use crate::peer::{BFD, LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
-use crate::restart::Restarts;
+use crate::peer::{LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
+use crate::restart::{PathSeen, Restarts};
 use crate::segment::Host;
 
 /// A running `bgpd` of FRR.
@@ -53,7 +53,7 @@ fn configuration(host: &Host, plan: &Plan) -> String {
             writeln!(text, " neighbor {address} timers {} {hold}", hold / 3).unwrap();
         }
         if neighbor.bfd {
-            let (interval, multiplier) = BFD;
+            let (interval, multiplier) = neighbor.bfd_times();
             if neighbor.multihop {
                 writeln!(text, " neighbor {address} ebgp-multihop 5").unwrap();
             }
@@ -135,11 +135,20 @@ impl Restarts for Frr {
     }
 
     async fn sees_path(&self, host: &Host) -> anyhow::Result<bool> {
-        let text = self.ask(host, "bfdd", "show bfd peers json").await?;
-        let told: Value =
-            serde_json::from_str(&text).with_context(|| format!("reading bfdd's peers: {text}"))?;
+        let told = self.bfd_peers(host, "").await?;
         let mut peers = told.as_array().into_iter().flatten();
         Ok(peers.any(|peer| peer.get("status").and_then(Value::as_str) == Some("up")))
+    }
+
+    async fn path(&self, host: &Host) -> anyhow::Result<PathSeen> {
+        let (peers, counters) = (self.bfd_peers(host, "").await?, self.bfd_peers(host, "counters ").await?);
+        let number = |name: &str| peers.pointer(&format!("/0/{name}")).and_then(Value::as_u64);
+        let times = number("remote-detect-multiplier").zip(number("remote-transmit-interval"));
+        let (multiplier, interval) = times.with_context(|| format!("the times of the peer: {peers}"))?;
+        let counter = |name: &str| counters.pointer(&format!("/0/{name}")).and_then(Value::as_u64);
+        let changes = counter("session-up").zip(counter("session-down"));
+        let (ups, downs) = changes.with_context(|| format!("the changes of the session: {counters}"))?;
+        Ok(PathSeen { since: format!("{ups} ups, {downs} downs"), patience_millis: multiplier * interval })
     }
 
     async fn crash(&self) -> anyhow::Result<()> {
@@ -200,9 +209,9 @@ impl Peer for Frr {
 }
 
 impl Frr {
-    /// Starts it with this configuration of `bgpd`; what it learns goes into the kernel.
+    /// Starts it with this configuration of `bgpd`, and with `bfdd`; what it learns goes into the kernel.
     pub(crate) async fn with(host: &Host, text: &str) -> anyhow::Result<Self> {
-        Self::run(host, text, true, false).await
+        Self::run(host, text, true, true).await
     }
 
     async fn run(host: &Host, text: &str, zebra_too: bool, bfd: bool) -> anyhow::Result<Self> {
@@ -223,6 +232,12 @@ impl Frr {
         }
         let process = spawn(host, text, &vty, !others.is_empty()).await?;
         Ok(Self { process, _others: others, vty })
+    }
+
+    /// What `bfdd` says of its peers.
+    async fn bfd_peers(&self, host: &Host, what: &str) -> anyhow::Result<Value> {
+        let text = self.ask(host, "bfdd", &format!("show bfd peers {what}json")).await?;
+        serde_json::from_str(&text).with_context(|| format!("reading bfdd's peers: {text}"))
     }
 
     async fn ask(&self, host: &Host, daemon: &str, command: &str) -> anyhow::Result<String> {

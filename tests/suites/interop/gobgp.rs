@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::passwords::Rekeys;
 use crate::peer::{LONG_LIVED, Neighbor, Peer, Plan, SOON, Seen};
-use crate::restart::Restarts;
+use crate::restart::{PathSeen, Restarts};
 use crate::segment::Host;
 
 /// A running `gobgpd`.
@@ -123,6 +123,10 @@ impl Restarts for GoBgp {
     }
 
     async fn sees_path(&self, _: &Host) -> anyhow::Result<bool> {
+        anyhow::bail!("GoBGP has no BFD")
+    }
+
+    async fn path(&self, _: &Host) -> anyhow::Result<PathSeen> {
         anyhow::bail!("GoBGP has no BFD")
     }
 

@@ -5,9 +5,10 @@ use caracal_lab::Sandbox;
 use caracal_lab::command::ip_batch;
 use caracal_lab::wait::{self, NotYet};
 
+use crate::bfd;
 use crate::bird::Bird;
 use crate::frr::Frr;
-use crate::peer::SOON;
+use crate::peer::{BFD, SOON};
 use crate::segment::{Host, Segment};
 use crate::us::{self, Session, Us};
 
@@ -39,9 +40,10 @@ pub(crate) fn tables(number: u8, peers: &str) -> String {
     format!("[fib]\n{own}{peers}")
 }
 
+/// A `[[peer]]` with a link-local address, from which nothing that is not of the link is taken, and the path to which is watched.
 fn peer(address: &str, asn: u32) -> String {
-    let more = format!("password = \"{PASSWORD}\"\nttl-security = 1\nextended-next-hop = [\"ipv4-unicast\"]");
-    us::peer(address, asn, &more)
+    let near = "ttl-security = 1\nextended-next-hop = [\"ipv4-unicast\"]\n";
+    us::peer(address, asn, &format!("password = \"{PASSWORD}\"\n{near}{}", bfd::table()))
 }
 
 /// Waits until a host's kernel reaches the prefixes of another by this gateway, and the other answers.
@@ -87,7 +89,7 @@ pub(crate) async fn on_two_links(sandbox: Sandbox) -> anyhow::Result<()> {
     let us = Us::start(&here, ASES[0], &tables(1, &near)).await?;
     let two = Us::start(&second, ASES[1], &tables(2, &peer("fe80::1%e1", ASES[0]))).await?;
     let _three = Us::start(&third, ASES[2], &tables(3, &peer("fe80::1%e1", ASES[0]))).await?;
-    let sessions = us.established(&here).await?;
+    let sessions = bfd::all(&us, &here, bfd::is_watched).await?;
     let keys: Vec<&str> = sessions.iter().map(|session| session.key.as_str()).collect();
     ensure!(keys == ["fe80::2%e1", "fe80::2%e2"], "{keys:?}");
     let by_one = |path: &us::Path| path.best && path.next_hop.as_deref() == Some("fe80::2%e1");
@@ -107,11 +109,15 @@ pub(crate) async fn on_two_links(sandbox: Sandbox) -> anyhow::Result<()> {
     }
     us.loses(&here, &prefixes(2)[0]).await?;
     segment.cable(cable).await?;
-    us.established(&here).await?;
+    bfd::all(&us, &here, bfd::is_watched).await?;
     reaches(&here, 1, 2, "fe80::2", "e1").await?;
     reaches(&second, 2, 1, "fe80::1", "e1").await?;
     let other = us.peer(&here, "fe80::2%e2").await?;
-    ensure!(other.transitions == 1, "the other link has nothing to do with it: {other:?}");
+    let downs = other.bfd.as_ref().map(|bfd| bfd.downs);
+    ensure!(
+        other.transitions == 1 && downs == Some(0),
+        "the other link has nothing to do with it: {other:?}"
+    );
     Ok(())
 }
 
@@ -131,11 +137,13 @@ pub(crate) async fn with_bird(sandbox: Sandbox) -> anyhow::Result<()> {
     let kernel = |family: &str| {
         format!("protocol kernel {{ {family} {{ import none; export where source = RTS_BGP; }}; }}\n")
     };
+    let (interval, multiplier) = BFD;
     let text = format!(
         "log stderr all;\nrouter id 10.2.0.1;\nprotocol device {{ scan time 3600; }}\n{}{}\
+         protocol bfd {{ interface \"*\" {{ interval {interval} ms; multiplier {multiplier}; }}; }}\n\
          protocol static {{ ipv4; route {v4} blackhole; }}\nprotocol static {{ ipv6; route {v6} blackhole; }}\n\
          protocol bgp p0 {{ local fe80::2 as {}; neighbor fe80::1 as {}; interface \"e1\"; password \"{PASSWORD}\";\n\
-         ttl security on; connect delay time 0; connect retry time 1; error wait time 1,2;\n\
+         ttl security on; bfd on; connect delay time 0; connect retry time 1; error wait time 1,2;\n\
          ipv4 {{ import all; export all; extended next hop on; }};\nipv6 {{ import all; export all; }};\n}}\n",
         kernel("ipv4"),
         kernel("ipv6"),
@@ -143,11 +151,11 @@ pub(crate) async fn with_bird(sandbox: Sandbox) -> anyhow::Result<()> {
         ASES[0]
     );
     let _they = Bird::with(&there, &text).await?;
-    us.established(&here).await?;
+    bfd::all(&us, &here, bfd::is_watched).await?;
     reaches(&here, 1, 2, "fe80::2", "e1").await
 }
 
-/// With FRR, which is told address and device, too.
+/// With FRR, which is told address and device, too. Its BFD does not answer at such an address: it has it by interface.
 pub(crate) async fn with_frr(sandbox: Sandbox) -> anyhow::Result<()> {
     let (_segment, here, there, us) = two(&sandbox).await?;
     let neighbor = format!(

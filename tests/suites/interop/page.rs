@@ -29,9 +29,14 @@ refreshes has it ask, and `enhanced-refresh = false` on caracal's side lets it b
 it has sent End-of-RIB, which it sends only to peers that offer graceful restart: where refreshes are marked, `graceful-restart`
 has to be set on caracal's side for it to answer at all, and in its case it is.
 
+Of BFD: this FRR watches a peer that it knows by interface, and does not answer one that it knows by link-local address and
+device.
+
 Of restarts: routes go both ways through the kernels of both ends, and every packet is counted. What the peers themselves
 make of a restart:
 
+* Where our BFD outlives us (`run-directory`), the path is never down to the other end, planned restart or crash; the crash
+  only if we are back within the detection time. Else BFD goes down at the other end, which is the case below.
 * BIRD keeps its kernel's routes when it is killed, or ended with `birdc graceful restart`, and finds them again with `-R`
   and `graceful restart` in its `kernel` protocols. With plain `bfd on` it takes the end of BFD for the end of all routes,
   also of a peer that restarts (its packets to us are lost until we are back); its cases have `bfd graceful`, which does not.
@@ -138,6 +143,9 @@ const ABSENT: &[(&str, &str, &str)] = &[
     ("nor where BFD", "GoBGP", LACKS_5880),
     ("nor where BFD", "ExaBGP", LACKS_5880),
     ("nor where BFD", "OpenBGPD", LACKS_5880),
+    ("BFD outlives", "GoBGP", LACKS_5880),
+    ("BFD outlives", "ExaBGP", LACKS_5880),
+    ("BFD outlives", "OpenBGPD", LACKS_5880),
     ("a dead node", "BIRD", "This version does not have RFC 8538."),
     ("a dead node", "ExaBGP", "ExaBGP is no router: it keeps nothing."),
     ("a dead node", "OpenBGPD", NOT_YET),

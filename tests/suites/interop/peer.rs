@@ -45,6 +45,8 @@ pub(crate) struct Neighbor {
     pub(crate) extended_next_hop: bool,
     /// The path is watched by BFD, with the times of [`BFD`].
     pub(crate) bfd: bool,
+    /// With the times of [`PATIENT_BFD`] instead.
+    pub(crate) patient: bool,
     /// It is not on this link: BFD is that of many hops.
     pub(crate) multihop: bool,
     /// Graceful restart, for [`RESTART_TIME`].
@@ -58,6 +60,9 @@ pub(crate) struct Neighbor {
 /// The interval, in milliseconds, and the multiplier of every BFD session: patient, for the machine may be busy.
 pub(crate) const BFD: (u32, u8) = (400, 8);
 
+/// The same where a speaker has to be back within the detection time.
+pub(crate) const PATIENT_BFD: (u32, u8) = (400, 30);
+
 /// How many seconds a daemon may be away where it restarts gracefully.
 pub(crate) const RESTART_TIME: u16 = 30;
 /// The same where what comes after that is waited for.
@@ -66,6 +71,11 @@ pub(crate) const SHORT_RESTART_TIME: u16 = 4;
 pub(crate) const LONG_LIVED: u32 = 3600;
 
 impl Neighbor {
+    /// The interval and the multiplier of BFD.
+    pub(crate) fn bfd_times(&self) -> (u32, u8) {
+        if self.patient { PATIENT_BFD } else { BFD }
+    }
+
     /// A plain neighbour over IPv4, for both families.
     pub(crate) fn new(host: u8, asn: u32) -> Self {
         let (over_v6, client, add_path, extended_next_hop, bfd) = (false, false, false, false, false);
@@ -79,6 +89,7 @@ impl Neighbor {
             add_path,
             extended_next_hop,
             bfd,
+            patient: false,
             multihop,
             restart,
             long_lived,

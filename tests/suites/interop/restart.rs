@@ -12,7 +12,8 @@ use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Sandbox, probe};
 use caracal_suites::flow::Flow;
 
-use crate::peer::{BFD, Neighbor, Peer, Plan, RESTART_TIME, SOON};
+use crate::bfd;
+use crate::peer::{Neighbor, Peer, Plan, RESTART_TIME, SOON};
 use crate::segment::{Host, Segment, v4};
 use crate::us::{self, Us};
 
@@ -34,12 +35,23 @@ pub(crate) trait Restarts: Peer {
     async fn is_up(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<bool>;
     /// Whether its BFD takes the path for good, in any of its sessions.
     async fn sees_path(&self, host: &Host) -> anyhow::Result<bool>;
+    /// How its BFD sees the path, which is up.
+    async fn path(&self, host: &Host) -> anyhow::Result<PathSeen>;
     /// SIGKILL.
     async fn crash(&self) -> anyhow::Result<()>;
     /// Ends it as one that will be back.
     async fn leave(&self, host: &Host) -> anyhow::Result<()>;
     /// Starts it again as one that has restarted.
     async fn back(&mut self, host: &Host, plan: &Plan) -> anyhow::Result<()>;
+}
+
+/// How a daemon's BFD sees a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PathSeen {
+    /// Other words after every change of its state.
+    pub(crate) since: String,
+    /// For so long it takes silence for nothing.
+    pub(crate) patience_millis: u64,
 }
 
 /// The first address of a /24.
@@ -69,12 +81,6 @@ fn tables(more: &str) -> String {
     format!("[fib]\n{}{peer}", us::originate(OURS, &[]))
 }
 
-/// The keys of BFD on our side.
-fn watched() -> String {
-    let (interval, multiplier) = BFD;
-    format!("[peer.bfd]\nmin-tx = {interval}\nmin-rx = {interval}\nmultiplier = {multiplier}")
-}
-
 /// Two routers, one of them foreign, that reach each other's addresses by what BGP brought.
 struct Pair<P> {
     _segment: Segment,
@@ -83,11 +89,16 @@ struct Pair<P> {
     us: Us,
     they: P,
     plan: Plan,
-    bfd: bool,
+    watched: bool,
 }
 
 impl<P: Restarts> Pair<P> {
-    async fn make(sandbox: &Sandbox, bfd: bool) -> anyhow::Result<Self> {
+    async fn make(sandbox: &Sandbox, watched: bool) -> anyhow::Result<Self> {
+        Self::with(sandbox, watched, false).await
+    }
+
+    /// With `outlives` our BFD goes on after a restart, and either end waits so long that we can be back by then.
+    async fn with(sandbox: &Sandbox, watched: bool, outlives: bool) -> anyhow::Result<Self> {
         let segment = Segment::make(sandbox).await?;
         let (here, there) = (segment.host(1).await?, segment.host(2).await?);
         live_at(&here, OURS).await?;
@@ -96,8 +107,12 @@ impl<P: Restarts> Pair<P> {
             let line = format!("route add {OURS} via {} proto 99\n", here.v4());
             ip_batch(Some(there.netns().name()), &line).await?;
         }
-        let us = Us::start(&here, OUR_AS, &tables(&if bfd { watched() } else { String::new() })).await?;
-        let neighbor = Neighbor { restart: true, bfd, ..Neighbor::new(1, OUR_AS) };
+        let neighbor =
+            Neighbor { restart: true, bfd: watched, patient: outlives, ..Neighbor::new(1, OUR_AS) };
+        let times = if watched { bfd::table_of(neighbor.bfd_times()) } else { String::new() };
+        let directory = format!("run-directory = \"{}\"\n", here.file("run").display());
+        let speaker = if outlives { directory.as_str() } else { "" };
+        let us = Us::start(&here, OUR_AS, &format!("{speaker}{}", tables(&times))).await?;
         let plan = Plan {
             asn: THEIR_AS,
             neighbors: vec![neighbor],
@@ -106,7 +121,7 @@ impl<P: Restarts> Pair<P> {
             kernel: P::WRITES_KERNEL,
         };
         let they = P::start(&there, &plan).await?;
-        let pair = Self { _segment: segment, here, there, us, they, plan, bfd };
+        let pair = Self { _segment: segment, here, there, us, they, plan, watched };
         pair.settled().await?;
         Ok(pair)
     }
@@ -117,7 +132,7 @@ impl<P: Restarts> Pair<P> {
         let what = format!("{} has a session", P::NAME);
         wait::until(SOON, &what, || async {
             let up = self.they.is_up(&self.there, &self.plan.neighbors[0]).await?;
-            let path = !self.bfd || self.they.sees_path(&self.there).await?;
+            let path = !self.watched || self.they.sees_path(&self.there).await?;
             if up && path { Ok(()) } else { Err(NotYet::because(format!("up: {up}, path: {path}"))) }
         })
         .await?;
@@ -138,7 +153,7 @@ impl<P: Restarts> Pair<P> {
         let what = format!("{} has noticed", P::NAME);
         wait::until(SOON, &what, || async {
             let up = self.they.is_up(&self.there, &self.plan.neighbors[0]).await?;
-            let path = self.bfd && self.they.sees_path(&self.there).await?;
+            let path = self.watched && self.they.sees_path(&self.there).await?;
             if up || path { Err(NotYet::because(format!("up: {up}, path: {path}"))) } else { Ok(()) }
         })
         .await?;
@@ -155,6 +170,15 @@ impl<P: Restarts> Pair<P> {
         };
         self.us.peers_when(&self.here, fits).await?;
         self.us.learns(&self.here, THEIRS, |path| path.best && path.stale).await.map(drop)
+    }
+
+    /// Waits until they take silence for nothing for so long.
+    async fn patience_there(&self, millis: u64) -> anyhow::Result<()> {
+        wait::until(SOON, &format!("{} waits {millis} ms for a packet", P::NAME), || async {
+            let seen = self.they.path(&self.there).await?;
+            if seen.patience_millis == millis { Ok(()) } else { Err(NotYet::because(format!("{seen:?}"))) }
+        })
+        .await
     }
 
     /// Packets from us to them.
@@ -175,8 +199,8 @@ impl<P: Restarts> Pair<P> {
 }
 
 /// We are killed, and told to restart; they are killed, and, where they can be, told to restart.
-async fn both_restart<P: Restarts>(sandbox: &Sandbox, bfd: bool) -> anyhow::Result<()> {
-    let mut pair = Pair::<P>::make(sandbox, bfd).await?;
+async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::Result<()> {
+    let mut pair = Pair::<P>::make(sandbox, watched).await?;
     let (to_them, to_us) = (pair.to_them()?, pair.to_us()?);
     for planned in [false, true] {
         match planned {
@@ -222,6 +246,49 @@ pub(crate) async fn restarts_with_bfd<P: Restarts>(
     sandbox: Sandbox,
 ) -> anyhow::Result<()> {
     both_restart::<P>(&sandbox, true).await
+}
+
+/// Our BFD outlives us: killed and back within the detection time, and told to restart, for which they wait as long as we may
+/// be away, we go on by the same names, and to them the path was never down (RFC 5882 §4.3.2.2).
+pub(crate) async fn path_outlives_restarts<P: Restarts>(
+    _: PhantomData<P>,
+    sandbox: Sandbox,
+) -> anyhow::Result<()> {
+    let pair = Pair::<P>::with(&sandbox, true, true).await?;
+    let (interval, multiplier) = pair.plan.neighbors[0].bfd_times();
+    let usual = u64::from(interval) * u64::from(multiplier);
+    pair.patience_there(usual).await?;
+    let names = || async {
+        let bfd = pair.us.peer(&pair.here, &v4(2)).await?.bfd.context("BFD is not there")?;
+        anyhow::Ok((bfd.discriminator, bfd.remote_discriminator, bfd.downs))
+    };
+    let (named, seen) = (names().await?, pair.they.path(&pair.there).await?);
+    let flows = [pair.to_them()?, pair.to_us()?];
+    for planned in [false, true] {
+        if planned {
+            pair.us.leave().await?;
+            let what = format!("{} has noticed that the session is over", P::NAME);
+            wait::until(SOON, &what, || async {
+                let up = pair.they.is_up(&pair.there, &pair.plan.neighbors[0]).await?;
+                if up { Err(NotYet::because("it is up")) } else { Ok(()) }
+            })
+            .await?;
+            pair.patience_there(u64::from(RESTART_TIME) * 1000).await?;
+        } else {
+            pair.us.crash().await?;
+        }
+        pair.us.again().await?;
+        pair.settled().await?;
+        pair.patience_there(usual).await?;
+        let (now, again) = (pair.they.path(&pair.there).await?, names().await?);
+        ensure!(now == seen, "planned: {planned}: {seen:?} is now {now:?}");
+        ensure!(again == named, "planned: {planned}: {named:?} is now {again:?}");
+    }
+    pair.reach().await?;
+    for flow in flows {
+        flow.lost_none().await?;
+    }
+    Ok(())
 }
 
 /// A node is dead: the hold time ends the session at both ends with a NOTIFICATION, and what was learned of it stays

@@ -6,9 +6,10 @@ use caracal_lab::Sandbox;
 use caracal_lab::command::ip_batch;
 use caracal_lab::wait::{self, NotYet};
 
+use crate::bfd;
 use crate::frr::Frr;
 use crate::link_local::{self, host, is_up, prefixes, reaches, tables};
-use crate::peer::SOON;
+use crate::peer::{BFD, SOON};
 use crate::segment::{Host, Segment};
 use crate::us::Us;
 
@@ -16,11 +17,10 @@ const ASES: [u32; 2] = [64601, 64602];
 const DEVICE: &str = "e1";
 const PASSWORD: &str = "between-us";
 
-/// A `[[peer]]` by interface.
+/// A `[[peer]]` by interface, the path to which is watched.
 fn peer(device: &str) -> String {
-    format!(
-        "[[peer]]\ninterface = \"{device}\"\nas = \"external\"\nconnect-retry = 0.3\npassword = \"{PASSWORD}\"\n"
-    )
+    let keys = "as = \"external\"\nconnect-retry = 0.3\n";
+    format!("[[peer]]\ninterface = \"{device}\"\n{keys}password = \"{PASSWORD}\"\n{}", bfd::table())
 }
 
 /// The two ends of the cable.
@@ -40,7 +40,7 @@ async fn waits(us: &Us, host: &Host, words: &str) -> anyhow::Result<()> {
 
 /// Routes go both ways, by nothing but link-local addresses.
 async fn all_is_well(us: &Us, here: &Host) -> anyhow::Result<()> {
-    let sessions = us.established(here).await?;
+    let sessions = bfd::all(us, here, bfd::is_watched).await?;
     ensure!(sessions.len() == 1 && sessions[0].key == DEVICE, "{sessions:?}");
     ensure!(sessions[0].features.iter().any(|word| word == "extended-next-hop:ipv4"), "{sessions:?}");
     let beyond = |path: &crate::us::Path| path.best && path.next_hop.as_deref() == Some("fe80::2%e1");
@@ -102,9 +102,10 @@ pub(crate) async fn with_frr(sandbox: Sandbox) -> anyhow::Result<()> {
     accept_ra(&here, 0).await?;
     segment.cable(cable(&here, &there)).await?;
     let us = Us::start(&here, ASES[0], &tables(1, &peer(DEVICE))).await?;
+    let (interval, multiplier) = BFD;
     let _they = Frr::with(
         &there,
-        &link_local::frr(DEVICE, &format!(" neighbor {DEVICE} interface remote-as external\n")),
+        &link_local::frr(DEVICE, &format!(" neighbor {DEVICE} interface remote-as external\n neighbor {DEVICE} bfd {multiplier} {interval} {interval}\n")),
     )
     .await?;
     all_is_well(&us, &here).await?;

@@ -69,6 +69,8 @@ pub(crate) struct Bfd {
     pub(crate) transmit_interval_micros: u64,
     pub(crate) detection_time_micros: u64,
     pub(crate) downs: u64,
+    pub(crate) discriminator: u32,
+    pub(crate) remote_discriminator: u32,
 }
 
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@ use caracal_lab::report;
 use caracal_lab::show::Silent;
 
 use crate::image;
+use crate::podman::Podman;
 use crate::world::{self, Pod, SOON, reach_each_other};
 
 pub(crate) async fn sandboxes_come_and_go_through_the_cri(sandbox: Sandbox) -> anyhow::Result<()> {
@@ -41,6 +42,11 @@ pub(crate) async fn sandboxes_come_and_go_through_the_cri(sandbox: Sandbox) -> a
         script.as_str(),
     ];
     let said = one.containerd.ctr(one.node, &words).await.context("ctr run --cni")?;
+    ensure!(said.contains("/32 scope global eth0") && said.contains(" 0% packet loss"), "{said}");
+
+    // Another runtime, which knows nothing of Kubernetes at all, and shares the node with the first.
+    let podman = Podman::install(one.node, &one.archive).await.context("podman")?;
+    let said = podman.script(one.node, "lonely", &script).await.context("podman run --network")?;
     ensure!(said.contains("/32 scope global eth0") && said.contains(" 0% packet loss"), "{said}");
 
     one.remove(&lab, &first).await?;

@@ -1,4 +1,5 @@
-//! A real container runtime: Debian's containerd and runc call the plugin, asked as a kubelet asks, through the CRI.
+//! Real container runtimes: Debian's containerd and runc call the plugin, asked as a kubelet asks, through the CRI; and so does
+//! its podman.
 //!
 //! It runs inside the project's virtual machine: containers want control groups, and those of the host are its own.
 //! Images are made here, of busybox and of caracal's own programs: nothing is pulled from anywhere.
@@ -8,6 +9,7 @@ mod cri;
 mod image;
 mod lifecycle;
 mod manifest;
+mod podman;
 mod world;
 
 use std::process::ExitCode;

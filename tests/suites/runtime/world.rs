@@ -1,6 +1,7 @@
 //! Two nodes, each with a containerd, and what is asked about them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -29,6 +30,8 @@ pub(crate) struct Pod {
 pub(crate) struct Host<'a> {
     pub(crate) node: &'a Node,
     pub(crate) containerd: Containerd,
+    /// The archive of the sandboxes' image.
+    pub(crate) archive: PathBuf,
 }
 
 /// A lab of two nodes without pods.
@@ -42,7 +45,7 @@ pub(crate) async fn hosts(lab: &Lab) -> anyhow::Result<Vec<Host<'_>>> {
     let mut hosts = Vec::new();
     for node in lab.nodes() {
         let containerd = Containerd::install(node, &lab.logs(), &archive).await?;
-        hosts.push(Host { node, containerd });
+        hosts.push(Host { node, containerd, archive: archive.clone() });
     }
     Ok(hosts)
 }

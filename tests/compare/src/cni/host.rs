@@ -13,6 +13,8 @@ use serde_json::json;
 use super::plugin::Subject;
 use crate::process::{Process, Usage};
 
+/// Where the API server listens, in the node's namespace.
+pub(crate) const API: &str = "127.0.0.1:6443";
 /// How long a program may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,6 +90,7 @@ fn programs(folder: &Path) -> anyhow::Result<(Process, Process, PathBuf)> {
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "caracal-system"}},
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
          "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}},
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": super::inside::NODE}},
         {"apiVersion": "caracal.dev/v1", "kind": "IPPool", "metadata": {"name": "pool"},
          "spec": {"cidr": "10.244.0.0/16", "blockSize": 24}},
         // host-local lets nothing rest.
@@ -104,7 +107,7 @@ fn programs(folder: &Path) -> anyhow::Result<(Process, Process, PathBuf)> {
         &[
             &program("caracal-apiserver"),
             "--listen",
-            "127.0.0.1:6443",
+            API,
             "--crds",
             &crds,
             "--load",

@@ -45,7 +45,8 @@ pub(crate) async fn establish(
     heard: Rc<Heard>,
 ) -> anyhow::Result<Mouth> {
     let stream = loop {
-        match timeout(OPENING, opened(client, server)).await {
+        let socket = bound(client).with_context(|| format!("taking the address {}", client.address))?;
+        match timeout(OPENING, opened(socket, client, server)).await {
             Ok(Ok(stream)) => break stream,
             Ok(Err(_)) | Err(_) => sleep(AGAIN).await,
         }
@@ -66,10 +67,15 @@ pub(crate) async fn establish(
     Ok(Mouth(mouth))
 }
 
-async fn opened(client: &Client, server: SocketAddr) -> anyhow::Result<TcpStream> {
-    let socket = if server.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+/// A socket at the peer's address. What stands in its way will not go by itself.
+fn bound(client: &Client) -> std::io::Result<TcpSocket> {
+    let socket = if client.address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(SocketAddr::new(client.address, 0))?;
+    Ok(socket)
+}
+
+async fn opened(socket: TcpSocket, client: &Client, server: SocketAddr) -> anyhow::Result<TcpStream> {
     let mut stream = timeout(DIAL, socket.connect(server)).await??;
     stream.set_nodelay(true)?;
     stream.write_all(&message::open(client.family(), client.asn, client.router_id)).await?;
