@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Test targets that run once more inside the virtual machine: those of `linux/`, whose kernel there is another and
 /// has `ipip`.
-const INSIDE: &[&str] = &["kernel", "repair", "soak", "tunnels", "nft", "facts", "removal"];
+const INSIDE: &[&str] = &["kernel", "repair", "soak", "tunnels", "nft", "facts", "removal", "hand"];
 
 /// All stages; `quick` leaves out those that build network namespaces.
 pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {

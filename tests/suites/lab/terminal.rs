@@ -178,10 +178,16 @@ pub(crate) async fn a_running_lab_is_asked_and_disturbed_from_another_terminal(
     .await?;
     read_to(&mut follower, "--- /run/lab/bin/caracal-agent").await.context("following the agent's log")?;
     follower.kill().await?;
-    let (code, ..) = ask("fault --name here tor0 cut").await?;
-    ensure!(code == 0 && machine(&status().await?, "tor0")?["cabled"] == false, "the cut is not seen");
-    let (code, ..) = ask("fault --name here tor0 restore").await?;
-    ensure!(code == 0 && machine(&status().await?, "tor0")?["cabled"] == true, "the restore is not seen");
+    // The kernel tells of a carrier up to a second after the cable was taken or given back.
+    for (fault, cabled) in [("cut", false), ("restore", true)] {
+        let (code, _, err) = ask(&format!("fault --name here tor0 {fault}")).await?;
+        ensure!(code == 0, "{fault}: {err}");
+        wait::until(SOON, "the status shows the cable as it is", || async {
+            let now = machine(&status().await?, "tor0")?;
+            if now["cabled"] == cabled { Ok(()) } else { Err(NotYet::because(now.to_string())) }
+        })
+        .await?;
+    }
     let (code, _, err) = ask("fault --name here n1 api-down").await?;
     ensure!(code == 1 && err.contains("these can: kill-agent"), "{err}");
 
