@@ -134,10 +134,6 @@ impl Restarts for Bird {
             .with_context(|| format!("BIRD has no session of BFD that is up: {text}"))
     }
 
-    async fn crash(&self) -> anyhow::Result<()> {
-        self.process.kill().await
-    }
-
     async fn leave(&self, host: &Host) -> anyhow::Result<()> {
         host.run(&["birdc", "-s", &self.control, "graceful", "restart"]).await?;
         wait::until(SOON, "BIRD has left", || async {
@@ -173,6 +169,10 @@ impl Peer for Bird {
 
     async fn refresh(&self, host: &Host, _: &Neighbor) -> anyhow::Result<()> {
         host.run(&["birdc", "-s", &self.control, "reload", "in", "all"]).await.map(drop)
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
     }
 }
 

@@ -109,16 +109,18 @@ fn with_daemons(all: &mut Vec<Claim>) {
         restart::restarts_with_bfd: Bird "bird", Frr "frr");
     claims!(all, "BFD outlives our restart: by the same names, and never down at the other end (RFC 5882)",
         "bfd_outlives_a_restart", restart::path_outlives_restarts: Bird "bird", Frr "frr");
+    claims!(all, "our restarts, with a peer that cannot restart so: it keeps our routes, no packet is lost (RFC 4724)",
+        "our_restarts", restart::our_restarts: OpenBgpd "openbgpd");
     claims!(all, "a dead node: the hold time ends the session and not its only routes (RFC 8538)", "a_dead_node",
         restart::a_dead_node: Frr "frr", GoBgp "gobgp");
     claims!(all, "away for longer than it asked for: kept as a last resort (RFC 9494)", "long_away",
         long_lived::a_peer_long_away: Bird "bird", Frr "frr", GoBgp "gobgp");
     claims!(all, "passwords: missing, wrong, right, changed (RFC 2385)", "passwords", passwords::are_asked_for:
-        Bird "bird", Frr "frr", GoBgp "gobgp");
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "peers that nobody has named: from a range, so many, and gone with their session", "newcomers",
-        ranges::newcomers: Bird "bird", Frr "frr", GoBgp "gobgp");
+        ranges::newcomers: Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claims!(all, "a range asks everybody for its password (RFC 2385)", "password_of_a_range", ranges::passwords:
-        Bird "bird", Frr "frr", GoBgp "gobgp");
+        Bird "bird", Frr "frr", GoBgp "gobgp", ExaBgp "exabgp", OpenBgpd "openbgpd");
     claim!(
         all,
         "link-local peers, by address and device: routes of both families go by nothing else",

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use caracal_lab::Process;
+use caracal_lab::wait::{self, NotYet};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::peer::{Neighbor, Peer, Plan, Seen};
+use crate::passwords::Rekeys;
+use crate::peer::{Neighbor, Peer, Plan, SOON, Seen};
 use crate::segment::Host;
 
 /// A running `exabgp`.
 pub(crate) struct ExaBgp {
-    _process: Process,
+    process: Process,
     told: PathBuf,
     commands: PathBuf,
 }
@@ -46,6 +49,9 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
         if let Some(hold) = neighbor.hold {
             writeln!(text, " hold-time {hold};").unwrap();
         }
+        if let Some(password) = neighbor.password {
+            writeln!(text, " md5-password \"{password}\";").unwrap();
+        }
         let extended = if neighbor.extended_next_hop { " nexthop enable;" } else { "" };
         let paths = if neighbor.add_path { " add-path send/receive;" } else { "" };
         writeln!(text, " capability {{ route-refresh enable;{paths}{extended} }}").unwrap();
@@ -54,7 +60,7 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
         }
         let v4 = !neighbor.over_v6 || neighbor.extended_next_hop;
         writeln!(text, " family {{ {}ipv6 unicast; }}", if v4 { "ipv4 unicast; " } else { "" }).unwrap();
-        writeln!(text, " api {{ processes [ helper ]; receive {{ parsed; update; refresh; }} }}\n static {{")
+        writeln!(text, " api {{ processes [ helper ]; neighbor-changes; receive {{ parsed; update; refresh; }} }}\n static {{")
             .unwrap();
         for prefix in plan.v4.iter().filter(|_| v4) {
             let tags = "community [64700:8] large-community [64700:1:2] extended-community [target:64700:9]";
@@ -77,6 +83,37 @@ fn configuration(host: &Host, plan: &Plan, run: &str) -> String {
     text
 }
 
+/// What it says when it has gone over to another file.
+const RELOADED: &str = "loaded new configuration successfully";
+
+impl Rekeys for ExaBgp {
+    /// While it has routes to say that no session has taken it drops the signal.
+    const REKEYS_UNHEARD: bool = false;
+
+    async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        let said = || {
+            let log = self.process.log();
+            let text = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
+            anyhow::Ok(String::from_utf8_lossy(&text).matches(RELOADED).count())
+        };
+        let before = said()?;
+        write(host, plan)?;
+        self.process.signal(Signal::SIGUSR1).await?;
+        wait::until(SOON, "ExaBGP has read its file again", || async {
+            self.process.must_live().await?;
+            if said()? > before { Ok(()) } else { Err(NotYet::because("nothing new in its log")) }
+        })
+        .await
+    }
+}
+
+/// Writes its file and says where that is.
+fn write(host: &Host, plan: &Plan) -> anyhow::Result<String> {
+    let files = ["helper.py", "told.json", "commands"].map(|name| host.file(name).display().to_string());
+    let run = format!("/usr/bin/python3 {}", files.join(" "));
+    Ok(host.write("exabgp.conf", &configuration(host, plan, &run))?.display().to_string())
+}
+
 impl Peer for ExaBgp {
     const NAME: &'static str = "ExaBGP";
     const PASSES_ON: bool = false;
@@ -86,10 +123,11 @@ impl Peer for ExaBgp {
     async fn start(host: &Host, plan: &Plan) -> anyhow::Result<Self> {
         let (told, commands) = (host.file("told.json"), host.file("commands"));
         std::fs::write(&told, "").with_context(|| format!("making {}", told.display()))?;
-        host.run(&["mkfifo", &commands.display().to_string()]).await?;
-        let helper = host.write("helper.py", HELPER)?;
-        let run = format!("/usr/bin/python3 {} {} {}", helper.display(), told.display(), commands.display());
-        let file = host.write("exabgp.conf", &configuration(host, plan, &run))?.display().to_string();
+        if !commands.exists() {
+            host.run(&["mkfifo", &commands.display().to_string()]).await?;
+        }
+        host.write("helper.py", HELPER)?;
+        let file = write(host, plan)?;
         let words = [
             "exabgp.daemon.user=root",
             "exabgp.tcp.bind=0.0.0.0 ::",
@@ -98,7 +136,7 @@ impl Peer for ExaBgp {
             &file,
         ];
         let process = host.start("exabgp", Path::new("/usr/bin/env"), &words).await?;
-        Ok(Self { _process: process, told, commands })
+        Ok(Self { process, told, commands })
     }
 
     async fn routes(&self, _: &Host) -> anyhow::Result<Vec<Seen>> {
@@ -118,17 +156,28 @@ impl Peer for ExaBgp {
             .and_then(|mut pipe| std::io::Write::write_all(&mut pipe, lines.as_bytes()))
             .with_context(|| format!("writing to {}", self.commands.display()))
     }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
+    }
 }
 
-/// The table after all messages told so far. A line that is still being written is left for the next look.
+/// The table after all messages told so far: with a session go its routes. A line that is still being written is left for
+/// the next look.
 fn table(text: &str) -> Vec<Seen> {
-    let mut all: BTreeMap<(String, u64), Seen> = BTreeMap::new();
+    let mut all: BTreeMap<(String, String, u64), Seen> = BTreeMap::new();
     for message in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let word = |place: &str| message.pointer(place).and_then(Value::as_str).unwrap_or_default();
+        let neighbor = word("/neighbor/address/peer");
+        if word("/neighbor/state") == "down" {
+            all.retain(|(of, _, _), _| of != neighbor);
+        }
         let Some(update) = message.pointer("/neighbor/message/update") else { continue };
         let key = |nlri: &Value| {
             let prefix = nlri.get("nlri").and_then(Value::as_str).unwrap_or_default().to_owned();
             let path = nlri.get("path-information").map(ToString::to_string).unwrap_or_default();
-            (prefix, path.bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte)))
+            let path = path.bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte));
+            (neighbor.to_owned(), prefix, path)
         };
         for nlri in update.get("withdraw").and_then(Value::as_object).into_iter().flat_map(|f| f.values()) {
             for nlri in nlri.as_array().into_iter().flatten() {
@@ -140,7 +189,7 @@ fn table(text: &str) -> Vec<Seen> {
             for (next_hop, nlris) in by_hop.as_object().into_iter().flatten() {
                 for nlri in nlris.as_array().into_iter().flatten().filter(|n| n.get("nlri").is_some()) {
                     let key = key(nlri);
-                    let seen = seen(&key.0, next_hop, update.get("attribute").unwrap_or(&Value::Null));
+                    let seen = seen(&key.1, next_hop, update.get("attribute").unwrap_or(&Value::Null));
                     all.insert(key, seen);
                 }
             }

@@ -151,10 +151,6 @@ impl Restarts for Frr {
         Ok(PathSeen { since: format!("{ups} ups, {downs} downs"), patience_millis: multiplier * interval })
     }
 
-    async fn crash(&self) -> anyhow::Result<()> {
-        self.process.kill().await
-    }
-
     async fn leave(&self, _: &Host) -> anyhow::Result<()> {
         self.process.terminate(SOON).await.map(drop)
     }
@@ -205,6 +201,10 @@ impl Peer for Frr {
 
     async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()> {
         self.ask(host, "bgpd", &format!("clear bgp {} soft in", neighbor.address())).await.map(drop)
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
     }
 }
 

@@ -130,10 +130,6 @@ impl Restarts for GoBgp {
         anyhow::bail!("GoBGP has no BFD")
     }
 
-    async fn crash(&self) -> anyhow::Result<()> {
-        self.process.kill().await
-    }
-
     async fn leave(&self, _: &Host) -> anyhow::Result<()> {
         self.process.terminate(SOON).await.map(drop)
     }
@@ -182,6 +178,10 @@ impl Peer for GoBgp {
 
     async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()> {
         host.run(&["gobgp", "neighbor", &neighbor.address(), "softresetin"]).await.map(drop)
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
     }
 }
 

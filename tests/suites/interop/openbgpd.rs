@@ -7,12 +7,14 @@ use anyhow::Context;
 use caracal_lab::Process;
 use serde_json::Value;
 
+use crate::passwords::Rekeys;
 use crate::peer::{Neighbor, Peer, Plan, Seen};
+use crate::restart::{PathSeen, Restarts};
 use crate::segment::Host;
 
 /// A running `bgpd` of OpenBGPD.
 pub(crate) struct OpenBgpd {
-    _process: Process,
+    process: Process,
     socket: String,
 }
 
@@ -43,10 +45,58 @@ fn configuration(host: &Host, plan: &Plan, socket: &str) -> String {
         if neighbor.add_path {
             writeln!(text, " announce add-path recv yes\n announce add-path send all").unwrap();
         }
+        if let Some(password) = neighbor.password {
+            writeln!(text, " tcp md5sig password {password}").unwrap();
+        }
         text.push_str("}\n");
     }
     text.push_str("allow from any\nallow to any\n");
     text
+}
+
+/// Writes its file and says where that is.
+fn write(host: &Host, plan: &Plan, socket: &str) -> anyhow::Result<String> {
+    Ok(host.write("openbgpd.conf", &configuration(host, plan, socket))?.display().to_string())
+}
+
+impl Rekeys for OpenBgpd {
+    async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()> {
+        write(host, plan, &self.socket)?;
+        host.run(&["bgpctl", "-s", &self.socket, "reload"]).await?;
+        // Else the new one holds for the next connection, which it may be two minutes from trying.
+        for neighbor in &plan.neighbors {
+            let address = neighbor.address();
+            host.run(&["bgpctl", "-s", &self.socket, "neighbor", &address, "clear"]).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Restarts for OpenBgpd {
+    const WRITES_KERNEL: bool = false;
+    const CAN_LEAVE: bool = false;
+
+    async fn is_up(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<bool> {
+        let address = neighbor.address();
+        let text = host.run(&["bgpctl", "-s", &self.socket, "show", "neighbor", &address]).await?;
+        Ok(text.contains("BGP state = Established"))
+    }
+
+    async fn sees_path(&self, _: &Host) -> anyhow::Result<bool> {
+        anyhow::bail!("OpenBGPD has no BFD")
+    }
+
+    async fn path(&self, _: &Host) -> anyhow::Result<PathSeen> {
+        anyhow::bail!("OpenBGPD has no BFD")
+    }
+
+    async fn leave(&self, _: &Host) -> anyhow::Result<()> {
+        anyhow::bail!("OpenBGPD does not restart gracefully")
+    }
+
+    async fn back(&mut self, _: &Host, _: &Plan) -> anyhow::Result<()> {
+        anyhow::bail!("OpenBGPD does not restart gracefully")
+    }
 }
 
 impl Peer for OpenBgpd {
@@ -61,10 +111,9 @@ impl Peer for OpenBgpd {
         // Where its unprivileged processes shut themselves in.
         std::fs::create_dir_all("/run/openbgpd").context("making /run/openbgpd")?;
         let socket = host.file("openbgpd.sock").display().to_string();
-        let text = configuration(host, plan, &socket);
-        let file = host.write("openbgpd.conf", &text)?.display().to_string();
+        let file = write(host, plan, &socket)?;
         let process = host.start("openbgpd", Path::new("/usr/sbin/bgpd"), &["-d", "-f", &file]).await?;
-        Ok(Self { _process: process, socket })
+        Ok(Self { process, socket })
     }
 
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>> {
@@ -78,6 +127,10 @@ impl Peer for OpenBgpd {
     async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()> {
         let address = neighbor.address();
         host.run(&["bgpctl", "-s", &self.socket, "neighbor", &address, "refresh"]).await.map(drop)
+    }
+
+    async fn crash(&self) -> anyhow::Result<()> {
+        self.process.kill().await
     }
 }
 

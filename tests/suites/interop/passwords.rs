@@ -24,6 +24,9 @@ const MD5: &str = "TCPMD5";
 
 /// A daemon whose passwords can be changed while it runs.
 pub(crate) trait Rekeys: Peer {
+    /// Whether it can do so before its first session.
+    const REKEYS_UNHEARD: bool = true;
+
     /// Goes over to the passwords of another plan that differs in nothing else.
     async fn rekey(&self, host: &Host, plan: &Plan) -> anyhow::Result<()>;
 }

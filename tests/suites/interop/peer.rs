@@ -146,6 +146,8 @@ pub(crate) trait Peer: Sized {
     async fn routes(&self, host: &Host) -> anyhow::Result<Vec<Seen>>;
     /// Asks a neighbour for all its routes again (RFC 2918).
     async fn refresh(&self, host: &Host, neighbor: &Neighbor) -> anyhow::Result<()>;
+    /// SIGKILL.
+    async fn crash(&self) -> anyhow::Result<()>;
 
     /// Waits until it knows a prefix, in a way that `fits`.
     async fn learns(&self, host: &Host, prefix: &str, fits: impl Fn(&Seen) -> bool) -> anyhow::Result<Seen> {

@@ -37,8 +37,6 @@ pub(crate) trait Restarts: Peer {
     async fn sees_path(&self, host: &Host) -> anyhow::Result<bool>;
     /// How its BFD sees the path, which is up.
     async fn path(&self, host: &Host) -> anyhow::Result<PathSeen>;
-    /// SIGKILL.
-    async fn crash(&self) -> anyhow::Result<()>;
     /// Ends it as one that will be back.
     async fn leave(&self, host: &Host) -> anyhow::Result<()>;
     /// Starts it again as one that has restarted.
@@ -198,10 +196,8 @@ impl<P: Restarts> Pair<P> {
     }
 }
 
-/// We are killed, and told to restart; they are killed, and, where they can be, told to restart.
-async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::Result<()> {
-    let mut pair = Pair::<P>::make(sandbox, watched).await?;
-    let (to_them, to_us) = (pair.to_them()?, pair.to_us()?);
+/// We are killed, and told to restart.
+async fn we_restart<P: Restarts>(pair: &Pair<P>) -> anyhow::Result<()> {
     for planned in [false, true] {
         match planned {
             false => pair.us.crash().await?,
@@ -211,7 +207,25 @@ async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::
         pair.us.again().await?;
         pair.settled().await?;
     }
-    pair.reach().await?;
+    pair.reach().await
+}
+
+/// Our restarts cost no packet, with one that cannot restart so itself.
+pub(crate) async fn our_restarts<P: Restarts>(_: PhantomData<P>, sandbox: Sandbox) -> anyhow::Result<()> {
+    let pair = Pair::<P>::make(&sandbox, false).await?;
+    let flows = [pair.to_them()?, pair.to_us()?];
+    we_restart(&pair).await?;
+    for flow in flows {
+        flow.lost_none().await?;
+    }
+    Ok(())
+}
+
+/// We are killed, and told to restart; they are killed, and, where they can be, told to restart.
+async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::Result<()> {
+    let mut pair = Pair::<P>::make(sandbox, watched).await?;
+    let (to_them, to_us) = (pair.to_them()?, pair.to_us()?);
+    we_restart(&pair).await?;
     let mut flows = vec![to_us];
     match P::ENDS_LAST {
         true => flows.push(to_them),
