@@ -216,7 +216,7 @@ fn peer(status: PeerStatus) -> v1::Peer {
         PeerOrigin::Range(prefix) => Some(prefix.to_string()),
         PeerOrigin::Mesh | PeerOrigin::Configured => None,
     };
-    let counts = Families::dual().iter().map(|of| {
+    let of_family = |of| {
         let counts = status.counts(of);
         v1::FamilyCounts {
             family: family(of).into(),
@@ -224,7 +224,9 @@ fn peer(status: PeerStatus) -> v1::Peer {
             accepted: counts.accepted,
             announced: counts.announced,
         }
-    });
+    };
+    let counts = Families::dual().iter().map(of_family).collect();
+    let (last_down, last_down_reason) = status.last_down.unzip();
     v1::Peer {
         key: status.key.to_string(),
         origin: origin.into(),
@@ -234,7 +236,7 @@ fn peer(status: PeerStatus) -> v1::Peer {
         since: Some(Timestamp::from(status.since)),
         router_id: status.router_id.map(|id| id.to_string()),
         families: status.families.iter().map(|of| family(of).into()).collect(),
-        counts: counts.collect(),
+        counts,
         hold_time_seconds: status.hold_time.seconds().into(),
         transitions: status.transitions,
         messages_received: status.messages_in,
@@ -246,6 +248,8 @@ fn peer(status: PeerStatus) -> v1::Peer {
         faults: status.faults.into_iter().map(fault).collect(),
         name: status.name,
         last_error: status.last_error,
+        last_down: last_down.map(Timestamp::from),
+        last_down_reason,
     }
 }
 

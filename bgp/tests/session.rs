@@ -213,6 +213,82 @@ async fn a_full_rib_queue_stops_reading_and_the_session_stands() {
     assert_eq!(flood.await.unwrap(), 1000);
 }
 
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = (19 + body.len() as u16).to_be_bytes();
+    [&[0xff; 16][..], &length, &[kind], body].concat()
+}
+
+/// A peer that says that it lives a few times a second until the session is over; what it has read.
+fn talk(listener: &std::net::TcpListener) -> Vec<u8> {
+    use std::io::{Read as _, Write as _};
+    let (mut stream, _) = listener.accept().unwrap();
+    let open = [&[4, 0xfc, 0, 0, 3][..], &[192, 0, 2, 7, 0]].concat();
+    stream.write_all(&framed(1, &open)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let (mut all, mut buffer) = (Vec::new(), [0; 4096]);
+    // Of a session that is over nothing more can be written.
+    while stream.write_all(&framed(4, &[])).is_ok() {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => all.extend_from_slice(&buffer[..count]),
+            Err(_) => (),
+        }
+    }
+    all
+}
+
+/// How a session stands whose runtime stood still for longer than the hold time.
+async fn stand_still(end: &End, listener: &std::net::TcpListener) -> caracal_bgp::net::SessionStatus {
+    let mut left = end.open(PeerConfig {
+        hold_time: HoldTime::try_from(3).unwrap(),
+        connect_retry: Duration::from_millis(200),
+        ..PeerConfig::new(listener.local_addr().unwrap(), Asn(64512), Asn(64512))
+    });
+    left.established().await;
+    let statistics = Arc::clone(left.session.statistics());
+    let before = statistics.received.read().keepalive;
+    std::thread::sleep(Duration::from_secs(4)); // that is the point
+    let mut watch = left.session.watch();
+    let over = watch.wait_for(|status| status.state != SessionState::Established);
+    let goes_on = async {
+        while statistics.received.read().keepalive <= before + 13 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        status = over => drop(status),
+        () = goes_on => (),
+    }
+    let status = left.session.status();
+    left.session.stop(Stop::Silent).await;
+    status
+}
+
+/// A machine that wakes after the hold time finds keepalives, and the time is over: what was sent counts. Which of both is
+/// noticed first is chance: so several try.
+#[test]
+fn a_peer_that_kept_talking_while_we_stood_still_is_not_taken_for_dead() {
+    let attempt = |round: u8| {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::new(127, 71, 207, round), 0)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::scope(|scope| {
+            let peer = scope.spawn(|| talk(&listener));
+            let status = runtime.block_on(async {
+                let end = End::new(Ipv4Addr::new(127, 71, 208, round));
+                timeout(LIMIT, stand_still(&end, &listener)).await.expect("the session goes on or ends")
+            });
+            assert!(!peer.join().unwrap().is_empty());
+            (status.state, status.transitions)
+        })
+    };
+    std::thread::scope(|scope| {
+        let attempts: Vec<_> = (0..6).map(|round| scope.spawn(move || attempt(round))).collect();
+        for attempt in attempts {
+            assert_eq!(attempt.join().unwrap(), (SessionState::Established, 1));
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_stranger_is_refused_with_cease() {
     use tokio::io::AsyncReadExt;
@@ -286,10 +362,14 @@ async fn a_halted_peer_stays_down_until_it_is_started_and_its_operator_reads_why
     right.established().await;
     left.session.halt(Some("back at noon".into())).await;
     let mut watch = right.session.watch();
-    let told = watch.wait_for(|status| {
-        status.last_error.as_ref().is_some_and(|error| error.to_string().contains("back at noon"))
+    // Its own attempts since then, each refused, do not hide the words.
+    let refused = watch.wait_for(|status| {
+        let tried =
+            status.last_error.as_ref().is_some_and(|error| !error.to_string().contains("back at noon"));
+        let down = status.last_down.as_ref();
+        tried && down.is_some_and(|(_, reason)| reason.to_string().contains("back at noon"))
     });
-    timeout(LIMIT, told).await.unwrap().unwrap();
+    timeout(LIMIT, refused).await.unwrap().unwrap();
     assert!(left.session.status().halted);
     left.session.start().await;
     left.state(SessionState::Established).await;

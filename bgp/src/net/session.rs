@@ -44,6 +44,8 @@ pub struct SessionStatus {
     pub negotiated: Option<Arc<Negotiated>>,
     /// Why the last session, or attempt at one, ended.
     pub last_error: Option<Reason>,
+    /// When and why the last session that was established ended: attempts since then do not hide it.
+    pub last_down: Option<(SystemTime, Reason)>,
     /// It is kept down by an operator or by a limit until [`SessionHandle::start`].
     pub halted: bool,
     /// It is one of a range, and has nothing here any more: see [`SessionHandle::retire`].
@@ -107,6 +109,7 @@ where
         since: SystemTime::now(),
         negotiated: None,
         last_error: None,
+        last_down: None,
         halted: false,
         vacant: false,
         transitions: 0,
@@ -124,6 +127,7 @@ where
         bfd: None,
         path_downs: None,
         held_path: None,
+        read_before_time: false,
         outbox: VecDeque::new(),
         to_rib,
         status: report,
@@ -237,6 +241,8 @@ struct Session<C> {
     path_downs: Option<u64>,
     /// What it said while the peer had closed the connection, which was not noticed yet.
     held_path: Option<BfdReport>,
+    /// What was there to be read was looked at since time last did something.
+    read_before_time: bool,
     /// Reports waiting for room in the RIB's queue.
     outbox: VecDeque<Report>,
     to_rib: mpsc::Sender<C>,
@@ -309,12 +315,15 @@ impl<C: From<Report>> Session<C> {
 
     fn publish(&self) {
         let state = self.peer.state(Instant::now());
-        let last_error = self.peer.last_error();
+        let (last_error, last_down) = (self.peer.last_error(), self.peer.last_down());
         let (halted, vacant) = (self.peer.is_stopped(), self.peer.is_vacant());
         self.status.send_if_modified(|status| {
             let moved = status.state != state;
             if moved {
                 let crossed = [status.state, state].contains(&SessionState::Established);
+                if status.state == SessionState::Established {
+                    status.last_down = last_down.cloned().map(|reason| (SystemTime::now(), reason));
+                }
                 status.transitions += u64::from(crossed);
                 tracing::debug!(peer = %self.key, from = %status.state, to = %state, "session state");
                 status.state = state;

@@ -48,6 +48,8 @@ pub struct Peer {
     /// What BFD says.
     path: PathState,
     last_error: Option<Reason>,
+    /// Why the last session that was established ended.
+    last_down: Option<Reason>,
 }
 
 impl Peer {
@@ -63,6 +65,7 @@ impl Peer {
             kept: Kept::Nothing,
             path: PathState::Unknown,
             last_error: None,
+            last_down: None,
         }
     }
 
@@ -138,6 +141,11 @@ impl Peer {
     /// Why the last session or attempt ended.
     pub fn last_error(&self) -> Option<&Reason> {
         self.last_error.as_ref()
+    }
+
+    /// Why the last session that was established ended; attempts since then do not change it.
+    pub fn last_down(&self) -> Option<&Reason> {
+        self.last_down.as_ref()
     }
 
     /// Whether an operator, or a limit that only an operator can lift, keeps the peer down.
@@ -279,6 +287,7 @@ impl Peer {
                 self.backoff.session_ended(established.since, now);
                 let keep = restart::keep(now, &established.terms, &reason);
                 self.kept = Kept::after(keep, &established.terms);
+                self.last_down = Some(reason.clone());
                 out.push(Action::Down(reason.clone(), keep));
             }
             Stage::Delaying(_) | Stage::OpenSent(_) | Stage::OpenConfirm(_) => (),

@@ -46,8 +46,8 @@ pub(super) async fn announce_sessions(
             let event = if up {
                 SpeakerEvent::PeerUp { key }
             } else {
-                let reason = now.last_error.as_ref().map_or_else(|| "closed".to_owned(), ToString::to_string);
-                SpeakerEvent::PeerDown { key, reason }
+                let reason = now.last_down.as_ref().map(|(_, reason)| reason.to_string());
+                SpeakerEvent::PeerDown { key, reason: reason.unwrap_or_else(|| "closed".to_owned()) }
             };
             tell(&events, event);
         }

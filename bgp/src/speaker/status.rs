@@ -66,6 +66,8 @@ pub struct PeerStatus {
     pub faults: Vec<FaultRecord>,
     /// Why the last session ended or could not be made.
     pub last_error: Option<String>,
+    /// When and why the last session that was established ended, whatever happened since.
+    pub last_down: Option<(SystemTime, String)>,
     /// How often the session has come up or gone down.
     pub transitions: u64,
     /// What BFD says of the path; `None`: it is not watched.
@@ -103,6 +105,7 @@ impl PeerStatus {
             halted: status.halted,
             faults: messages.faults.records(),
             last_error: status.last_error.as_ref().map(ToString::to_string),
+            last_down: status.last_down.as_ref().map(|(when, reason)| (*when, reason.to_string())),
             transitions: status.transitions,
             bfd: None,
             messages_in: messages.received.read().total(),

@@ -53,6 +53,7 @@ impl Answer for Neighbor {
         fact("BFD packets", bfd(Bfd::packets));
         fact("Transitions", peer.transitions.to_string());
         fact("Last error", peer.last_error.clone().unwrap_or_default());
+        fact("Last session ended", peer.last_down_text());
         let mut sections = vec![Section::Table(facts)];
         if !peer.faults.is_empty() {
             let mut table = Table::new(["FAULT", "COUNT", "LAST", "COST", "RULE"]);

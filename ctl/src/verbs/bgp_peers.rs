@@ -52,6 +52,10 @@ pub(crate) struct Peer {
     pub(crate) advertised: ByFamily,
     pub(crate) hold_time_seconds: u32,
     pub(crate) last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_down: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_down_reason: Option<String>,
     pub(crate) transitions: u64,
     pub(crate) messages_received: u64,
     pub(crate) messages_sent: u64,
@@ -272,6 +276,8 @@ impl From<v1::Peer> for Peer {
             advertised,
             hold_time_seconds: peer.hold_time_seconds,
             last_error: peer.last_error,
+            last_down: moment(peer.last_down),
+            last_down_reason: peer.last_down_reason,
             transitions: peer.transitions,
             messages_received: peer.messages_received,
             messages_sent: peer.messages_sent,
@@ -307,6 +313,12 @@ impl Peer {
     /// Since when, as tables write it.
     pub(crate) fn since_text(&self) -> String {
         since(self.since)
+    }
+
+    /// When and why its last established session ended; empty where there was none.
+    pub(crate) fn last_down_text(&self) -> String {
+        let reason = self.last_down_reason.as_deref().unwrap_or("unknown");
+        self.last_down.map(|when| format!("{}: {reason}", since(Some(when)))).unwrap_or_default()
     }
 }
 

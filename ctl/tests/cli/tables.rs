@@ -22,6 +22,7 @@ const SHOWN: &[(&str, &str)] = &[
     ("get-several", "get blocks,bgpPeers,bgpConfig,ipamconfig"),
     ("bgp-peers-json", "bgp peers -o json"),
     ("bgp-neighbor", "bgp neighbor node-2"),
+    ("bgp-neighbor-down", "bgp neighbor tor-a"),
     ("bgp-bfd-wide", "bgp bfd -o wide"),
     ("bgp-bfd-json", "bgp bfd -o json"),
     ("bgp-routes-json", "bgp routes -o json --peer 2001:db8::1"),

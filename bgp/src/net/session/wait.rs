@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -54,7 +55,7 @@ impl<C: From<Report>> Session<C> {
         let backlog = !self.outbox.is_empty();
         // For one report at a time the RIB's thread and this task would wake each other with every message.
         let portion = self.outbox.len().min(self.to_rib.max_capacity().div_ceil(PORTIONS));
-        tokio::select! {
+        let happening = tokio::select! {
             order = orders.recv() => order.map_or(Happening::Abandoned, Happening::Ordered),
             Some(stream) = accepted.recv() => Happening::Accepted(stream),
             result = dialled(&mut self.dialing) => Happening::Dialled(result),
@@ -72,7 +73,25 @@ impl<C: From<Report>> Session<C> {
                 Err(_) => Happening::Abandoned,
             },
             () = until(deadline) => Happening::Deadline,
+        };
+        match happening {
+            Happening::Deadline if !self.read_before_time => {
+                self.read_before_time = true;
+                self.unread(backlog).unwrap_or(Happening::Deadline)
+            }
+            other => other,
         }
+    }
+
+    /// What a connection has that nobody has read yet. Where this task, or the whole machine, stood still for longer than the
+    /// hold time, signs of life lie there: the peer that sent them is not the one to blame. Time is not held up by it for
+    /// longer than one look.
+    fn unread(&mut self, backlog: bool) -> Option<Happening> {
+        let ends = [(Side::Active, &mut self.active), (Side::Passive, &mut self.passive)];
+        ends.into_iter().find_map(|(side, connection)| {
+            let (read, progress) = next(connection, backlog).now_or_never()?;
+            Some(happening(side, read, progress))
+        })
     }
 
     pub(super) fn handle(&mut self, happening: Happening) -> ControlFlow<()> {
@@ -104,6 +123,7 @@ impl<C: From<Report>> Session<C> {
             Happening::Bfd(report) => self.path(report),
             Happening::Room => self.excuse(),
             Happening::Deadline => {
+                self.read_before_time = false;
                 if !self.outbox.is_empty() {
                     self.excuse();
                 }

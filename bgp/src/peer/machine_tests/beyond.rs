@@ -12,6 +12,25 @@ fn a_passive_peer_that_nobody_dials_is_told_of_once() {
 }
 
 #[test]
+fn why_a_session_ended_is_not_hidden_by_what_was_tried_since() {
+    let mut bench = Bench::new("10.0.0.1");
+    bench.establish(Side::Active);
+    assert_eq!(bench.peer.last_down(), None);
+    let farewell = Notification::with_text(Cease::Shutdown, "back at noon");
+    bench.on(Event::Received(Side::Active, Message::Notification(farewell)));
+    let why = bench.peer.last_down().cloned();
+    assert!(why.as_ref().is_some_and(|why| why.to_string().contains("back at noon")), "{why:?}");
+    assert_eq!(bench.peer.last_error(), why.as_ref());
+
+    bench.after(Duration::from_secs(600), Event::Tick);
+    bench.on(Event::Closed(Side::Active, Loss::Failed(std::io::ErrorKind::ConnectionRefused)));
+    assert_ne!(bench.peer.last_error(), why.as_ref());
+    assert_eq!(bench.peer.last_down(), why.as_ref());
+    bench.establish(Side::Passive);
+    assert_eq!((bench.peer.last_error(), bench.peer.last_down()), (None, why.as_ref()));
+}
+
+#[test]
 fn with_delay_open_the_own_open_waits_for_the_peers() {
     for side in Side::BOTH {
         let mut bench =

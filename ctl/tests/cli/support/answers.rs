@@ -123,6 +123,8 @@ pub(crate) fn peers() -> Vec<Peer> {
             since: moment(),
             hold_time_seconds: 9,
             last_error: Some("connecting:\nconnection refused".into()),
+            last_down: moment(),
+            last_down_reason: Some("the peer ended it: Cease (6/2): back at noon".into()),
             ..Peer::default()
         },
     ]
