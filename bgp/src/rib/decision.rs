@@ -7,7 +7,7 @@
 //! Departures, each to make the order total and independent of time: a path originated here wins before all else; an
 //! absent MED is 0; age is never looked at; the last step after the peer address is the path identifier.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 
 use smallvec::SmallVec;
 
@@ -50,58 +50,67 @@ pub struct Rank<'a> {
     pub path_id: u32,
 }
 
-/// The steps after MED, all of which compare any two paths.
-const AFTER_MED: [WhyNot; 6] = [
-    WhyNot::InternalPeer,
-    WhyNot::IgpMetric,
-    WhyNot::RouterId,
-    WhyNot::ClusterListLength,
-    WhyNot::PeerAddress,
-    WhyNot::PathId,
-];
+/// Steps that compare any two paths, the first first, each with its place in a number that holds them all: that of its lowest
+/// bit. One comparison of such numbers stands for all the steps, and the highest bit in which two differ tells which
+/// of them decided.
+type Steps = [(u32, WhyNot)];
 
 /// The steps before MED.
-const BEFORE_MED: [WhyNot; 6] = [
-    WhyNot::LongLivedStale,
-    WhyNot::Stale,
-    WhyNot::LocalOrigination,
-    WhyNot::LocalPref,
-    WhyNot::AsPathLength,
-    WhyNot::Origin,
+const BEFORE_MED: &Steps = &[
+    (74, WhyNot::LongLivedStale),
+    (73, WhyNot::Stale),
+    (72, WhyNot::LocalOrigination),
+    (40, WhyNot::LocalPref),
+    (8, WhyNot::AsPathLength),
+    (0, WhyNot::Origin),
+];
+
+/// The steps after MED, but for the ties.
+const AFTER_MED: &Steps = &[
+    (96, WhyNot::InternalPeer),
+    (64, WhyNot::IgpMetric),
+    (32, WhyNot::RouterId),
+    (0, WhyNot::ClusterListLength),
 ];
 
 impl Rank<'_> {
-    /// How two paths compare at one step: `Less` is better. MED compares as a number here; that it counts only within
-    /// one neighbour AS is the business of the elimination.
-    fn at(&self, step: WhyNot, other: &Self) -> Ordering {
-        match step {
-            WhyNot::LongLivedStale => self.long_lived_stale.cmp(&other.long_lived_stale),
-            WhyNot::Stale => self.stale.cmp(&other.stale),
-            WhyNot::LocalOrigination => Reverse(self.local).cmp(&Reverse(other.local)),
-            WhyNot::LocalPref => Reverse(self.local_pref).cmp(&Reverse(other.local_pref)),
-            WhyNot::AsPathLength => self.as_path_length.cmp(&other.as_path_length),
-            WhyNot::Origin => self.origin.cmp(&other.origin),
-            WhyNot::Med => self.med.cmp(&other.med),
-            WhyNot::InternalPeer => Reverse(self.external).cmp(&Reverse(other.external)),
-            WhyNot::IgpMetric => self.metric.cmp(&other.metric),
-            WhyNot::RouterId => self.router_id.cmp(&other.router_id),
-            WhyNot::ClusterListLength => self.cluster_list_length.cmp(&other.cluster_list_length),
-            WhyNot::PeerAddress => self.peer.cmp(&other.peer),
-            WhyNot::PathId => self.path_id.cmp(&other.path_id),
-        }
+    /// What [`BEFORE_MED`] compares: less is better.
+    fn before_med(&self) -> u128 {
+        u128::from(self.long_lived_stale) << 74
+            | u128::from(self.stale) << 73
+            | u128::from(!self.local) << 72
+            | u128::from(!self.local_pref) << 40
+            | u128::from(self.as_path_length) << 8
+            | u128::from(self.origin)
     }
 
-    /// The order of two paths of *one* neighbour AS, with the step that decided: a total order.
-    pub fn compare(&self, other: &Self) -> (Ordering, Option<WhyNot>) {
-        let steps = BEFORE_MED.iter().chain(&[WhyNot::Med]).chain(&AFTER_MED);
-        for &step in steps {
-            match self.at(step, other) {
-                Ordering::Equal => {}
-                decided @ (Ordering::Less | Ordering::Greater) => return (decided, Some(step)),
-            }
-        }
-        (Ordering::Equal, None)
+    /// What [`AFTER_MED`] compares: less is better.
+    fn after_med(&self) -> u128 {
+        u128::from(!self.external) << 96
+            | u128::from(self.metric) << 64
+            | u128::from(self.router_id) << 32
+            | u128::from(self.cluster_list_length)
     }
+
+    /// What is left to tell two paths apart.
+    fn tie(&self) -> (Option<&PeerKey>, u32) {
+        (self.peer, self.path_id)
+    }
+
+    /// The order of two paths of *one* neighbour AS: a total order.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        self.before_med()
+            .cmp(&other.before_med())
+            .then_with(|| self.med.cmp(&other.med))
+            .then_with(|| self.after_med().cmp(&other.after_med()))
+            .then_with(|| self.tie().cmp(&other.tie()))
+    }
+}
+
+/// The step that decided between two numbers; `None` if they are the same.
+fn decided(one: u128, other: u128, steps: &Steps) -> Option<WhyNot> {
+    let highest = (one ^ other).checked_ilog2()?;
+    steps.iter().find(|(lowest, _)| highest >= *lowest).map(|(_, step)| *step)
 }
 
 /// What became of each candidate.
@@ -113,25 +122,30 @@ pub fn eliminate(ranks: &[Rank<'_>]) -> Verdicts {
     if ranks.len() < 2 {
         return verdicts;
     }
-    for step in BEFORE_MED {
-        strike(ranks, &mut verdicts, step);
-    }
+    strike(ranks, &mut verdicts, Rank::before_med, |one, best| decided(one, best, BEFORE_MED));
     strike_by_med(ranks, &mut verdicts);
-    for step in AFTER_MED {
-        strike(ranks, &mut verdicts, step);
-    }
+    strike(ranks, &mut verdicts, Rank::after_med, |one, best| decided(one, best, AFTER_MED));
+    strike(ranks, &mut verdicts, Rank::tie, |one, best| {
+        let by_peer = (one.0 != best.0).then_some(WhyNot::PeerAddress);
+        by_peer.or((one.1 != best.1).then_some(WhyNot::PathId))
+    });
     verdicts
 }
 
-/// Strikes out what is worse at one step than the best that is left.
-fn strike(ranks: &[Rank<'_>], verdicts: &mut Verdicts, step: WhyNot) {
-    let left = |verdicts: &Verdicts, i: usize| verdicts[i].is_none();
-    let best = (0..ranks.len()).filter(|&i| left(verdicts, i)).min_by(|&a, &b| ranks[a].at(step, &ranks[b]));
-    let Some(best) = best else { return };
-    for i in 0..ranks.len() {
-        if left(verdicts, i) && ranks[i].at(step, &ranks[best]).is_gt() {
-            verdicts[i] = Some(step);
-        }
+/// Strikes out, of what is left, all that is worse than the best in what these steps compare. A step never looks at what an
+/// earlier one has struck out: the best of all is in to the end, so that each other goes at the first step
+/// at which it differs from it.
+fn strike<'a, K: Ord + Copy>(
+    ranks: &'a [Rank<'a>],
+    verdicts: &mut Verdicts,
+    key: impl Fn(&'a Rank<'a>) -> K,
+    decided: impl Fn(K, K) -> Option<WhyNot>,
+) {
+    let left = |verdict: &Option<WhyNot>| verdict.is_none();
+    let keys = ranks.iter().zip(&*verdicts).filter(|(_, verdict)| left(verdict)).map(|(rank, _)| key(rank));
+    let Some(best) = keys.min() else { return };
+    for (rank, verdict) in ranks.iter().zip(verdicts).filter(|(_, verdict)| left(verdict)) {
+        *verdict = decided(key(rank), best);
     }
 }
 

@@ -90,7 +90,7 @@ impl<'a> Context<'a> {
     /// The candidates that are not in use: those that lost at a later step first.
     fn rest(&self, used: &[usize], ranks: &[Rank<'a>], verdicts: &Verdicts) -> SmallVec<[usize; 4]> {
         let mut rest: SmallVec<[usize; 4]> = (0..ranks.len()).filter(|i| !used.contains(i)).collect();
-        rest.sort_by(|&a, &b| verdicts[b].cmp(&verdicts[a]).then_with(|| ranks[a].compare(&ranks[b]).0));
+        rest.sort_by(|&a, &b| verdicts[b].cmp(&verdicts[a]).then_with(|| ranks[a].compare(&ranks[b])));
         rest
     }
 
@@ -99,7 +99,7 @@ impl<'a> Context<'a> {
         let mut order: SmallVec<[usize; 4]> =
             (0..ranks.len()).filter(|&i| verdicts[i].is_none_or(|step| step > WhyNot::IgpMetric)).collect();
         order.sort_by(|&a, &b| {
-            verdicts[a].is_some().cmp(&verdicts[b].is_some()).then_with(|| ranks[a].compare(&ranks[b]).0)
+            verdicts[a].is_some().cmp(&verdicts[b].is_some()).then_with(|| ranks[a].compare(&ranks[b]))
         });
         let mut used: SmallVec<[_; 4]> = SmallVec::new();
         let best = order.first().copied();
