@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU8;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use caracal_bgp::bfd::{Hops, State, Timers};
@@ -13,6 +16,7 @@ use caracal_bgp::config::RestartOptions;
 use caracal_bgp::speaker::{Beginning, Farewell, Handle, Origination, PeerStatus, RouteQuery};
 use caracal_bgp::{Asn, BfdOptions, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::gettid;
 
 /// Nothing here may take longer; hold times and restart times are longer than this.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -255,4 +259,87 @@ fn a_path_is_watched_on_over_a_restart_planned_or_not_and_the_other_end_sees_non
         }
     });
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Whether every thread of BFD in this process goes before ordinary ones: its policy is SCHED_FIFO, or its nice value negative.
+fn bfd_goes_first() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    // A thread may end between two looks.
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    stats.filter(|stat| stat.contains(" (bfd) ")).all(|stat| {
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        // The 19th and the 41st of all, of which these are from the third on.
+        fields[38] == "1" || fields[16].starts_with('-')
+    })
+}
+
+/// Threads that keep every processor busy, and go before others where that is allowed (nice -20).
+struct Spinners {
+    /// Whether it is.
+    favoured: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Spinners {
+    fn start(count: usize) -> Spinners {
+        let (end, favoured) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(true)));
+        let spin = |end: Arc<AtomicBool>, favoured: Arc<AtomicBool>| {
+            let favour = ["-n", "-20", "-p", &gettid().to_string()].map(str::to_owned);
+            let output = Command::new("renice").args(favour).output().unwrap();
+            if !output.status.success() {
+                println!("spinning like any other: {}", String::from_utf8_lossy(&output.stderr));
+                favoured.store(false, Ordering::Relaxed);
+            }
+            while !end.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        let thread = |_| {
+            let (end, favoured) = (Arc::clone(&end), Arc::clone(&favoured));
+            std::thread::spawn(move || spin(end, favoured))
+        };
+        let threads = (0..count).map(thread).collect();
+        Spinners { threads, end, favoured }
+    }
+}
+
+impl Drop for Spinners {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().expect("a thread that spins cannot fail"));
+    }
+}
+
+#[test]
+fn neither_a_busy_machine_nor_a_blocked_runtime_makes_a_path_look_broken() {
+    const BLOCKED: Duration = Duration::from_secs(8);
+    apart(|| async {
+        let [here, there] = v4();
+        let bfd = BfdOptions::default();
+        let detection = bfd.timers.min_rx * u32::from(bfd.timers.multiplier.get());
+        assert_eq!(detection, Duration::from_millis(900), "BFD as it is by default");
+        let left = Speaker::start([here, there], [65001, 65002], bfd);
+        let right = Speaker::start([there, here], [65002, 65001], bfd);
+        let before = [left.watched().await, right.watched().await];
+        let queues = {
+            let busy = Spinners::start(8);
+            // Both speakers are on this runtime, and this is its only thread.
+            std::thread::sleep(BLOCKED);
+            // Who may favour a thread may favour that of BFD.
+            busy.favoured.load(Ordering::Relaxed) && !bfd_goes_first()
+        };
+        assert!(!queues, "BFD queues for a processor with everybody");
+        for (speaker, before) in [left, right].iter().zip(before) {
+            let after = speaker.handle.peers().await.unwrap().remove(0);
+            assert_eq!((after.is_established(), after.transitions), (true, 1), "{after:?}");
+            let [before, after] = [before, after].map(|peer| peer.bfd.unwrap().session);
+            assert_eq!((after.state, after.ups, after.downs), (State::Up, 1, 0), "{after:?}");
+            // Packets passed both ways meanwhile: at least one in each detection time.
+            let [sent, received] = [after.sent - before.sent, after.received - before.received];
+            let least = (BLOCKED.as_millis() / detection.as_millis()) as u64;
+            assert!(sent >= least && received >= least, "{sent} sent, {received} received");
+        }
+    });
 }

@@ -273,6 +273,20 @@ async fn a_range_asks_everybody_for_its_password() {
 }
 
 #[tokio::test]
+async fn a_range_that_has_no_password_any_more_asks_for_none() {
+    let place = Place { round: 11 };
+    let secret = |range: &mut PeerRange| range.terms.password = password("correct horse");
+    let router = Handle::start(place.one_range(secret)).unwrap();
+    let without = place.dial(2, |_| {}).await;
+    let unanswered = |peers: &[PeerStatus]| {
+        peers[0].last_error.as_deref().is_some_and(|why| why.contains("nobody answered in time"))
+    };
+    peers_when(&without, "nobody answers", unanswered).await;
+    router.configure(place.one_range(|_| {})).await.unwrap();
+    established(&router, &[place.key(2)]).await;
+}
+
+#[tokio::test]
 async fn a_reload_acts_on_those_who_are_there() {
     let place = Place { round: 6 };
     let router = Handle::start(place.one_range(|_| {})).unwrap();
