@@ -18,6 +18,7 @@ use anyhow::{Context, bail};
 use caracal_bgp::Config;
 use caracal_bgp::speaker::{Beginning, Farewell, Handle};
 use caracal_bgp::wire::notification::Cease;
+use caracal_bgp_underlay::Host;
 use caracal_linux::features::{self, Features};
 use caracal_linux::kernel::{self, Kernel};
 use caracal_linux::netlink::peers::PeerEvents;
@@ -45,6 +46,7 @@ use crate::kernel::blackholes::OwnRanges;
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
 use crate::kernel::{blackholes, filter, sweep};
+use crate::node::detection::dead_uplinks;
 use crate::node::network_node::{self, NetworkNodeSources};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
 use crate::node::{FactsReceiver, forwarding, pod_cidrs};
@@ -256,9 +258,9 @@ impl Owners {
     /// Opens the sessions, and brings what they say into the kernel.
     async fn route(&self, settings: &AgentSettings, parts: &mut Parts) -> anyhow::Result<StatusSources> {
         let protocol = settings.route_protocol;
-        let mut host_routes = self.kernel.routes_of_others();
-        caracal_bgp_underlay::tell(&self.speaker, &mut host_routes).await?;
-        parts.add("next hops", caracal_bgp_underlay::follow(self.speaker.clone(), host_routes));
+        let mut host = Host::new(&self.kernel, dead_uplinks);
+        host.tell(&self.speaker).await?;
+        parts.add("next hops", host.follow(self.speaker.clone()));
         let (problems, problems_told) = watch::channel(Arc::new(Vec::new()));
         let peering = Peering {
             speaker: self.speaker.clone(),

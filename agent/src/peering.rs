@@ -10,7 +10,7 @@ use caracal_bgp::bmp::Stations;
 use caracal_bgp::speaker::{Handle, Origination, Stopped};
 use caracal_bgp::{Config, Interface, PeerKey};
 use caracal_bgp_underlay::neighbours::{Neighbours, Sightings, interfaces, placed};
-use caracal_bgp_underlay::next_hops::filled_on_links;
+use caracal_bgp_underlay::next_hops::{filled_near, near};
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
@@ -28,7 +28,7 @@ use crate::desired::policies::{Ground, Policies};
 use crate::desired::restart::Comeback;
 use crate::desired::speaker::SpeakerSettings;
 use crate::ipam::OwnBlocks;
-use crate::node::FactsReceiver;
+use crate::node::{FactsReceiver, NodeAddress, NodeFacts};
 
 /// Everything the speaker depends on.
 pub struct Peering {
@@ -62,7 +62,7 @@ const RETRY: Duration = Duration::from_secs(5);
 /// For so long at most the first End-of-RIB waits for what is to be announced: peers keep routes for 120 s by default.
 const COMPLETE_BY: Duration = Duration::from_secs(100);
 
-/// Peers that are on the link of a device.
+/// Peers that are on the link of a device, or known to be on one of this machine's subnets.
 struct OnLinks {
     neighbours: Neighbours,
     sightings: watch::Receiver<Arc<Sightings>>,
@@ -84,10 +84,21 @@ impl OnLinks {
         let sightings = self.sightings.borrow_and_update().clone();
         let devices: BTreeSet<Interface> = wanted.peers.keys().filter_map(PeerKey::interface).collect();
         self.some = !devices.is_empty();
-        let mut config = filled_on_links(&placed(&wanted, links, &sightings), links);
+        let mut config = filled_near(&placed(&wanted, links, &sightings), links);
         config.listen.extend(devices.iter().filter_map(|device| link_local(*device, links, port)));
+        // Who is told an address of an uplink may dial it as well.
+        let near = config.peers.iter().filter_map(|(key, peer)| near(*key, peer, links));
+        let near: BTreeSet<SocketAddr> = near.map(|own| (own.network.ip(), port).into()).collect();
+        self.some |= !near.is_empty();
+        let new: Vec<SocketAddr> = near.into_iter().filter(|own| !config.listen.contains(own)).collect();
+        config.listen.extend(new);
         config
     }
+}
+
+/// This node's addresses that are on no subnet with others: only it can tell where they are.
+fn single(facts: &NodeFacts) -> impl Iterator<Item = IpNetwork> {
+    facts.addresses.iter().filter(NodeAddress::is_single).map(|address| address.network)
 }
 
 /// Where connections by a link are accepted.
@@ -184,12 +195,16 @@ impl Peering {
         announced.extend(&services);
         let facts = self.facts.borrow().clone();
         let subnets: Vec<IpNetwork> = facts.addresses.iter().map(|a| a.network).collect();
+        let own_links: Vec<IpNetwork> = facts.underlay.iter().map(|a| a.network).collect();
+        let told: Vec<IpNetwork> = single(&facts).collect();
         Policies::new(&Ground {
             pools: &ranges,
             announced_pools: &announced,
             own_blocks: &own,
             lent: &lent,
             own_subnets: &subnets,
+            own_links: &own_links,
+            told_addresses: &told,
             services: &services,
             reflects: facts.cluster_id.is_some(),
             advertisements: &self.settings.borrow().advertisements,
@@ -240,6 +255,7 @@ impl Peering {
         let mut wanted = announcements(&self.blocks.borrow(), &self.cluster.ip_pools.borrow());
         wanted.extend(&self.services.borrow().announced);
         wanted.extend(floating(&self.grants.borrow_and_update()));
+        wanted.extend(single(&self.facts.borrow()));
         let gone = announced.difference(&wanted).map(|prefix| Origination::Withdraw { prefix: *prefix });
         let new = wanted
             .difference(announced)

@@ -341,12 +341,12 @@ fn a_route_is_used_when_the_host_can_reach_its_next_hop() {
         node.watched.until_used("198.51.100.0/24").await;
 
         let kernel = Kernel::start(Settings::default()).unwrap();
-        let mut routes = kernel.routes_of_others();
-        caracal_bgp_underlay::tell(&node.watched.speaker, &mut routes).await.unwrap();
+        let mut host = caracal_bgp_underlay::Host::new(&kernel, caracal_bgp_underlay::without_carrier);
+        host.tell(&node.watched.speaker).await.unwrap();
         node.watched.until_unused("198.51.100.0/24").await;
         assert_eq!(node.watched.route("198.51.100.0/24").await.unwrap().standing, "NextHopUnreachable");
 
-        tokio::spawn(caracal_bgp_underlay::follow(node.watched.speaker.clone(), routes));
+        tokio::spawn(host.follow(node.watched.speaker.clone()));
         ip("route add 198.18.0.0/24 dev lo metric 7");
         node.watched.until_used("198.51.100.0/24").await;
         ip("route add unreachable 198.18.0.0/24 metric 3");

@@ -271,7 +271,7 @@ fn base(
         multihop: (!internal).then_some(EXTERNAL_TTL),
         bfd: inputs.settings.bfd.map(|timers| bfd(inputs.facts, remote.ip().into(), internal, timers)),
         import: inputs.policies.import(other, &[]),
-        export: inputs.policies.export(&[]),
+        export: inputs.policies.export(other, &[]),
         session: SessionOptions {
             graceful_restart: inputs.comeback.options(restart_time),
             ..SessionOptions::default()
@@ -283,7 +283,8 @@ fn base(
 /// Between ASes on one subnet BFD goes over one hop, as routers expect it; all else may be anywhere.
 fn bfd(facts: &NodeFacts, remote: IpNetwork, internal: bool, timers: BfdTimers) -> BfdOptions {
     let around = |subnet: IpNetwork| subnet.contains(remote.network()) && subnet.prefix() <= remote.prefix();
-    let near = facts.addresses.iter().any(|address| around(address.network));
+    let mut own = facts.addresses.iter().chain(facts.underlay.iter().copied());
+    let near = own.any(|address| around(address.network));
     BfdOptions { timers, multihop: Some(internal || !near) }
 }
 

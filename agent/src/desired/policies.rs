@@ -8,7 +8,8 @@
 //! 2. *The filters* of the peer ([`super::filters`]).
 //! 3. *What holds without them.* From nodes only what lies inside pools: a node speaks for pods, nothing else. From
 //!    other peers everything but a default route and what covers an address of this node or its own next hop. Announced
-//!    is what lies in pools, with the communities that `prefixAdvertisements` give it.
+//!    is what lies in pools, with the communities that `prefixAdvertisements` give it; and to peers that are no nodes this
+//!    node's own address, where it is a single one (/32, /128) on no subnet with others, which nobody else can tell of.
 //!
 //! A node that reflects routes takes Service addresses from nodes, to hand them on to its other peers: it does not follow them
 //! itself ([`super::routes`]).
@@ -33,6 +34,10 @@ pub struct Ground<'a> {
     pub lent: &'a [IpNetwork],
     /// This node's addresses with their subnets.
     pub own_subnets: &'a [IpNetwork],
+    /// The subnets of its uplinks, which have routes of the kernel's own.
+    pub own_links: &'a [IpNetwork],
+    /// Its addresses that are on no subnet with others, so that nobody else can tell where they are.
+    pub told_addresses: &'a [IpNetwork],
     /// The announced ranges of Services.
     pub services: &'a [IpNetwork],
     /// Whether this node reflects routes.
@@ -68,6 +73,7 @@ pub struct Policies {
     from_nodes: Vec<Rule>,
     from_outsiders: Vec<Rule>,
     to_all: Vec<Rule>,
+    to_outsiders: Vec<Rule>,
 }
 
 impl Policies {
@@ -81,6 +87,7 @@ impl Policies {
                 rule("Lent", ground.lent, Then::Accept),
                 rule("OwnBlock", ground.own_blocks, Then::Reject),
                 rule("OwnSubnet", ground.own_subnets, Then::Reject),
+                exactly("OwnLink", ground.own_links, Then::Reject),
                 services,
                 Some(martians()),
             ];
@@ -105,6 +112,7 @@ impl Policies {
             from_nodes: rule("InsidePool", ground.pools, Then::Accept).into_iter().chain(reflected).collect(),
             from_outsiders,
             to_all: communities.chain(announced).collect(),
+            to_outsiders: exactly("NodeAddress", ground.told_addresses, Then::Accept).into_iter().collect(),
         }
     }
 
@@ -119,9 +127,20 @@ impl Policies {
     }
 
     /// What is announced to a peer with these filters.
-    pub fn export(&self, filters: &[Rule]) -> Arc<Policy> {
-        Arc::new(Policy::new(filters.iter().chain(&self.to_all).cloned().collect(), Verdict::Reject))
+    pub fn export(&self, other: Other, filters: &[Rule]) -> Arc<Policy> {
+        let besides = match other {
+            Other::Node => &[],
+            Other::Outsider => self.to_outsiders.as_slice(),
+        };
+        let rules = filters.iter().chain(&self.to_all).chain(besides);
+        Arc::new(Policy::new(rules.cloned().collect(), Verdict::Reject))
     }
+}
+
+/// A rule for these networks alone, and nothing inside them. None for no network.
+fn exactly(name: &str, networks: &[IpNetwork], then: Then) -> Option<Rule> {
+    let prefixes: Vec<_> = networks.iter().map(|network| PrefixMatch::exact(masked(*network))).collect();
+    (!prefixes.is_empty()).then(|| Rule::new(name, prefixes, then))
 }
 
 /// A rule for everything inside some networks. None for no network: a rule without prefixes would match everything.
@@ -197,6 +216,8 @@ mod tests {
             own_blocks: &networks(&["10.244.3.0/26"]),
             lent: &networks(&["10.244.3.9/32"]),
             own_subnets: &networks(&["172.30.0.11/24", "fd00:30::11/64"]),
+            own_links: &networks(&["172.31.0.3/31", "10.0.0.9/8"]),
+            told_addresses: &networks(&["172.28.0.11/32"]),
             services: &[],
             reflects: false,
             advertisements: &[Advertisement {
@@ -274,13 +295,34 @@ mod tests {
         for prefix in ["10.244.3.0/26", "172.30.0.12/32", "127.0.0.1/32"] {
             assert_eq!(verdict(&policy, prefix), Verdict::Reject, "{prefix}");
         }
-        let closed = example().export(&[Rule::reject("nothing", [])]);
+        let closed = example().export(Other::Outsider, &[Rule::reject("nothing", [])]);
         assert_eq!(verdict(&closed, "10.244.3.0/26"), Verdict::Reject);
     }
 
     #[test]
+    fn a_single_address_is_told_to_those_who_are_no_nodes() {
+        let (node, outsider) = (example().export(Other::Node, &[]), example().export(Other::Outsider, &[]));
+        assert_eq!(verdict(&outsider, "172.28.0.11/32"), Verdict::Accept);
+        assert_eq!(verdict(&node, "172.28.0.11/32"), Verdict::Reject);
+        assert_eq!(verdict(&outsider, "172.28.0.12/32"), Verdict::Reject);
+    }
+
+    #[test]
+    fn the_subnet_of_an_uplink_is_the_kernels_own_and_what_lies_inside_may_be_a_pool() {
+        let policy = example().import(Other::Outsider, &[]);
+        for (prefix, expected) in [
+            ("172.31.0.2/31", Verdict::Reject),
+            ("10.0.0.0/8", Verdict::Reject),
+            ("10.244.9.0/26", Verdict::Accept),
+            ("172.31.0.0/24", Verdict::Accept),
+        ] {
+            assert_eq!(verdict(&policy, prefix), expected, "{prefix}");
+        }
+    }
+
+    #[test]
     fn only_announced_pools_are_announced_and_with_their_communities() {
-        let policy = example().export(&[]);
+        let policy = example().export(Other::Outsider, &[]);
         assert_eq!(outcome(&policy, "10.244.3.0/26"), (Verdict::Accept, AttributeSet::default()));
         assert_eq!(outcome(&policy, "10.244.130.0/26").1.communities.len(), 1);
         assert_eq!(verdict(&policy, "fd00:244::40/122"), Verdict::Reject);

@@ -146,7 +146,17 @@ fn route(prefix: IpNetwork, best: &BestPaths, terrain: Terrain<'_>) -> Result<Ro
     all.sort();
     all.dedup();
     let (scope, protocol) = (Scope::Universe, terrain.protocol);
-    Ok(Route { kind: RouteKind::Unicast(all), source: None, scope, protocol, mtu })
+    let source = source(prefix, &all, terrain.around);
+    Ok(Route { kind: RouteKind::Unicast(all), source, scope, protocol, mtu })
+}
+
+/// What this node's own packets come from, where its address is on none of the uplinks that they may leave by: an address of
+/// one uplink would be cut off with it. Tunnels have addresses of their own, by which answers come back through them.
+fn source(prefix: IpNetwork, hops: &[Hop], around: &Surroundings) -> Option<IpAddr> {
+    let own = around.single.iter().find(|own| own.network.is_ipv4() == prefix.is_ipv4())?;
+    let tunnel = |hop: &Hop| tunnels::ALL.iter().any(|end| tunnels::device(*end) == hop.device);
+    let elsewhere = hops.iter().any(|hop| hop.device != own.device) && !hops.iter().any(tunnel);
+    elsewhere.then(|| own.network.ip())
 }
 
 /// The largest packet for a node that takes less than this node's own uplink carries, in bytes. Between two machines of one

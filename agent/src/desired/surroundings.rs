@@ -21,6 +21,8 @@ use crate::node::{NodeAddress, NodeAddresses, NodeFacts};
 pub struct Surroundings {
     /// The addresses of this node's uplinks with their subnets, the node's own first, and the devices they are on.
     pub subnets: Vec<Subnet>,
+    /// This node's addresses that are on no subnet with others: on `lo`, or reached by more than one uplink.
+    pub single: Vec<NodeAddress>,
     /// Which other node has which address.
     pub nodes: BTreeMap<IpAddr, Arc<Remote>>,
     /// How traffic into each pool travels.
@@ -153,7 +155,17 @@ impl Surroundings {
             })
             .collect();
         let ability = Ability::of(&facts.addresses, features);
-        Self { subnets, nodes, pools: ranges, asked: tunnels::asked(pools), ability, uplink_mtu, services }
+        let single = facts.addresses.iter().filter(NodeAddress::is_single).collect();
+        Self {
+            subnets,
+            single,
+            nodes,
+            pools: ranges,
+            asked: tunnels::asked(pools),
+            ability,
+            uplink_mtu,
+            services,
+        }
     }
 
     /// The other nodes, each once.

@@ -6,7 +6,7 @@
 //! forwarding entries follow from the `NetworkNode`s. IPv4 routes name the node as gateway; IPv6 routes, and IPv4 routes
 //! over `vxlan6.caracal`, name the end's link-local address, since the kernel takes no other IPv6 gateway there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use caracal_api::network_node::TunnelDevice;
@@ -145,6 +145,7 @@ pub fn tunnels(
     for subnet in &surroundings.subnets {
         wanted.push(loose_filter(subnet.device));
     }
+    wanted.extend(ignored_without_carrier(surroundings));
     let ability = &surroundings.ability;
     for end in ends {
         match end {
@@ -254,6 +255,23 @@ fn address(device: IfName, network: IpNetwork) -> Wanted {
 
 fn ipv6(address: Ipv6Addr) -> IpNetwork {
     IpNetwork::new(address.into(), 64).unwrap_or_else(|_| IpNetwork::from(IpAddr::V6(address)))
+}
+
+/// Of several uplinks one without a carrier is left out by the kernel itself, at once, whatever leads by it: the host's own
+/// routes, too, and before this program has heard of it. A single uplink stays as the host has it.
+fn ignored_without_carrier(around: &Surroundings) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for v4 in [true, false] {
+        let own = around.subnets.iter().filter(|subnet| subnet.network.is_ipv4() == v4);
+        let uplinks: BTreeSet<IfName> =
+            own.map(|subnet| subnet.device).filter(|device| *device != IfName::LOOPBACK).collect();
+        let name = if v4 { SettingName::IgnoreLinkDownV4 } else { SettingName::IgnoreLinkDownV6 };
+        if uplinks.len() > 1 {
+            let set = |device| Wanted::Setting(SettingKey { device, name }, Some(Setting(1)));
+            wanted.extend(uplinks.into_iter().map(set));
+        }
+    }
+    wanted
 }
 
 /// Answers may come by another device than that by which the question went: with the strict filter they would be lost.

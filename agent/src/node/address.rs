@@ -27,6 +27,13 @@ pub struct NodeAddress {
     pub device: IfName,
 }
 
+impl NodeAddress {
+    /// Whether it is alone: on no subnet with others.
+    pub fn is_single(&self) -> bool {
+        self.network.prefix() == IpNetwork::from(self.network.ip()).prefix()
+    }
+}
+
 /// The addresses used for BGP and as next hops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NodeAddresses {

@@ -3,12 +3,15 @@
 //! `kubernetes-internal-ip` (default), `first-found`, `interface=REGEX,…`, `skip-interface=REGEX,…`, `cidr=CIDR,…`,
 //! `can-reach=ADDRESS`. A host name is not taken for the last: what a node's address is must not depend on a name server.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, UdpSocket};
 use std::str::FromStr;
 
+use caracal_bgp_underlay::without_carrier;
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
+use caracal_linux::object::link::IfName;
 use caracal_linux::object::route::Scope;
 use ipnetwork::IpNetwork;
 use regex::Regex;
@@ -193,6 +196,14 @@ pub fn underlay(links: &Underlay) -> Vec<NodeAddress> {
         .collect()
 }
 
+/// The uplinks by which nothing is reached, while others do carry. Where none does, routes stay as they are: no other way is
+/// better, and a link that is back a moment later has cost nothing.
+pub fn dead_uplinks(links: &Underlay) -> BTreeSet<IfName> {
+    let uplinks: BTreeSet<IfName> = underlay(links).into_iter().map(|one| one.device).collect();
+    let dead = without_carrier(links);
+    if uplinks.is_subset(&dead) { BTreeSet::new() } else { uplinks.intersection(&dead).copied().collect() }
+}
+
 /// The address that packets to another leave from. Nothing is sent for it.
 pub fn leaves_from(to: IpAddr) -> Option<IpAddr> {
     let any: IpAddr = if to.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
@@ -240,6 +251,28 @@ mod tests {
         ] {
             assert_eq!(found(method, v4), expected, "{method}");
         }
+    }
+
+    #[test]
+    fn an_uplink_without_a_carrier_is_dead_while_another_carries() {
+        let mut links = links(&[
+            ("lo", "172.28.0.11/32"),
+            ("eth0", "172.31.0.3/31"),
+            ("eth1", "172.31.1.3/31"),
+            ("docker0", "172.17.0.1/16"),
+        ]);
+        let dead = |links: &Underlay| -> Vec<String> {
+            dead_uplinks(links).iter().map(ToString::to_string).collect()
+        };
+        let mut set = |name: &str, carrier: bool| {
+            let link = links.links.values_mut().find(|link| link.name.as_str() == name).unwrap();
+            link.carrier = carrier;
+            dead(&links)
+        };
+        assert!(set("docker0", false).is_empty(), "it is no uplink");
+        assert_eq!(set("eth0", false), ["eth0"]);
+        assert!(set("eth1", false).is_empty(), "there is no other");
+        assert_eq!(set("eth0", true), ["eth1"]);
     }
 
     #[test]

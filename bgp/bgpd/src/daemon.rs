@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use caracal_bgp::speaker::{Farewell, Handle};
 use caracal_bgp::wire::notification::Cease;
 use caracal_bgp_underlay::neighbours::{Sightings, placed};
-use caracal_bgp_underlay::next_hops;
+use caracal_bgp_underlay::{Host, next_hops, without_carrier};
 use caracal_linux::kernel::{self, Kernel, Underlay};
 use caracal_linux::root_socket;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,9 +62,9 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let fib = match kernel.clone().filter(|_| settings.fib.is_some()) {
         Some(kernel) => {
             // What cannot be reached must not be used; a daemon that only passes routes on need not reach their next hops.
-            let mut routes = kernel.routes_of_others();
-            caracal_bgp_underlay::tell(&speaker, &mut routes).await?;
-            tokio::spawn(caracal_bgp_underlay::follow(speaker.clone(), routes));
+            let mut host = Host::new(&kernel, without_carrier);
+            host.tell(&speaker).await?;
+            tokio::spawn(host.follow(speaker.clone()));
             Some(Writer::start(speaker.clone(), kernel).await?)
         }
         None => None,

@@ -35,6 +35,30 @@ pub fn filled_on_links(config: &Config, underlay: &Underlay) -> Config {
     config
 }
 
+/// The same, and external peers on a subnet of this machine, whose sessions run from whatever address it has there: they are
+/// told that address, and the device's in the other family, since they may know no way to any other. Where the device has none
+/// of a family, what was to be told stays.
+#[must_use]
+pub fn filled_near(config: &Config, underlay: &Underlay) -> Config {
+    let mut config = filled_on_links(config, underlay);
+    for (key, peer) in &mut config.peers {
+        let Some(own) = near(*key, peer, underlay).filter(|_| !peer.is_internal()) else { continue };
+        let v4 = |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None };
+        let v6 = |ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None };
+        let (ip, hops) = (own.network.ip(), &mut peer.local_next_hops);
+        hops.v4 = v4(ip).or_else(|| first(underlay, &own.device, v4)).or(hops.v4);
+        hops.v6 = v6(ip).or_else(|| first(underlay, &own.device, v6)).or(hops.v6);
+    }
+    config
+}
+
+/// The own address on the subnet of a peer that is known by its address, where the session is to run from whatever address
+/// there is.
+pub fn near<'a>(key: PeerKey, peer: &PeerConfig, underlay: &'a Underlay) -> Option<&'a Address> {
+    let any = key.interface().is_none() && peer.local_address.is_none();
+    underlay.subnet_of(peer.remote.ip()).filter(|own| any && is_lasting(own))
+}
+
 fn fill(key: PeerKey, peer: &mut PeerConfig, underlay: &Underlay) {
     let Some(device) = device_to(key, peer, underlay) else { return };
     let v4 = |ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None };
@@ -188,5 +212,24 @@ mod tests {
     fn what_is_configured_is_kept() {
         let told = |peer: &mut PeerConfig| peer.local_next_hops.v6 = "fd00::7".parse().ok();
         assert_eq!(hops_of("172.29.0.2".parse().unwrap(), told), ["- fd00::7", "- fd00::7"]);
+    }
+
+    #[test]
+    fn a_near_external_peer_is_told_the_addresses_on_its_own_link_where_the_session_runs_from_them() {
+        let told = |peer: &str, asn: u32, source: Option<&str>| {
+            let key: PeerKey = peer.parse().unwrap();
+            let mut config = PeerConfig::new(SocketAddr::new(key.address(), 179), Asn(1), Asn(asn));
+            config.local_next_hops =
+                LocalNextHops { v4: "10.0.0.1".parse().ok(), v6: "fd00::1".parse().ok() };
+            config.local_address = source.map(|source| source.parse().unwrap());
+            let config = filled_near(&Config { peers: [(key, config)].into(), ..speaker() }, &underlay());
+            shown(config.peers[&key].local_next_hops)
+        };
+        assert_eq!(told("172.29.0.2", 2, None), "172.29.0.1 fd00:29::1");
+        assert_eq!(told("fd00:29::2", 2, None), "172.29.0.1 fd00:29::1");
+        assert_eq!(told("172.30.0.7", 2, None), "172.30.0.1 fd00::1", "eth1 has no IPv6 address");
+        assert_eq!(told("192.0.2.9", 2, None), "10.0.0.1 fd00::1", "it is on no subnet");
+        assert_eq!(told("172.29.0.2", 2, Some("10.0.0.1")), "10.0.0.1 fd00::1", "it has to know the way");
+        assert_eq!(told("172.29.0.2", 1, None), "10.0.0.1 fd00::1", "inside the AS next hops are looked up");
     }
 }

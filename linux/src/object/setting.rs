@@ -21,6 +21,11 @@ pub enum SettingName {
     ReversePathFilter,
     /// `forwarding` of IPv4.
     ForwardingV4,
+    /// `ignore_routes_with_linkdown` of IPv4: whether routes by this device count for nothing while it has no carrier. 1: yes,
+    /// and of a route of several hops the others are taken.
+    IgnoreLinkDownV4,
+    /// The same of IPv6.
+    IgnoreLinkDownV6,
     /// `accept_ra`: whether router advertisements are heeded. 2: even on a router.
     AcceptRouterAdvertisements,
 }
@@ -32,6 +37,8 @@ impl SettingKey {
         match self.name {
             SettingName::ReversePathFilter => format!("net/ipv4/conf/{device}/rp_filter"),
             SettingName::ForwardingV4 => format!("net/ipv4/conf/{device}/forwarding"),
+            SettingName::IgnoreLinkDownV4 => format!("net/ipv4/conf/{device}/ignore_routes_with_linkdown"),
+            SettingName::IgnoreLinkDownV6 => format!("net/ipv6/conf/{device}/ignore_routes_with_linkdown"),
             SettingName::AcceptRouterAdvertisements => format!("net/ipv6/conf/{device}/accept_ra"),
         }
     }

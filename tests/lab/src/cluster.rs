@@ -4,9 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
+use caracal_api::bgp_peer::SourceAddress;
 use caracal_api::{
     BgpConfiguration, BgpConfigurationSpec, BgpPeer, BgpPeerSpec, DEFAULT_NAME, IpPool, IpamBlock,
 };
+use ipnetwork::IpNetwork;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -199,6 +201,7 @@ impl Cluster {
         match topology.design {
             Design::Mesh => Ok(()),
             Design::Tor => self.peer_with_routers(topology).await,
+            Design::DualTor => self.peer_by_uplinks(topology).await,
             Design::Reflectors(_) => {
                 let reflectors = format!("{REFLECTOR} == 'true'");
                 let spec = BgpPeerSpec { peer_selector: Some(reflectors), ..BgpPeerSpec::default() };
@@ -212,11 +215,7 @@ impl Cluster {
     /// all, the nodes would take each other's routes, which come back through the router, for loops (RFC 4271 §9.1.2),
     /// and the router would have to rewrite AS paths.
     async fn peer_with_routers(&self, topology: &Topology) -> anyhow::Result<()> {
-        let settings: Api<BgpConfiguration> = Api::all(self.client());
-        for node in &topology.nodes {
-            let spec = BgpConfigurationSpec { as_number: Some(node.asn), ..Default::default() };
-            create(&settings, &BgpConfiguration::new(&format!("node.{}", node.name), spec)).await?;
-        }
+        self.number_nodes(topology).await?;
         let peers: Api<BgpPeer> = Api::all(self.client());
         for rack in &topology.racks {
             let address = topology.router_in_rack(rack).context("the router has no address in its rack")?;
@@ -227,6 +226,36 @@ impl Cluster {
                 ..BgpPeerSpec::default()
             };
             create(&peers, &BgpPeer::new(&rack.router_name(), spec)).await?;
+        }
+        Ok(())
+    }
+
+    /// Every node with both routers, by eBGP over each of its uplinks, from the address that it has there.
+    async fn peer_by_uplinks(&self, topology: &Topology) -> anyhow::Result<()> {
+        self.number_nodes(topology).await?;
+        let peers: Api<BgpPeer> = Api::all(self.client());
+        for node in &topology.nodes {
+            for rack in &topology.racks {
+                let address = topology.router_on_uplink(node, rack).first().map(IpNetwork::ip);
+                let spec = BgpPeerSpec {
+                    node: Some(node.name.clone()),
+                    peer_ip: address.map(|address| address.to_string()),
+                    as_number: Some(rack.router_as()),
+                    source_address: Some(SourceAddress::None),
+                    ..BgpPeerSpec::default()
+                };
+                create(&peers, &BgpPeer::new(&format!("{}-{}", node.name, rack.router_name()), spec)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives each node its AS number.
+    async fn number_nodes(&self, topology: &Topology) -> anyhow::Result<()> {
+        let settings: Api<BgpConfiguration> = Api::all(self.client());
+        for node in &topology.nodes {
+            let spec = BgpConfigurationSpec { as_number: Some(node.asn), ..Default::default() };
+            create(&settings, &BgpConfiguration::new(&format!("node.{}", node.name), spec)).await?;
         }
         Ok(())
     }

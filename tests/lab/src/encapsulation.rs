@@ -5,7 +5,7 @@ use serde::Serialize;
 use tokio::process::Command;
 
 use crate::command;
-use crate::topology::{Design, Encapsulation, Families, Topology, Tunnel};
+use crate::topology::{Encapsulation, Families, Topology, Tunnel};
 
 /// The tunnel of each family's pools, for packets that leave their subnet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -64,7 +64,7 @@ async fn has(kind: &[&str]) -> anyhow::Result<bool> {
 
 /// Decides the tunnels.
 pub(crate) fn decide(topology: &Topology, kernel: Kernel) -> anyhow::Result<Tunnels> {
-    let crosses = topology.racks.len() > 1 && topology.design != Design::Tor;
+    let crosses = topology.racks.len() > 1 && !topology.design.tells_routers();
     let (v4, v6) = (topology.families != Families::V6, topology.families != Families::V4);
     let (ipip, notice) = match topology.encapsulation {
         Encapsulation::Never => return Ok(Tunnels::default()),
@@ -98,6 +98,7 @@ pub(crate) fn decide(topology: &Topology, kernel: Kernel) -> anyhow::Result<Tunn
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Design;
 
     const BOTH: Kernel = Kernel { ipip: true, vxlan: true };
     const NO_IPIP: Kernel = Kernel { ipip: false, vxlan: true };

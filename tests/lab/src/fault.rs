@@ -40,6 +40,16 @@ pub async fn restore(who: &impl Cabled) -> anyhow::Result<()> {
     who.machine().set_ports("up").await
 }
 
+/// Takes the cable of a node's uplink to one of two routers out: carrier is lost at both ends.
+pub async fn cut_uplink(node: &Node, rack: u8) -> anyhow::Result<()> {
+    node.machine().set_uplink(rack, "down").await
+}
+
+/// Puts that cable back.
+pub async fn restore_uplink(node: &Node, rack: u8) -> anyhow::Result<()> {
+    node.machine().set_uplink(rack, "up").await
+}
+
 /// What a machine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -71,6 +81,8 @@ const FAULTS: &[Fault] = &[
     fault(Some(Kind::Control), "api-down", "takes the API server's cable out: nobody reaches it"),
     fault(Some(Kind::Control), "api-up", "puts it back"),
     fault(Some(Kind::Control), "kill-controller", "SIGKILL; the lab starts it again"),
+    fault(Some(Kind::Node), "cut-eth1", "takes the cable of the second of two uplinks out, at both ends"),
+    fault(Some(Kind::Node), "restore-eth1", "puts it back"),
     fault(None, "cut", "takes the machine's cables out: carrier is lost"),
     fault(None, "restore", "puts them back"),
 ];
@@ -110,6 +122,8 @@ pub async fn inject(lab: &Lab, machine: &str, word: &str) -> anyhow::Result<Stri
         "stop-router" => lab.router(machine)?.stop().await?,
         "start-router" => lab.router(machine)?.start(PATIENCE).await?,
         "kill-controller" => lab.control().controller().signal(Signal::SIGKILL).await?,
+        "cut-eth1" => cut_uplink(lab.node(machine)?, 1).await?,
+        "restore-eth1" => restore_uplink(lab.node(machine)?, 1).await?,
         "api-down" | "cut" => target.set_ports("down").await?,
         "api-up" | "restore" => target.set_ports("up").await?,
         other => bail!("`{other}` is in the table of faults, and nobody carries it out"),

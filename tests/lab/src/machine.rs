@@ -15,7 +15,7 @@ use crate::command;
 use crate::netns::Netns;
 use crate::sandbox::mounts::{self, MACHINE_ID, PRIVATE};
 use crate::segment;
-use crate::topology::MachinePlan;
+use crate::topology::{MachinePlan, Topology};
 
 /// A machine that programs run on.
 #[derive(Debug)]
@@ -54,8 +54,11 @@ impl Machine {
         &self.netns
     }
 
-    /// Its addresses on its first cable, IPv4 first, with the segment's prefix lengths.
+    /// Its own addresses, IPv4 first: those on `lo`, else those on its first cable, with the segment's prefix lengths.
     pub fn addresses(&self) -> &[IpNetwork] {
+        if !self.plan.loopback.is_empty() {
+            return &self.plan.loopback;
+        }
         self.plan.cables.first().map_or(&[], |cable| &cable.addresses)
     }
 
@@ -77,6 +80,13 @@ impl Machine {
         let text = self.netns.exec(&line).await?.success()?;
         serde_json::from_str(&text)
             .with_context(|| format!("reading the JSON of `caracalctl {}`", words.join(" ")))
+    }
+
+    /// Takes the cable of one of its uplinks out at both ends, or puts it back.
+    pub(crate) async fn set_uplink(&self, rack: u8, state: &str) -> anyhow::Result<()> {
+        let ports = Topology::uplink_ports(self.name(), rack);
+        let lines = ports.map(|port| format!("link set {port} {state}\n"));
+        command::ip_batch(None, &lines.concat()).await
     }
 
     /// Takes its cables out, or puts them back: carrier is lost, as when a switch port goes down.

@@ -15,7 +15,6 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::probe::{self, Cell, Source, Target};
 use crate::route::Route;
-use crate::topology::Design;
 use crate::witness::{self, Sight};
 
 pub use figures::{Figures, Spread, of as figures};
@@ -161,7 +160,7 @@ pub async fn ping_all(lab: &Lab) -> anyhow::Result<Vec<Cell>> {
         }
     }
     // Elsewhere nobody outside knows where pods are.
-    if lab.topology().design == Design::Tor {
+    if lab.topology().design.tells_routers() {
         let outside = lab.outside();
         sources.push(Source { label: outside.name().to_owned(), netns: outside.netns().clone() });
     }

@@ -3,6 +3,7 @@
 //! reaches the API server as administrator and as every node's kubelet.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -30,6 +31,9 @@ pub(crate) async fn plug(machine: &MachinePlan) -> anyhow::Result<()> {
     let netns = &machine.name;
     let mut outside = String::new();
     let mut inside = String::from("link set lo up\n");
+    for address in &machine.loopback {
+        writeln!(inside, "address add {address} dev lo")?;
+    }
     for cable in &machine.cables {
         let (port, device) = (&cable.port, &cable.device);
         writeln!(outside, "link add {port} type veth peer name {device} netns {netns}")?;
@@ -41,13 +45,13 @@ pub(crate) async fn plug(machine: &MachinePlan) -> anyhow::Result<()> {
         writeln!(inside, "address add fe80::{}/64 dev {device} nodad", cable.host)?;
         write_down(cable, &mut inside)?;
     }
-    for Via { to, gateway } in &machine.routes {
-        match to {
-            Some(to) => writeln!(inside, "route add {to} via {gateway}")?,
-            // `default` alone would mean IPv4 to `ip -batch`.
-            None if gateway.is_ipv6() => writeln!(inside, "route add ::/0 via {gateway}")?,
-            None => writeln!(inside, "route add default via {gateway}")?,
-        }
+    for Via { to, gateways } in &machine.routes {
+        // `default` alone would mean IPv4 to `ip -batch`.
+        let everywhere = if gateways.iter().any(IpAddr::is_ipv6) { "::/0" } else { "0.0.0.0/0" };
+        let to = to.map_or_else(|| everywhere.to_owned(), |to| to.to_string());
+        let hop = if gateways.len() > 1 { "nexthop via" } else { "via" };
+        let hops: Vec<String> = gateways.iter().map(|gateway| format!("{hop} {gateway}")).collect();
+        writeln!(inside, "route add {to} {}", hops.join(" "))?;
     }
     command::ip_batch(None, &outside).await?;
     command::ip_batch(Some(netns), &inside).await

@@ -14,6 +14,14 @@
 //! | rack R's router, on the spine | 172.29.0.(1+R) | fd00:29::(1+R) |
 //! | the outside host, on the spine | 172.29.0.100 | fd00:29::100 |
 //!
+//! Where nodes have two uplinks (`Design::DualTor`), they are in no rack, but cabled to the routers of both:
+//!
+//! | what | IPv4 | IPv6 |
+//! |---|---|---|
+//! | node nN, on `lo` | 172.28.0.(10+N)/32 | fd00:28::(10+N)/128 |
+//! | its uplink ethR to rack R's router | 172.31.R.(2N+1)/31 | fd00:31:0:R::(2N+1)/127 |
+//! | the router's end of it | 172.31.R.(2N)/31 | fd00:31:0:R::(2N)/127 |
+//!
 //! Digits are kept in IPv6 addresses: 172.30.0.11 goes with fd00:30::11.
 
 mod choices;
@@ -22,6 +30,7 @@ mod file;
 mod neighbours;
 mod plan;
 mod rules;
+mod uplinks;
 
 use ipnetwork::IpNetwork;
 
@@ -133,7 +142,7 @@ impl Topology {
     pub fn with_design(mut self, design: Design) -> Self {
         self.design = design;
         for (node, asn) in self.nodes.iter_mut().zip(FIRST_NODE_AS..) {
-            node.asn = if design == Design::Tor { asn } else { NODE_AS };
+            node.asn = if design.tells_routers() { asn } else { NODE_AS };
             node.reflects = false;
         }
         if let Design::Reflectors(count) = design {
@@ -167,6 +176,7 @@ impl Topology {
         match self.design {
             Design::Mesh => others,
             Design::Tor => 1,
+            Design::DualTor => self.racks.len(),
             Design::Reflectors(_) if node.reflects => others,
             Design::Reflectors(count) => count.into(),
         }

@@ -137,6 +137,6 @@ fn expected(lab: &Lab, pod: &Pod, address: IpAddr) -> anyhow::Result<Option<IpAd
             node.addresses().iter().map(IpNetwork::ip).find(|node| node.is_ipv4() == address.is_ipv4());
         return found.map(Some).with_context(|| format!("{} has no address like {address}", node.name()));
     }
-    let known = lab.topology().design == crate::topology::Design::Tor;
+    let known = lab.topology().design.tells_routers();
     Ok(known.then_some(address))
 }

@@ -9,6 +9,7 @@ mod repair;
 mod restart;
 mod services;
 mod unnamed;
+mod uplinks;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         case!(repair::what_other_hands_do_to_a_node_is_undone_and_told),
         case!(services::a_service_is_announced_from_where_it_is_served),
         case!(services::a_pod_reaches_itself_through_a_service),
+        case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
         case!(unnamed::a_node_peers_with_whom_no_address_names),
         case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),
         case!(restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere),

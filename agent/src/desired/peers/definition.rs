@@ -215,7 +215,7 @@ fn overlaid(
     }
     let other = if node.is_some() { Other::Node } else { Other::Outsider };
     config.import = inputs.policies.import(other, &filters.import);
-    config.export = inputs.policies.export(&filters.export);
+    config.export = inputs.policies.export(other, &filters.export);
     if let Some(node) = node {
         let theirs = node.spec.route_reflector_cluster_id.as_deref().and_then(|id| id.parse().ok());
         config.reflector_client = is_client(inputs.facts.cluster_id, theirs) && config.is_internal();

@@ -8,7 +8,6 @@ use ipnetwork::IpNetwork;
 use super::{Lab, START, plural, step};
 use crate::report;
 use crate::show::Progress;
-use crate::topology::Design;
 use crate::wait::{self, NotYet};
 
 /// For the sessions to come up: several connect-retry times.
@@ -20,7 +19,7 @@ impl Lab {
         let expected = self.topology.nodes.iter().map(|node| self.topology.sessions_of(node));
         let ends: usize = expected.sum();
         // A session between nodes has two ends on nodes, one with a router has one.
-        let count = if self.topology.design == Design::Tor { ends } else { ends / 2 };
+        let count = if self.topology.design.tells_routers() { ends } else { ends / 2 };
         let what = format!("BGP: {count} session{} Established", plural(count));
         step(progress, &what, logs.clone(), self.sessions_established(MESH)).await?;
         step(progress, "routes: every node has learned every block", logs, self.blocks_learned(START)).await
@@ -61,7 +60,7 @@ impl Lab {
             .await
         });
         try_join_all(nodes).await?;
-        if self.topology.design == Design::Tor {
+        if self.topology.design.tells_routers() {
             let blocks = report::blocks(&self.cluster).await?;
             let blocks: Vec<IpNetwork> = blocks.iter().map(|block| block.cidr).collect();
             try_join_all(self.routers.iter().map(|router| router.has_routes(&blocks, deadline))).await?;

@@ -1,5 +1,6 @@
 //! Whether a node's kernel leads packets to a block in the way that the topology asks for.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::Context;
@@ -41,6 +42,8 @@ pub fn lack_of_route(lab: &Lab, node: &Node, block: &Block, routes: &[Route]) ->
 enum Way {
     /// Through this gateway, which is on the node's own subnet.
     Plain(IpAddr),
+    /// Spread over these gateways.
+    Spread(Vec<IpAddr>),
     /// Inside this tunnel.
     Through(Tunnel),
 }
@@ -51,6 +54,11 @@ impl Way {
         route.kind == "unicast"
             && match self {
                 Self::Plain(address) => gateway == Some(*address) && device == Some("eth0"),
+                Self::Spread(gateways) => {
+                    let hops =
+                        route.nexthops.iter().filter_map(|hop| hop.get("gateway")?.as_str()?.parse().ok());
+                    hops.collect::<BTreeSet<IpAddr>>() == gateways.iter().copied().collect()
+                }
                 Self::Through(Tunnel::Ipip) => device == Some("tunl0"),
                 Self::Through(Tunnel::Vxlan) => device.is_some_and(|name| name.starts_with("vxlan")),
             }
@@ -59,6 +67,7 @@ impl Way {
     fn in_words(&self) -> String {
         match self {
             Self::Plain(address) => format!("via {address} dev eth0"),
+            Self::Spread(gateways) => format!("by each of {gateways:?}"),
             Self::Through(Tunnel::Ipip) => "dev tunl0".into(),
             Self::Through(Tunnel::Vxlan) => "dev vxlan…".into(),
         }
@@ -67,6 +76,12 @@ impl Way {
 
 fn ways(lab: &Lab, from: &Node, to: &str, v6: bool) -> anyhow::Result<Vec<Way>> {
     let topology = lab.topology();
+    if topology.design == Design::DualTor {
+        let node = topology.nodes.iter().find(|node| node.name == from.name());
+        let node = node.with_context(|| format!("no node {}", from.name()))?;
+        let ends = topology.racks.iter().flat_map(|rack| topology.router_on_uplink(node, rack));
+        return Ok(vec![Way::Spread(ends.map(|end| end.ip()).filter(|ip| ip.is_ipv6() == v6).collect())]);
+    }
     let rack = |name: &str| topology.nodes.iter().find(|node| node.name == name).map(|node| node.rack);
     let (here, there) = (rack(from.name()), rack(to));
     let lacks = || format!("{to} has no IPv{} address", if v6 { 6 } else { 4 });

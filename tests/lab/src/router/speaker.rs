@@ -15,13 +15,13 @@ pub struct Speaker {
     pub id: Ipv4Addr,
     /// The device in its rack.
     pub rack_device: String,
-    /// What it tells of its own: the rack's subnets.
+    /// What it tells of its own: the rack's subnets, and those of nodes' uplinks to it.
     pub originates: Vec<IpNetwork>,
     /// Its sessions.
     pub neighbours: Vec<Neighbour>,
     /// What it accepts from other routers: racks, and pods where nodes tell them to routers.
     pub from_routers: Vec<PrefixRange>,
-    /// What it accepts from nodes: pods.
+    /// What it accepts from nodes: pods, and their own addresses where they are on no subnet.
     pub from_nodes: Vec<PrefixRange>,
     /// Which families its sessions carry.
     pub families: Families,
@@ -57,22 +57,28 @@ impl Speaker {
         let pods: Vec<PrefixRange> = topology
             .pools
             .iter()
-            .filter(|_| topology.design == Design::Tor)
+            .filter(|_| topology.design.tells_routers())
             .map(|pool| PrefixRange {
                 network: pool.cidr,
                 longest: if pool.cidr.is_ipv4() { 32 } else { 128 },
             })
             .collect();
         let racks = topology.racks.iter().flat_map(|other| topology.subnets(other));
-        let racks = racks.map(|network| PrefixRange { network, longest: network.prefix() });
+        let uplinks = topology.racks.iter().flat_map(|other| topology.uplink_networks(other));
+        let racks = racks.chain(uplinks).map(|network| PrefixRange { network, longest: network.prefix() });
+        // Where nodes are on no subnet of a router they tell their addresses themselves.
+        let nodes = topology.loopback_networks().into_iter();
+        let nodes =
+            nodes.map(|network| PrefixRange { network, longest: IpNetwork::from(network.ip()).prefix() });
+        let from_nodes: Vec<PrefixRange> = pods.into_iter().chain(nodes).collect();
         Self {
             asn: rack.router_as(),
             id: topology.router_id(rack),
             rack_device: rack.name.clone(),
-            originates: topology.subnets(rack),
+            originates: topology.subnets(rack).into_iter().chain(topology.uplink_networks(rack)).collect(),
             neighbours: neighbours(topology, rack),
-            from_routers: racks.chain(pods.iter().copied()).collect(),
-            from_nodes: pods,
+            from_routers: racks.chain(from_nodes.iter().copied()).collect(),
+            from_nodes,
             families: topology.families,
         }
     }
@@ -116,6 +122,14 @@ fn neighbours(topology: &Topology, rack: &RackPlan) -> Vec<Neighbour> {
             }
         }
     }
+    if topology.design == Design::DualTor {
+        for node in &topology.nodes {
+            let address = first(topology.node_on_uplink(node, rack));
+            if let (Some(address), Some(local)) = (address, first(topology.router_on_uplink(node, rack))) {
+                found.push(Neighbour { name: node.name.clone(), address, local, asn: node.asn, node: true });
+            }
+        }
+    }
     found
 }
 
@@ -142,5 +156,20 @@ mod tests {
         assert_eq!(peers, [("tor0", 64601), ("n3", 65003), ("n4", 65004)]);
         assert_eq!(speaker.accepted(true, true).count(), 1);
         assert_eq!(speaker.accepted(false, true).count(), 3);
+    }
+
+    #[test]
+    fn where_nodes_have_two_uplinks_both_routers_peer_with_each_by_its_uplink() {
+        let topology = Topology::default().with_design(Design::DualTor);
+        for rack in &topology.racks {
+            let speaker = Speaker::of(&topology, rack);
+            let nodes: Vec<&Neighbour> = speaker.neighbours.iter().filter(|one| one.node).collect();
+            assert_eq!(nodes.len(), 4);
+            assert_eq!(nodes[0].address.to_string(), format!("172.31.{}.3", rack.number));
+            assert_eq!(nodes[0].local.to_string(), format!("172.31.{}.2", rack.number));
+            let longest: Vec<u8> = speaker.accepted(true, false).map(|range| range.longest).collect();
+            assert_eq!(longest, [32, 32], "pods and nodes");
+            assert_eq!(speaker.originates.len(), 4);
+        }
     }
 }

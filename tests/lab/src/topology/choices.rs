@@ -12,8 +12,18 @@ pub enum Design {
     Mesh,
     /// Every node with its rack's router, eBGP, and no mesh.
     Tor,
+    /// Every node has two uplinks, one to the router of each of two racks, and peers with both routers by eBGP; its own
+    /// address is on `lo`. No mesh.
+    DualTor,
     /// So many nodes reflect (RFC 4456), the others are their clients.
     Reflectors(u8),
+}
+
+impl Design {
+    /// Whether nodes peer with routers, which know the pods then.
+    pub fn tells_routers(self) -> bool {
+        matches!(self, Self::Tor | Self::DualTor)
+    }
 }
 
 impl fmt::Display for Design {
@@ -21,6 +31,7 @@ impl fmt::Display for Design {
         match self {
             Self::Mesh => f.write_str("node-to-node mesh"),
             Self::Tor => f.write_str("nodes peer with their rack's router"),
+            Self::DualTor => f.write_str("nodes have two uplinks and peer with both routers"),
             Self::Reflectors(1) => f.write_str("1 route reflector"),
             Self::Reflectors(count) => write!(f, "{count} route reflectors"),
         }

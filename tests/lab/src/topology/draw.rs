@@ -1,6 +1,6 @@
 //! The topology as a drawing in text: the spine on top, below it the routers with their racks.
 
-use super::{Design, NodePlan, RackPlan, Topology};
+use super::{NodePlan, RackPlan, Topology};
 
 /// Width of one rack's column.
 const COLUMN: usize = 25;
@@ -66,13 +66,16 @@ fn column(topology: &Topology, rack: &RackPlan) -> Vec<String> {
     let count = machines.len();
     for (index, (name, host, note)) in machines.into_iter().enumerate() {
         let joint = if index + 1 == count { "└" } else { "├" };
-        let address = topology.addresses(rack, host).first().map(|a| a.ip().to_string()).unwrap_or_default();
+        let node = topology.nodes.iter().find(|node| node.name == name);
+        let addresses =
+            node.map_or_else(|| topology.addresses(rack, host), |node| topology.node_addresses(node));
+        let address = addresses.first().map(|a| a.ip().to_string()).unwrap_or_default();
         if here.len() > 6 && index + 1 == count {
             lines.push(format!("  ┊ {} more", here.len() - shown.len()));
         }
         lines.push(format!("  {joint} {name} {address}{note}"));
     }
-    if topology.design == Design::Tor
+    if topology.design.tells_routers()
         && let (Some(first), Some(last)) = (here.first(), here.last())
     {
         lines.push(format!("    AS {}–{}", first.asn, last.asn));

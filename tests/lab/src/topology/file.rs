@@ -49,10 +49,11 @@ struct File {
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum BgpWord {
     Mesh,
     Tor,
+    DualTor,
     Reflectors,
 }
 
@@ -177,6 +178,7 @@ fn build(file: File, spans: &mut Spans) -> Result<Topology, Unfit> {
     let design = match (bgp, reflectors) {
         (BgpWord::Mesh, None) => Design::Mesh,
         (BgpWord::Tor, None) => Design::Tor,
+        (BgpWord::DualTor, None) => Design::DualTor,
         (BgpWord::Reflectors, count) => Design::Reflectors(count.unwrap_or(1)),
         (_, Some(_)) => {
             let why = "the number of reflectors goes with bgp = \"reflectors\"".into();

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 
-use super::{NodePlan, RackPlan, Topology, neighbours};
+use super::{Design, NodePlan, RackPlan, Topology, neighbours};
 
 /// The last part of a router's addresses in its rack.
 pub const GATEWAY: u8 = 1;
@@ -26,7 +26,9 @@ const UPLINK: &str = "eth0";
 pub struct MachinePlan {
     /// Its name and that of its namespace.
     pub name: String,
-    /// Its cables; the first one's addresses are the machine's own.
+    /// Its own addresses on `lo`, if it has any there.
+    pub loopback: Vec<IpNetwork>,
+    /// Its cables; the first one's addresses are the machine's own where there are none on `lo`.
     pub cables: Vec<Cable>,
     /// Routes it is born with.
     pub routes: Vec<Via>,
@@ -53,13 +55,13 @@ pub struct Cable {
     pub neighbours: Vec<(IpAddr, String)>,
 }
 
-/// A route through a gateway; to everywhere without a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A route through a gateway, or spread over several; to everywhere without a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Via {
     /// The destination.
     pub to: Option<IpNetwork>,
-    /// The gateway.
-    pub gateway: IpAddr,
+    /// The gateways, of one family, at least one.
+    pub gateways: Vec<IpAddr>,
 }
 
 impl RackPlan {
@@ -74,8 +76,9 @@ impl RackPlan {
 
 impl Topology {
     /// The names of all segments.
-    pub fn segments(&self) -> impl Iterator<Item = &str> {
-        self.racks.iter().map(|rack| rack.name.as_str()).chain([SPINE])
+    pub fn segments(&self) -> impl Iterator<Item = String> {
+        let racks = self.racks.iter().map(|rack| rack.name.clone());
+        racks.chain([SPINE.to_owned()]).chain(self.uplink_segments())
     }
 
     /// Addresses of a host in a rack, of the families there are.
@@ -117,6 +120,9 @@ impl Topology {
 
     /// The machine of a node.
     pub fn machine(&self, node: &NodePlan) -> Option<MachinePlan> {
+        if self.design == Design::DualTor {
+            return Some(self.with_two_uplinks(node));
+        }
         Some(self.in_rack(&node.name, self.racks.get(node.rack)?, node.host))
     }
 
@@ -141,7 +147,8 @@ impl Topology {
             mac: None,
             neighbours: Vec::new(),
         };
-        MachinePlan { name, cables: vec![in_rack, on_spine], routes: Vec::new(), forwards: true }
+        let cables = [in_rack, on_spine].into_iter().chain(self.to_nodes(rack)).collect();
+        MachinePlan { name, loopback: Vec::new(), cables, routes: Vec::new(), forwards: true }
     }
 
     /// The host outside: it knows which rack is behind which router, and asks the first one about everything else.
@@ -149,11 +156,13 @@ impl Topology {
         let mut routes = Vec::new();
         for rack in &self.racks {
             for (to, gateway) in self.subnets(rack).into_iter().zip(self.spine(rack)) {
-                routes.push(Via { to: Some(to), gateway: gateway.ip() });
+                routes.push(Via { to: Some(to), gateways: vec![gateway.ip()] });
             }
         }
         if let Some(first) = self.racks.first() {
-            routes.extend(self.spine(first).iter().map(|gateway| Via { to: None, gateway: gateway.ip() }));
+            routes.extend(
+                self.spine(first).iter().map(|gateway| Via { to: None, gateways: vec![gateway.ip()] }),
+            );
         }
         let cable = Cable {
             segment: SPINE.into(),
@@ -164,7 +173,13 @@ impl Topology {
             mac: None,
             neighbours: Vec::new(),
         };
-        MachinePlan { name: OUTSIDE.into(), cables: vec![cable], routes, forwards: false }
+        MachinePlan {
+            name: OUTSIDE.into(),
+            loopback: Vec::new(),
+            cables: vec![cable],
+            routes,
+            forwards: false,
+        }
     }
 
     fn in_rack(&self, name: &str, rack: &RackPlan, host: u8) -> MachinePlan {
@@ -178,21 +193,21 @@ impl Topology {
             mac: Some(neighbours::mac(rack, host)),
             neighbours: self.neighbours(rack, host),
         };
-        let routes = gateways.iter().map(|gateway| Via { to: None, gateway: gateway.ip() }).collect();
-        MachinePlan { name: name.into(), cables: vec![cable], routes, forwards: false }
+        let routes = gateways.iter().map(|gateway| Via { to: None, gateways: vec![gateway.ip()] }).collect();
+        MachinePlan { name: name.into(), loopback: Vec::new(), cables: vec![cable], routes, forwards: false }
     }
 
     fn on_spine(&self, host: u8) -> Vec<IpNetwork> {
         self.of_families([v4(172, 29, 0, host, 24), v6([0xfd00, 0x29, 0, 0, 0, 0, 0, digits(host)], 64)])
     }
 
-    fn of_families(&self, both: [IpNetwork; 2]) -> Vec<IpNetwork> {
+    pub(super) fn of_families(&self, both: [IpNetwork; 2]) -> Vec<IpNetwork> {
         both.into_iter().filter(|network| self.families.has(network)).collect()
     }
 }
 
 /// The decimal digits of a number as hexadecimal ones: 11 becomes 0x11.
-fn digits(number: u8) -> u16 {
+pub(super) fn digits(number: u8) -> u16 {
     u16::from(number / 100) << 8 | u16::from(number / 10 % 10) << 4 | u16::from(number % 10)
 }
 
@@ -243,7 +258,9 @@ mod tests {
         let routes = Topology::default().outside().routes;
         let words: Vec<String> = routes
             .iter()
-            .map(|via| format!("{} {}", via.to.map_or("default".into(), |to| to.to_string()), via.gateway))
+            .map(|via| {
+                format!("{} {}", via.to.map_or("default".into(), |to| to.to_string()), via.gateways[0])
+            })
             .collect();
         assert_eq!(
             words,

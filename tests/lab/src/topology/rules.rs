@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnetwork::IpNetwork;
 
-use super::{Design, Encapsulation, Families, MOST_NODES, MOST_RACKS, PoolPlan, Topology, plan};
+use super::{Design, Encapsulation, Families, MOST_NODES, MOST_RACKS, PoolPlan, RouterKind, Topology, plan};
 
 /// Most pods that a lab makes on each node.
 const MOST_PODS: u8 = 50;
@@ -100,7 +100,21 @@ impl Topology {
                 format!("1 to {nodes} of the {nodes} nodes can reflect, not {count}"),
             ));
         }
-        if self.encapsulation == Encapsulation::Never && self.racks.len() > 1 && self.design != Design::Tor {
+        if self.design == Design::DualTor && self.racks.len() != 2 {
+            return Err(unfit(
+                "rack",
+                format!("nodes with two uplinks need two racks, a router in each, not {}", self.racks.len()),
+            ));
+        }
+        let other = self.racks.iter().position(|rack| rack.router != RouterKind::Caracal);
+        if let (Design::DualTor, Some(index)) = (self.design, other) {
+            return Err(unfit(
+                format!("rack[{index}].router"),
+                "only `caracal` tells of the uplinks of nodes that have two: take it, or one uplink",
+            ));
+        }
+        if self.encapsulation == Encapsulation::Never && self.racks.len() > 1 && !self.design.tells_routers()
+        {
             return Err(unfit(
                 "encapsulation",
                 "`never` needs routers that know the pods' addresses, and here they only know the racks: let nodes \
@@ -140,7 +154,10 @@ impl Topology {
         let own = [plan::v4(172, 29, 0, 0, 24), plan::v4(172, 30, 0, 0, 16)];
         let own_v6 =
             [plan::v6([0xfd00, 0x29, 0, 0, 0, 0, 0, 0], 64), plan::v6([0xfd00, 0x30, 0, 0, 0, 0, 0, 0], 48)];
-        if let Some(other) = own.iter().chain(&own_v6).find(|other| overlap(cidr, **other)) {
+        let of_uplinks = self.racks.iter().flat_map(|rack| self.uplink_networks(rack));
+        let of_uplinks: Vec<IpNetwork> = of_uplinks.chain(self.loopback_networks()).collect();
+        if let Some(other) = own.iter().chain(&own_v6).chain(&of_uplinks).find(|other| overlap(cidr, **other))
+        {
             return Err(unfit(
                 field("cidr"),
                 format!("{cidr} overlaps {other}, where the lab's machines are"),
@@ -197,6 +214,7 @@ mod tests {
             Topology::racks_of_nodes(16, 100, 50),
             Topology::default().with_design(Design::Tor).with_families(Families::V6),
             Topology::default().with_design(Design::Reflectors(2)).with_families(Families::V4),
+            Topology::racks_of_nodes(2, 100, 1).with_design(Design::DualTor),
         ] {
             topology.check().unwrap();
         }
@@ -230,6 +248,21 @@ mod tests {
         );
         assert!(refusal(|topology| topology.pools[0].block = 20).contains("/24 to /32, not /20"));
         assert!(refusal(|topology| topology.pools[0].cidr = cidr("172.16.0.0/12")).contains("overlaps"));
+    }
+
+    #[test]
+    fn two_uplinks_need_two_racks_and_their_addresses_are_no_pools() {
+        let dual = |topology: &mut Topology| *topology = topology.clone().with_design(Design::DualTor);
+        let words = refusal(|topology| {
+            dual(topology);
+            drop(topology.racks.pop());
+        });
+        assert!(words.starts_with("rack: ") && words.contains("two racks"), "{words}");
+        let words = refusal(|topology| {
+            dual(topology);
+            topology.pools[0].cidr = "172.28.0.0/16".parse().unwrap();
+        });
+        assert!(words.contains("overlaps 172.28.0.0/24"), "{words}");
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub(crate) struct Up {
     /// Every node peers by eBGP with its rack's router, and there is no mesh
     #[arg(long, conflicts_with = "reflectors")]
     tor: bool,
+    /// Every node has two uplinks and peers by eBGP with the routers of both racks, and there is no mesh
+    #[arg(long, conflicts_with_all = ["reflectors", "tor"])]
+    dual_tor: bool,
     /// So many nodes reflect routes, the others are their clients, and there is no mesh
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
     reflectors: Option<u8>,
@@ -125,7 +128,7 @@ pub(crate) struct Up {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["racks", "nodes", "pods", "tor", "reflectors", "encap", "router", "single_stack"]
+        conflicts_with_all = ["racks", "nodes", "pods", "tor", "dual_tor", "reflectors", "encap", "router", "single_stack"]
     )]
     topology: Option<PathBuf>,
     /// Name of the lab; labs of different names run side by side
@@ -171,6 +174,7 @@ impl Up {
         let design = match self.reflectors {
             Some(count) => Design::Reflectors(count),
             None if self.tor => Design::Tor,
+            None if self.dual_tor => Design::DualTor,
             None => Design::Mesh,
         };
         let families = match self.single_stack {
