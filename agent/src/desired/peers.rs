@@ -24,7 +24,7 @@ use kube::ResourceExt;
 
 use super::filters;
 use super::passwords::Secrets;
-use super::policies::{Other, Policies};
+use super::policies::{Other, OwnNextHop, Policies};
 use super::restart::Comeback;
 use super::speaker::{SpeakerSettings, router_id};
 use crate::cluster::Snapshot;
@@ -271,7 +271,7 @@ fn base(
         multihop: (!internal).then_some(EXTERNAL_TTL),
         bfd: inputs.settings.bfd.map(|timers| bfd(inputs.facts, remote.ip().into(), internal, timers)),
         import: inputs.policies.import(other, &[]),
-        export: inputs.policies.export(other, &[]),
+        export: inputs.policies.export(OwnNextHop::Node, &[]),
         session: SessionOptions {
             graceful_restart: inputs.comeback.options(restart_time),
             ..SessionOptions::default()

@@ -8,8 +8,9 @@
 //! 2. *The filters* of the peer ([`super::filters`]).
 //! 3. *What holds without them.* From nodes only what lies inside pools: a node speaks for pods, nothing else. From
 //!    other peers everything but a default route and what covers an address of this node or its own next hop. Announced
-//!    is what lies in pools, with the communities that `prefixAdvertisements` give it; and to peers that are no nodes this
-//!    node's own address, where it is a single one (/32, /128) on no subnet with others, which nobody else can tell of.
+//!    is what lies in pools, with the communities that `prefixAdvertisements` give it; and, to routers that have an address of
+//!    an uplink as the next hop, this node's own address, where it is a single one (/32, /128) on no subnet with others: nobody
+//!    else can tell where it is.
 //!
 //! A node that reflects routes takes Service addresses from nodes, to hand them on to its other peers: it does not follow them
 //! itself ([`super::routes`]).
@@ -46,6 +47,15 @@ pub struct Ground<'a> {
     pub advertisements: &'a [Advertisement],
 }
 
+/// What this node tells a peer as the next hop of what it announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnNextHop {
+    /// The node's own address, to which the peer knows a way.
+    Node,
+    /// The address of an uplink that the peer is on.
+    Uplink,
+}
+
 /// Communities for what is announced inside a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertisement {
@@ -73,7 +83,7 @@ pub struct Policies {
     from_nodes: Vec<Rule>,
     from_outsiders: Vec<Rule>,
     to_all: Vec<Rule>,
-    to_outsiders: Vec<Rule>,
+    by_uplinks: Vec<Rule>,
 }
 
 impl Policies {
@@ -112,7 +122,7 @@ impl Policies {
             from_nodes: rule("InsidePool", ground.pools, Then::Accept).into_iter().chain(reflected).collect(),
             from_outsiders,
             to_all: communities.chain(announced).collect(),
-            to_outsiders: exactly("NodeAddress", ground.told_addresses, Then::Accept).into_iter().collect(),
+            by_uplinks: exactly("NodeAddress", ground.told_addresses, Then::Accept).into_iter().collect(),
         }
     }
 
@@ -126,11 +136,11 @@ impl Policies {
         Arc::new(Policy::new(rules.cloned().collect(), default))
     }
 
-    /// What is announced to a peer with these filters.
-    pub fn export(&self, other: Other, filters: &[Rule]) -> Arc<Policy> {
-        let besides = match other {
-            Other::Node => &[],
-            Other::Outsider => self.to_outsiders.as_slice(),
+    /// What is announced to a peer with these filters. `own` says what it has as the next hop.
+    pub fn export(&self, own: OwnNextHop, filters: &[Rule]) -> Arc<Policy> {
+        let besides = match own {
+            OwnNextHop::Node => &[],
+            OwnNextHop::Uplink => self.by_uplinks.as_slice(),
         };
         let rules = filters.iter().chain(&self.to_all).chain(besides);
         Arc::new(Policy::new(rules.cloned().collect(), Verdict::Reject))
@@ -216,7 +226,7 @@ mod tests {
             own_blocks: &networks(&["10.244.3.0/26"]),
             lent: &networks(&["10.244.3.9/32"]),
             own_subnets: &networks(&["172.30.0.11/24", "fd00:30::11/64"]),
-            own_links: &networks(&["172.31.0.3/31", "10.0.0.9/8"]),
+            own_links: &networks(&["172.31.0.3/31", "10.128.0.9/9"]),
             told_addresses: &networks(&["172.28.0.11/32"]),
             services: &[],
             reflects: false,
@@ -295,16 +305,16 @@ mod tests {
         for prefix in ["10.244.3.0/26", "172.30.0.12/32", "127.0.0.1/32"] {
             assert_eq!(verdict(&policy, prefix), Verdict::Reject, "{prefix}");
         }
-        let closed = example().export(Other::Outsider, &[Rule::reject("nothing", [])]);
+        let closed = example().export(OwnNextHop::Node, &[Rule::reject("nothing", [])]);
         assert_eq!(verdict(&closed, "10.244.3.0/26"), Verdict::Reject);
     }
 
     #[test]
-    fn a_single_address_is_told_to_those_who_are_no_nodes() {
-        let (node, outsider) = (example().export(Other::Node, &[]), example().export(Other::Outsider, &[]));
-        assert_eq!(verdict(&outsider, "172.28.0.11/32"), Verdict::Accept);
-        assert_eq!(verdict(&node, "172.28.0.11/32"), Verdict::Reject);
-        assert_eq!(verdict(&outsider, "172.28.0.12/32"), Verdict::Reject);
+    fn a_single_address_is_told_to_those_who_do_not_need_it_to_reach_it() {
+        let by = |own| example().export(own, &[]);
+        assert_eq!(verdict(&by(OwnNextHop::Uplink), "172.28.0.11/32"), Verdict::Accept);
+        assert_eq!(verdict(&by(OwnNextHop::Node), "172.28.0.11/32"), Verdict::Reject);
+        assert_eq!(verdict(&by(OwnNextHop::Uplink), "172.28.0.12/32"), Verdict::Reject);
     }
 
     #[test]
@@ -312,7 +322,7 @@ mod tests {
         let policy = example().import(Other::Outsider, &[]);
         for (prefix, expected) in [
             ("172.31.0.2/31", Verdict::Reject),
-            ("10.0.0.0/8", Verdict::Reject),
+            ("10.128.0.0/9", Verdict::Reject),
             ("10.244.9.0/26", Verdict::Accept),
             ("172.31.0.0/24", Verdict::Accept),
         ] {
@@ -322,7 +332,7 @@ mod tests {
 
     #[test]
     fn only_announced_pools_are_announced_and_with_their_communities() {
-        let policy = example().export(Other::Outsider, &[]);
+        let policy = example().export(OwnNextHop::Node, &[]);
         assert_eq!(outcome(&policy, "10.244.3.0/26"), (Verdict::Accept, AttributeSet::default()));
         assert_eq!(outcome(&policy, "10.244.130.0/26").1.communities.len(), 1);
         assert_eq!(verdict(&policy, "fd00:244::40/122"), Verdict::Reject);

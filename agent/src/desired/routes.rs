@@ -183,7 +183,11 @@ fn hops(
     terrain: Terrain<'_>,
 ) -> Result<Vec<Hop>, NotInstalled> {
     let around = terrain.around;
-    match way(prefix, next_hop, around) {
+    let way = match way(prefix, next_hop, around) {
+        Way::Through(_) if is_router_on_link(next_hop, terrain) => Way::Plain,
+        way => way,
+    };
+    match way {
         Way::Plain if is_link_local(next_hop) => {
             // It is on the peer's link.
             let device = peer.and_then(|peer| IfName::new(peer.interface()?.as_str()).ok());
@@ -207,6 +211,14 @@ fn hops(
             Ok(vec![hop])
         }
     }
+}
+
+/// Whether a next hop is a router on a link of this node by a route of the host's own, as where the node's address is a single
+/// one (/32, /128): it is on no subnet then, but there is no other way than to hand it packets as they are.
+fn is_router_on_link(next_hop: IpAddr, terrain: Terrain<'_>) -> bool {
+    let hops = terrain.gateways.get(&next_hop).map(Vec::as_slice).unwrap_or_default();
+    let on_link = !hops.is_empty() && hops.iter().all(|hop| hop.via == Some(next_hop));
+    on_link && !terrain.around.nodes.contains_key(&next_hop)
 }
 
 /// The hop through a tunnel to a node, and the end it leads to.

@@ -53,16 +53,13 @@ impl Host {
     /// Goes on telling it until it stops.
     pub async fn follow(mut self, speaker: Handle) {
         loop {
-            let changed = tokio::select! {
-                changed = self.routes.changed() => changed,
-                changed = self.links.changed() => changed,
+            let (changed, news) = tokio::select! {
+                changed = self.routes.changed() => (changed, true),
+                changed = self.links.changed() => {
+                    (changed, (self.dead)(&self.links.borrow_and_update()) != self.told)
+                }
             };
-            if changed.is_err() {
-                return;
-            }
-            let routes = self.routes.has_changed().unwrap_or(true);
-            let links = (self.dead)(&self.links.borrow_and_update()) != self.told;
-            if (routes || links) && self.tell(&speaker).await.is_err() {
+            if changed.is_err() || (news && self.tell(&speaker).await.is_err()) {
                 return;
             }
         }

@@ -94,6 +94,12 @@ Examples:
   cargo compare routes
   cargo compare routes --routes 10000 --rounds 9 --json routes.json")]
     Routes(Routes),
+    /// What an agent costs while nothing happens: CPU time with many routes that a router has announced, BFD off
+    #[command(after_help = "\
+Examples:
+  cargo compare idle
+  cargo compare idle --routes 500000 --seconds 600 --json idle.json")]
+    Idle(Idle),
     /// The kernel's writer, told by its standard input
     #[command(hide = true)]
     Install {
@@ -232,6 +238,26 @@ pub(crate) struct Routes {
     daemon: Option<PathBuf>,
 }
 
+/// How many routes, for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Idle {
+    /// How many routes
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    routes: u32,
+    /// For how long nothing happens, in seconds
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// How often that is measured, one after the other
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Longest time until the routes are in the kernel, in seconds
+    #[arg(long, default_value_t = 120)]
+    limit: u64,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
@@ -240,6 +266,7 @@ fn main() -> ExitCode {
         What::Cni(asked) => cni::run(&asked),
         What::Ipam(asked) => cni::run(&asked.into()),
         What::Routes(asked) => routes::run(&asked),
+        What::Idle(asked) => routes::idle(&asked),
         What::Install { routes } => routes::install(routes),
         What::Relay { listen } => relay::run(listen),
     };

@@ -8,6 +8,7 @@
 //! believes of itself counts for nothing, and all pay alike for being listened to.
 
 mod hands;
+mod idle;
 mod installer;
 mod updates;
 mod watch;
@@ -25,6 +26,7 @@ use crate::report::{Figure, Report, words};
 use crate::subject;
 use crate::{Routes, bgp};
 use hands::Hands;
+pub(crate) use idle::run as idle;
 pub(crate) use installer::install;
 use watch::{Event, Watch};
 

@@ -15,6 +15,7 @@ fn measured(arguments: &[String]) -> &'static [&'static str] {
         Some("cni" | "ipam") => {
             &["-p", "caracal-compare", "-p", "caracal-agent", "-p", "caracal-cni", "-p", "caracal-apiserver"]
         }
+        Some("idle") => &["-p", "caracal-compare", "-p", "caracal-agent", "-p", "caracal-apiserver"],
         // It builds its benchmarks itself.
         Some("micro") => &["-p", "caracal-compare"],
         _ => &["-p", "caracal-compare", "-p", "caracal-bgpd"],

@@ -29,6 +29,7 @@ usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab
                                          (see `cargo compare bgp --help`)
        cargo compare mesh [OPTIONS]      measure a full mesh of caracal-bgpd, and one of BIRD
        cargo compare routes [OPTIONS]    measure routes into the kernel beside `ip -batch` and BIRD
+       cargo compare idle [OPTIONS]      measure what an agent with many routes costs while nothing happens
        cargo compare cni [OPTIONS]       measure the CNI plugin beside ptp and bridge
        cargo compare ipam [OPTIONS]      measure the giving of addresses beside host-local
        cargo compare micro [OPTIONS]     count the instructions of the BGP speaker's smallest parts";

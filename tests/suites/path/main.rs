@@ -8,6 +8,7 @@ mod reflected;
 mod repair;
 mod restart;
 mod services;
+mod single;
 mod unnamed;
 mod uplinks;
 
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         case!(repair::what_other_hands_do_to_a_node_is_undone_and_told),
         case!(services::a_service_is_announced_from_where_it_is_served),
         case!(services::a_pod_reaches_itself_through_a_service),
+        case!(single::nodes_on_no_subnet_reach_each_other_as_the_mode_says),
+        case!(single::nodes_on_no_subnet_hand_packets_to_the_router_they_peer_with),
         case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
         case!(unnamed::a_node_peers_with_whom_no_address_names),
         case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),

@@ -18,7 +18,7 @@ use kube::ResourceExt;
 
 use super::{EXTERNAL_TTL, Inputs, base, bfd, is_client, node_address};
 use crate::desired::filters::FilterRules;
-use crate::desired::policies::Other;
+use crate::desired::policies::{Other, OwnNextHop};
 use crate::desired::speaker::{bfd_timers, hold_time};
 
 /// How long a session stays down that ended for too many prefixes, when the peer does not say.
@@ -215,7 +215,10 @@ fn overlaid(
     }
     let other = if node.is_some() { Other::Node } else { Other::Outsider };
     config.import = inputs.policies.import(other, &filters.import);
-    config.export = inputs.policies.export(other, &filters.export);
+    // Inside an AS next hops are looked up, and are this node's own address.
+    let by_uplink = node.is_none() && config.local_address.is_none() && !config.is_internal();
+    let own = if by_uplink { OwnNextHop::Uplink } else { OwnNextHop::Node };
+    config.export = inputs.policies.export(own, &filters.export);
     if let Some(node) = node {
         let theirs = node.spec.route_reflector_cluster_id.as_deref().and_then(|id| id.parse().ok());
         config.reflector_client = is_client(inputs.facts.cluster_id, theirs) && config.is_internal();

@@ -9,6 +9,7 @@ use caracal_linux::object::link::IfName;
 use super::super::surroundings::{Ability, PoolRange, Subnet};
 use super::super::tunnels::Asked;
 use super::*;
+use crate::node::NodeAddress;
 
 const POD_V4: &str = "10.244.1.0/26";
 const POD_V6: &str = "fd00:244::40/122";
@@ -33,6 +34,7 @@ impl World {
         let pool = |network: &str, ipip, vxlan| PoolRange { network: network.parse().unwrap(), ipip, vxlan };
         let around = Surroundings {
             subnets: Vec::new(),
+            single: Vec::new(),
             nodes: BTreeMap::new(),
             pools: vec![pool("10.244.0.0/16", ipip, vxlan), pool("fd00:244::/48", Never, vxlan)],
             asked: Asked::default(),
@@ -67,6 +69,12 @@ impl World {
 
     fn subnet(mut self, network: &str, device: &str) -> Self {
         self.around.subnets.push(Subnet { network: network.parse().unwrap(), device: eth(device) });
+        self
+    }
+
+    /// The node's own address, on no subnet with others.
+    fn single(mut self, address: &str, device: &str) -> Self {
+        self.around.single.push(NodeAddress { network: address.parse().unwrap(), device: eth(device) });
         self
     }
 
@@ -255,6 +263,32 @@ fn a_next_hop_behind_a_gateway_is_reached_by_the_hosts_own_hops() {
     let asked: Vec<String> =
         off_subnet(known.iter(), &world.around).iter().map(ToString::to_string).collect();
     assert_eq!(asked, ["172.30.1.12", "198.51.100.1"]);
+}
+
+#[test]
+fn own_packets_come_from_an_address_that_is_on_none_of_the_uplinks() {
+    let world = World::vxlan(CrossSubnet).subnet("10.9.0.1/24", "eth1").subnet("fd00:9::1/64", "eth1");
+    let world = world.single("172.28.0.11/32", "lo").single("fd00:28::11/128", "lo");
+    let both = "via 10.9.0.2 dev eth1, via 172.30.0.1 dev eth0 src 172.28.0.11";
+    assert_eq!(world.words(POD_V4, &["172.30.0.1", "10.9.0.2"]), both);
+    assert_eq!(world.words(POD_V6, &["fd00:9::2"]), "via fd00:9::2 dev eth1 src fd00:28::11");
+    // A tunnel's own address leads answers back through it.
+    assert_eq!(world.by("172.30.1.12"), "via 172.30.1.12 dev vxlan.caracal onlink");
+    // On the device itself the kernel chooses the address anyway.
+    let on_uplink = World::vxlan(CrossSubnet).single("172.30.0.11/32", "eth0");
+    assert_eq!(on_uplink.by("172.30.0.12"), "via 172.30.0.12 dev eth0");
+}
+
+#[test]
+fn a_router_on_a_link_but_on_no_subnet_is_handed_packets_as_they_are_and_a_node_is_not() {
+    let alone = World::vxlan(CrossSubnet).without_subnets().subnet("172.30.0.11/32", "eth0");
+    assert_eq!(alone.by("172.30.0.1"), "unreachable: NextHopNotNode", "no route leads to it");
+    let on_link = alone.gateway("172.30.0.1", &[("172.30.0.1", "eth0")]);
+    assert_eq!(on_link.by("172.30.0.1"), "via 172.30.0.1 dev eth0");
+    let behind = on_link.gateway("172.30.0.12", &[("172.30.0.1", "eth0")]);
+    assert_eq!(behind.by("172.30.0.12"), "via 172.30.0.12 dev vxlan.caracal onlink");
+    let beside = behind.gateway("172.30.0.12", &[("172.30.0.12", "eth0")]);
+    assert_eq!(beside.by("172.30.0.12"), "via 172.30.0.12 dev vxlan.caracal onlink");
 }
 
 #[test]

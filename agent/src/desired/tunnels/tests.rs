@@ -21,6 +21,7 @@ fn around(asked: Asked, others: Vec<Vec<(IpAddr, Arc<Remote>)>>) -> Surroundings
             network: "172.30.0.11/24".parse().unwrap(),
             device: IfName::new("eth0").unwrap(),
         }],
+        single: Vec::new(),
         nodes: others.into_iter().flatten().collect(),
         pools: Vec::new(),
         asked,
@@ -53,6 +54,25 @@ fn words(around: &Surroundings, addresses: &[(TunnelAddress, &str)]) -> Vec<Stri
 #[test]
 fn without_pools_that_ask_only_the_uplinks_filter_is_loosened() {
     assert_eq!(words(&around(Asked::default(), vec![]), &[]), ["net/ipv4/conf/eth0/rp_filter = 2"]);
+}
+
+#[test]
+fn of_several_uplinks_the_kernel_leaves_out_those_without_a_carrier() {
+    let mut two = around(Asked::default(), vec![]);
+    let subnet = |network: &str, device| Subnet {
+        network: network.parse().unwrap(),
+        device: IfName::new(device).unwrap(),
+    };
+    two.subnets.push(subnet("10.9.0.1/24", "eth1"));
+    two.subnets.push(subnet("fd00:9::1/64", "eth1"));
+    two.subnets.push(subnet("172.28.0.11/32", "lo"));
+    let said = words(&two, &[]);
+    let of = |device: &str| format!("net/ipv4/conf/{device}/ignore_routes_with_linkdown = 1");
+    assert!(
+        said.contains(&of("eth0")) && said.contains(&of("eth1")) && !said.contains(&of("lo")),
+        "{said:?}"
+    );
+    assert!(!said.iter().any(|line| line.contains("ipv6")), "there is one uplink with IPv6: {said:?}");
 }
 
 #[test]

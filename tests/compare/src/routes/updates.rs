@@ -44,17 +44,7 @@ pub(super) async fn measure(
     let mouth = timeout(limit, opening).await.context("no session came up")??;
     process.must_live()?;
 
-    let announce = |numbers: std::ops::Range<u32>| {
-        let mut words = Vec::new();
-        for group in (numbers.start / table::GROUP)..numbers.end.div_ceil(table::GROUP) {
-            let mut attributes = table::attributes(&client, group, 0);
-            attributes.next_hop = GATEWAYS[0].into();
-            let first = group * table::GROUP;
-            let part = numbers.start.max(first)..numbers.end.min(first + table::GROUP);
-            message::announce(&mut words, &attributes, part);
-        }
-        Rc::new(words)
-    };
+    let announce = |numbers| Rc::new(announcements(&client, numbers));
     let all = announce(0..routes);
     let begin = Instant::now();
     mouth.say(all).await?;
@@ -78,6 +68,19 @@ pub(super) async fn measure(
         figures.push(milliseconds(metric, took.get(at).copied().unwrap_or_default()));
     }
     Ok(figures)
+}
+
+/// These prefixes, by a next hop on the subject's subnet.
+pub(super) fn announcements(client: &Client, numbers: std::ops::Range<u32>) -> Vec<u8> {
+    let mut words = Vec::new();
+    for group in (numbers.start / table::GROUP)..numbers.end.div_ceil(table::GROUP) {
+        let mut attributes = table::attributes(client, group, 0);
+        attributes.next_hop = GATEWAYS[0].into();
+        let first = group * table::GROUP;
+        let part = numbers.start.max(first)..numbers.end.min(first + table::GROUP);
+        message::announce(&mut words, &attributes, part);
+    }
+    words
 }
 
 /// Adds to a subject's configuration that its best routes go into the kernel.
