@@ -4,7 +4,7 @@
 //! the tail. So an address returns as late as possible. Grants are numbered per block; the numbers begin at the wall
 //! clock in microseconds, so that a restart never repeats one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -105,6 +105,8 @@ pub(crate) struct Block {
     pub(crate) from_journal: bool,
     /// Since when the object is missing in which this node borrowed and gave back: its owner may create it anew.
     pub(crate) awaited_since: Option<Instant>,
+    /// Ordinals of another node's block that were given back here, until its owner was seen to have taken note.
+    pub(crate) owed: BTreeSet<u32>,
 }
 
 impl Block {
@@ -132,6 +134,7 @@ impl Block {
             sharing_at: None,
             from_journal: false,
             awaited_since: None,
+            owed: BTreeSet::new(),
         }
     }
 
@@ -265,6 +268,7 @@ impl Block {
             if self.standing == Standing::Borrowed {
                 // The owner lets it rest.
                 self.used.insert(ordinal, Used::of_another(held_record()));
+                self.owed.insert(ordinal);
             } else {
                 self.cooling.push(Cooling { ordinal, until });
             }

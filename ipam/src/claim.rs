@@ -229,17 +229,16 @@ impl Ipam {
     fn choose_candidate(&mut self, now: Now, claim: &mut Claim) -> bool {
         let Some(pools) = self.pools.clone() else { return false };
         loop {
-            let Some(pool) = claim.pools.front().and_then(|name| pools.get(name)) else {
-                if claim.pools.pop_front().is_some() {
-                    continue;
-                }
-                return false;
-            };
-            if pool.unclaimable().is_some() {
+            let Some(name) = claim.pools.front() else { return false };
+            let Some(pool) = pools.get(name).filter(|pool| pool.unclaimable().is_none()) else {
                 claim.next_pool();
                 continue;
-            }
+            };
             if let Some(only) = claim.only {
+                if !pool.takes(only) {
+                    claim.next_pool();
+                    continue;
+                }
                 claim.candidate = Some(only);
                 claim.step = Step::Create(None);
                 return true;
@@ -248,6 +247,10 @@ impl Ipam {
             if (claim.tries >= self.settings.blind_tries || crowded) && claim.lists < MOST_LISTS {
                 claim.step = Step::List(None);
                 return true;
+            }
+            // A pool of this name may have been made anew with another range meanwhile.
+            if claim.walk.as_ref().is_some_and(|walk| !walk.is_over(pool.network, pool.block_prefix)) {
+                claim.walk = None;
             }
             let walk = claim
                 .walk
@@ -267,9 +270,11 @@ impl Ipam {
         }
     }
 
+    /// The create of the candidate; `None` if its pool has gone, or does not hold it any more.
     fn creation(&self, claim: &Claim) -> Option<Request> {
-        let pool = self.pools.as_ref()?.get(claim.pool())?;
-        let object = new_object(claim.candidate?, &self.owner, &pool.name, &pool.uid);
+        let candidate = claim.candidate?;
+        let pool = self.pools.as_ref()?.get(claim.pool()).filter(|pool| pool.takes(candidate))?;
+        let object = new_object(candidate, &self.owner, &pool.name, &pool.uid);
         Some(Request::Create(Box::new(object)))
     }
 

@@ -45,7 +45,7 @@ impl Ipam {
         }
     }
 
-    /// Forgets a block of another node that nothing is borrowed from any more.
+    /// Forgets a block of another node that nothing is borrowed from any more, once its owner knows that.
     fn leave(&mut self, now: Now, name: &str) {
         let Some(block) = self.blocks.get_mut(name) else { return };
         if block.own_used().next().is_some() {
@@ -56,9 +56,8 @@ impl Ipam {
         if now.monotonic < since + self.settings.give_back_after || block.work.is_some() {
             return;
         }
-        if block.read_wanted || block.is_unpublished(&self.owner, false) {
-            // What was given back is still to be written, or was not read since the journal kept it: looked at again
-            // after as long.
+        if block.owes(&self.owner) {
+            // Its owner has not taken note of what was given back, as far as was read: looked at again after as long.
             block.empty_since = Some(now.monotonic);
         } else {
             self.blocks.remove(name);

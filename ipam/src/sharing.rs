@@ -7,12 +7,14 @@
 //!
 //! A record in a block says which node it is of. Whoever writes the block keeps the records of the others as they are.
 //! A released address is left as *held* by whoever releases it: the owner lets it rest, and then takes the record away.
+//! Until then the borrower keeps the block in mind. An owner that was down or cut off meanwhile may have the loan in its
+//! journal, and writes it once more if it has to create the block anew: only the borrower knows that nobody has it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use caracal_api::ipam_block::AllocationKind;
-use caracal_api::{AllocationRecord, Borrower, IpamBlock};
+use caracal_api::{AllocationRecord, BlockOwner, Borrower, IpamBlock};
 
 use crate::block::{Block, Standing, Used, borrower};
 use crate::machine::Ipam;
@@ -90,6 +92,11 @@ fn record(used: &Used, borrower: Option<&Borrower>) -> String {
 }
 
 impl Used {
+    /// Whether nobody holds it, as far as its record tells.
+    fn is_held(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| *record == held_record())
+    }
+
     /// Who borrowed it, by the record that another node wrote.
     pub(crate) fn borrower(&self) -> Option<Borrower> {
         self.record.as_ref()?.parse::<AllocationRecord>().ok()?.borrower
@@ -131,6 +138,11 @@ impl Block {
         self.standing == Standing::Borrowed
             && self.awaited_since.is_none()
             && self.object.as_ref().is_some_and(|o| o.spec.shared)
+    }
+
+    /// Whether the owner of the block has not taken note, as far as is known, of something that was given back here.
+    pub(crate) fn owes(&self, borrower: &BlockOwner) -> bool {
+        !self.owed.is_empty() || self.is_unpublished(borrower, true)
     }
 
     /// Whether an object tells more than the one known. What the journal kept at its version may never have been written.
@@ -183,6 +195,7 @@ impl Block {
                 Shown::Ours(_) => {
                     self.touched = true;
                     self.occupy(ordinal, held_record());
+                    self.owed.insert(ordinal);
                     continue;
                 }
                 Shown::Held if own => continue,
@@ -196,12 +209,19 @@ impl Block {
                 }
                 Shown::Held | Shown::Theirs => text.clone(),
             };
+            if self.from_journal && theirs == held_record() {
+                // Which of them this node gave back, the journal does not tell.
+                self.owed.insert(ordinal);
+            }
             if own && let Some(used) = self.used.remove(&ordinal) {
                 lost.push((ordinal, used));
             }
             self.occupy(ordinal, theirs);
         }
         if is_newer(&object, known) {
+            let held = |ordinal: &u32| self.used.get(ordinal).is_some_and(Used::is_held);
+            let shown = |ordinal: &u32| object.spec.allocations.contains_key(&ordinal.to_string());
+            self.owed.retain(|ordinal| held(ordinal) && shown(ordinal));
             let gone = self.used.iter().filter(|(ordinal, used)| {
                 used.record.is_some() && !object.spec.allocations.contains_key(&ordinal.to_string())
             });
@@ -281,15 +301,14 @@ impl Ipam {
     }
 
     /// A block of another node is missing in which nobody here holds an address any more. Its owner creates it anew from what it
-    /// knows, which may show what was given back here without an answer. So it is looked at for a while, unless the API
-    /// server has shown all that was given back.
+    /// knows, which may show what was given back here. So it is looked for, for a while, unless the owner was seen to have
+    /// taken note of all that was given back.
     pub(crate) fn await_again(&mut self, now: Now, name: &str) {
         let pause = self.pause(AWAITING_PAUSES);
         let owner = self.owner.clone();
         let Some(block) = self.blocks.get_mut(name) else { return };
         let since = *block.awaited_since.get_or_insert(now.monotonic);
-        let owes = block.from_journal || block.is_unpublished(&owner, true);
-        if owes && now.monotonic.saturating_duration_since(since) < AWAITED {
+        if block.owes(&owner) && now.monotonic.saturating_duration_since(since) < AWAITED {
             // So the journal keeps it, and a restart goes on looking.
             block.standing = Standing::Borrowed;
             block.read_wanted = true;

@@ -10,7 +10,7 @@
 //! ```text
 //! cargo test -p caracal-ipam simulation                        ten thousand seeds
 //! CARACAL_SEEDS=20000 cargo test -p caracal-ipam whatever      more
-//! CARACAL_SEED=7 cargo test -p caracal-ipam whatever           one, with its last steps
+//! CARACAL_SEED=7 cargo test -p caracal-ipam whatever           one, with its last steps (CARACAL_TRACE: how many)
 //! ```
 //!
 //! A failure is shrunk: the message ends with the environment that repeats it with fewer nodes, a shorter time and fewer
@@ -36,19 +36,19 @@ const SEEDS: u64 = 10_000;
 const THREADS: u64 = 2;
 /// Runs that shrinking may cost.
 const MOST_SHRINKING: u32 = 300;
+/// Steps of a single run that are printed, from its end.
+const TRACED: u64 = 400;
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// Runs one plan; the failure, if there is one.
-fn run(plan: &Plan, traced: bool) -> Result<Counts, String> {
+/// Runs one plan, and prints so many of its last steps; the failure, if there is one.
+fn run(plan: &Plan, traced: usize) -> Result<Counts, String> {
     let mut world = World::new(plan);
     world.traced = traced;
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
-    if traced {
-        world.print_trace();
-    }
+    world.print_trace();
     match outcome {
         Ok(Ok(())) => Ok(world.counts),
         Ok(Err(failure)) => Err(failure),
@@ -60,8 +60,9 @@ fn run(plan: &Plan, traced: bool) -> Result<Counts, String> {
 fn no_address_is_given_twice_or_lost_whatever_fails() {
     if let Some(seed) = env("CARACAL_SEED") {
         let plan = Plan::of_environment(seed);
+        let traced = usize::try_from(env("CARACAL_TRACE").unwrap_or(TRACED)).unwrap();
         eprintln!("{plan:?}");
-        run(&plan, true).unwrap_or_else(|failure| panic!("{plan}: {failure}"));
+        run(&plan, traced).unwrap_or_else(|failure| panic!("{plan}: {failure}"));
         return;
     }
     let first = env("CARACAL_FIRST").unwrap_or(0);
@@ -74,7 +75,7 @@ fn no_address_is_given_twice_or_lost_whatever_fails() {
             if seed >= first + seeds || failed.load(Ordering::Relaxed) {
                 return Ok(all);
             }
-            all.add(&run(&Plan::of(seed), false).map_err(|failure| {
+            all.add(&run(&Plan::of(seed), 0).map_err(|failure| {
                 failed.store(true, Ordering::Relaxed);
                 (seed, failure)
             })?);
@@ -91,8 +92,8 @@ fn no_address_is_given_twice_or_lost_whatever_fails() {
             Err((seed, failure)) => {
                 let tries =
                     env("CARACAL_SHRINK").and_then(|n| u32::try_from(n).ok()).unwrap_or(MOST_SHRINKING);
-                let least = Plan::of(seed).shrunk(|plan| run(plan, false).is_err(), tries);
-                let least_failure = run(&least, false).err().unwrap_or_default();
+                let least = Plan::of(seed).shrunk(|plan| run(plan, 0).is_err(), tries);
+                let least_failure = run(&least, 0).err().unwrap_or_default();
                 panic!("seed {seed}: {failure}\nshrunk to {least}: {least_failure}");
             }
         }

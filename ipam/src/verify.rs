@@ -158,20 +158,22 @@ impl Ipam {
     ///
     /// A delete that was sent then may still be on its way, and would take the block from under the pods it was
     /// granted to. So nothing is granted from this version of it. A whole journal knows every block that has pods: this
-    /// one has none and goes back. A lost journal does not, so it is read, and written before it is granted from: no
-    /// delete of the former version hits it then.
+    /// one has none and goes back, unless other nodes have addresses of it, which no journal here knows. A lost journal
+    /// does not. Then it is read, and written before it is granted from: no delete of the former version hits it then.
     pub(crate) fn take_up_again(&mut self, now: Now, object: Arc<IpamBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
-        match self.trust {
-            JournalTrust::Whole => {
-                self.adopt(now, object, Standing::Returning);
-            }
-            JournalTrust::Lost => {
-                self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
-                if let Some(block) = self.blocks.get_mut(&name) {
-                    block.read_wanted = true;
-                }
-            }
+        let lent = object
+            .spec
+            .allocations
+            .values()
+            .any(|text| matches!(shown(Reader::Owner, "", text), Shown::Theirs));
+        if self.trust == JournalTrust::Whole && !lent {
+            self.adopt(now, object, Standing::Returning);
+            return;
+        }
+        self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
+        if let Some(block) = self.blocks.get_mut(&name) {
+            block.read_wanted = true;
         }
     }
 
@@ -361,15 +363,15 @@ impl Ipam {
         let Some(block) = self.blocks.get_mut(name) else { return };
         block.last_read = now.monotonic;
         block.read_wanted = false;
-        if block.used.is_empty() {
-            self.forget(name);
-        } else if block.object.as_ref().is_some_and(|object| object.spec.owner.name != me) {
+        if block.object.as_ref().is_some_and(|object| object.spec.owner.name != me) {
             // Another node's, whatever became of the loan: only its owner creates it anew.
             if block.own_used().next().is_none() {
                 self.await_again(now, name);
             } else {
                 block.standing = Standing::Disputed(Dispute::Foreign("nobody: it was deleted".to_owned()));
             }
+        } else if block.used.is_empty() {
+            self.forget(name);
         } else {
             block.standing = Standing::Disputed(Dispute::Missing);
         }

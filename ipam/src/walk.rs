@@ -35,6 +35,11 @@ impl Walk {
             count: 1_u128.checked_shl(bits),
         }
     }
+
+    /// Whether it goes over this range, by blocks of this size.
+    pub(crate) fn is_over(&self, network: IpNetwork, block_prefix: u8) -> bool {
+        (self.network, self.block_prefix) == (network, block_prefix)
+    }
 }
 
 impl Iterator for Walk {

@@ -101,8 +101,8 @@ pub(super) struct World {
     next_uid: u64,
     chaos: bool,
     steps_at_once: usize,
-    /// Whether the last steps are kept to be printed.
-    pub(super) traced: bool,
+    /// How many of the last steps are kept to be printed.
+    pub(super) traced: usize,
     trace: VecDeque<String>,
 }
 
@@ -159,7 +159,7 @@ impl World {
             next_uid: 0,
             chaos: false,
             steps_at_once: 0,
-            traced: false,
+            traced: 0,
             trace: VecDeque::new(),
         };
         world.add_nodes(nodes);
@@ -234,10 +234,10 @@ impl World {
     }
 
     fn note(&mut self, event: &Event) {
-        if !self.traced {
+        if self.traced == 0 {
             return;
         }
-        if self.trace.len() == 400 {
+        if self.trace.len() == self.traced {
             self.trace.pop_front();
         }
         let Some(text) = event.brief() else { return };

@@ -1,6 +1,7 @@
 //! Which pool serves whom.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use caracal_api::{AllowedUse, AssignmentMode, IpPool, IpamConfigSpec};
 use ipnetwork::IpNetwork;
@@ -8,6 +9,7 @@ use ipnetwork::IpNetwork;
 use super::SECOND;
 use crate::pool::Pools;
 use crate::refusal::Refusal;
+use crate::request::{Input, NodeView};
 use crate::simulation::node::attributes;
 use crate::simulation::pools;
 use crate::simulation::world::World;
@@ -115,6 +117,33 @@ fn blocks_have_every_size_that_a_pool_may_ask_for() {
             let granted = world.get(n, family).unwrap();
             assert_eq!(granted[0].block_cidr.prefix(), size, "{cidr}");
             assert!(range.contains(granted[0].address) && granted[0].block_cidr.contains(granted[0].address));
+        }
+    }
+}
+
+#[test]
+fn a_claim_under_way_goes_on_in_the_ranges_of_the_pools_as_they_are_now() {
+    let before = [("a", "10.1.0.0/24", 28), ("b", "10.2.0.0/24", 28)];
+    let gone = [("b", "10.2.0.0/24", 28)];
+    let made_anew = [("a", "10.3.0.0/24", 28)];
+    for (now, range) in [(&gone[..], "10.2.0.0/24"), (&made_anew[..], "10.3.0.0/24")] {
+        let mut world = World::quiet(1, pools::pools(&before, IpamConfigSpec::default()));
+        world.outage(true);
+        world.run_for(2 * SECOND);
+        let handle = world.ask(0, WantFamilies::V4, Vec::new());
+        let (life, uid) = (world.nodes[0].life, world.nodes[0].uid.clone());
+        world.feed(0, life, Input::Node(Some(NodeView { uid, ..NodeView::default() })));
+        world.run_for(2 * SECOND);
+        let claimed = world.nodes[0].agent.as_ref().unwrap().report(world.clock.now()).claims;
+        assert_eq!(claimed[0].pool, "a", "a claim in the first pool is under way");
+        let pools = pools::pools(now, IpamConfigSpec::default());
+        world.feed(0, life, Input::Pools(Arc::new(pools)));
+        world.outage(false);
+        let granted = world.answer(&handle).unwrap();
+        let range: IpNetwork = range.parse().unwrap();
+        assert!(range.contains(granted[0].address), "{granted:?} lies outside {range}");
+        for block in world.store.blocks.values() {
+            assert!(range.contains(block.spec.cidr.parse::<IpNetwork>().unwrap().ip()), "{:?}", block.spec);
         }
     }
 }

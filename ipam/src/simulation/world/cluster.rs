@@ -7,7 +7,9 @@ use rand::Rng;
 
 use super::event::{Change, Event};
 use super::{CLIENT_PATIENCE, World};
-use crate::request::{Input, NodeView, Request, StoreError};
+use crate::block::Block;
+use crate::machine::Ipam;
+use crate::request::{Input, NodeView, Reply, Request, StoreError};
 use crate::simulation::check;
 use crate::simulation::node::Node;
 use crate::simulation::plan::Fault;
@@ -123,11 +125,14 @@ impl World {
         }
         let cidr = self.store.cidrs.get(name).copied()?;
         let other = |m: &usize| *m != n && self.nodes[*m].runs;
-        let holder = self.holders.inside(cidr).map(|(_, m, _)| m).find(other).filter(|_| !whole);
+        // Who borrowed an address announces it, as it should; an owner that creates its block anew may know of the loan.
+        let strangers =
+            self.holders.inside(cidr).filter(|(address, _, handle)| !check::records(block, *address, handle));
+        let holder = strangers.map(|(_, m, _)| m).find(other).filter(|_| !whole);
         let announcer = (0..self.nodes.len()).filter(other).find(|m| {
             let node = &self.nodes[*m];
             match &node.agent {
-                Some(agent) => agent.blocks.get(name).is_some_and(crate::block::Block::is_owned),
+                Some(agent) => agent.blocks.get(name).is_some_and(Block::is_owned),
                 // Its neighbours keep its routes until it is back.
                 None => node.disk.blocks.contains_key(name),
             }
@@ -291,10 +296,9 @@ impl World {
         if !self.chaos {
             return;
         }
-        let count = self.store.blocks.len();
-        if count > 0 {
-            let which = self.rng.random_range(0..count);
-            let name = self.store.blocks.keys().nth(which).cloned().unwrap();
+        let names: Vec<&String> = self.store.blocks.keys().filter(|name| !self.is_being_told(name)).collect();
+        if !names.is_empty() {
+            let name = names[self.rng.random_range(0..names.len())].clone();
             self.tampered.insert(name.clone());
             self.store.remove(&name);
             self.tell_watches();
@@ -303,12 +307,25 @@ impl World {
         self.at(after, Event::HandDelete);
     }
 
+    /// Whether a node is about to hear that a block is its own: it does not announce it yet, so nothing would keep others from
+    /// claiming what is deleted now.
+    fn is_being_told(&self, name: &str) -> bool {
+        self.events.values().any(|event| {
+            let Event::Reply(n, _, _, Ok(Reply::Block(block))) = event else { return false };
+            let node = &self.nodes[*n];
+            let knows = |agent: &Ipam| agent.blocks.get(name).is_some_and(Block::is_owned);
+            block.metadata.name.as_deref() == Some(name)
+                && check::is_owner(node, block)
+                && !node.agent.as_ref().is_some_and(knows)
+        })
+    }
+
     pub(super) fn edit_pools(&mut self) {
         if !self.chaos {
             return;
         }
         // In some runs pools are split instead of more being added.
-        let choice = match self.rng.random_range(0..7) {
+        let choice = match self.rng.random_range(0..8) {
             2 if self.plan.seed % 10 == 7 => 7,
             choice => choice,
         };
