@@ -12,6 +12,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use caracal_agent::cluster::blocks::Blocks;
 use caracal_agent::cluster::{Cluster, secrets, services};
 use caracal_agent::desired::grants::Grants;
 use caracal_agent::desired::peers::Problem;
@@ -19,12 +20,13 @@ use caracal_agent::desired::restart::Comeback;
 use caracal_agent::desired::speaker::settings;
 use caracal_agent::node::{NodeAddress, NodeAddresses, NodeFacts};
 use caracal_agent::peering::Peering;
+use caracal_api::{BlockCidr, IpamBlock};
 use caracal_apiserver::{Options, Server};
 use caracal_bgp::config::Password;
 use caracal_bgp::speaker::{Feed, Handle, Origination, RouteQuery, RouteStatus};
 use caracal_bgp::wire::attribute::Community;
 use caracal_bgp::{Asn, Config, LocalNextHops, PeerConfig, PeerKey, RouterId};
-use caracal_ipam::{BlockState, Presence};
+use caracal_ipam::{BlockState, Presence, Request, StoreError};
 use caracal_linux::kernel::{Kernel, Settings};
 use caracal_linux::object::link::IfName;
 use ipnetwork::IpNetwork;
@@ -326,6 +328,42 @@ fn a_filter_changes_what_passes_and_the_session_stands() {
         node.watched.until_used("203.0.113.0/24").await;
         assert_eq!(router.route(BLOCK).await.unwrap().as_path, "64512");
         assert_eq!(node.transitions().await, transitions, "the session stood all the time");
+    });
+}
+
+#[test]
+fn no_block_is_created_where_a_neighbour_announces_an_address_unless_the_block_has_lent_it() {
+    in_namespace(async || {
+        let api = Api1::start().await;
+        meet(&api).await;
+        let mut node = Node::start(&api).await;
+        let router = router(None).await;
+        for prefix in ["10.244.7.5/32", "10.244.8.0/26"] {
+            router.originate(prefix, Vec::new()).await;
+            node.watched.until_used(prefix).await;
+        }
+        let blocks = Blocks::new(&api.client, "n1", Some(node.watched.speaker.clone()));
+        let block = |cidr: &str, allocations: Value| -> Box<IpamBlock> {
+            let name = cidr.parse::<BlockCidr>().unwrap().object_name();
+            let spec = json!({"cidr": cidr, "owner": {"kind": "Node", "name": "n1"}, "pool": "p", "poolUID": "u",
+                              "allocations": allocations});
+            Box::new(IpamBlock::new(&name, serde_json::from_value(spec).unwrap()))
+        };
+        let create = async |block| blocks.perform(Request::Create(block)).await;
+        for (cidr, what) in [("10.244.7.0/26", "one address"), ("10.244.8.0/26", "the whole of it")] {
+            let refused = create(block(cidr, json!({}))).await;
+            assert!(
+                matches!(&refused, Err(StoreError::Announced(by)) if by.contains("192.0.2.2")),
+                "{what}: {refused:?}"
+            );
+        }
+        for (cidr, allocations, what) in [
+            ("10.244.7.0/26", json!({"5": "w/7/net.c.eth0/ns/pod/n2/u2/j"}), "the neighbour borrowed it"),
+            ("10.244.9.0/26", json!({}), "nobody announces anything of it"),
+        ] {
+            let created = create(block(cidr, allocations)).await;
+            assert!(created.is_ok(), "{what}: {created:?}");
+        }
     });
 }
 

@@ -34,6 +34,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use ipnetwork::IpNetwork;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use bfd_thread::BfdStatus;
@@ -160,6 +161,14 @@ impl Handle {
             routes.extend(page);
         }
         Ok(routes)
+    }
+
+    /// Every path to any of these prefixes, rejected ones too.
+    ///
+    /// # Errors
+    /// When the speaker has stopped.
+    pub async fn routes_to(&self, prefixes: Vec<IpNetwork>) -> Result<Vec<RouteStatus>, Stopped> {
+        self.ask(|reply| Command::Routes { prefixes, peer: None, reply }).await
     }
 
     /// Ends the session of a peer, with words for its operator (RFC 9003); it comes back by itself.

@@ -8,9 +8,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use caracal_api::IpamBlock;
-use caracal_bgp::speaker::{Handle, RouteQuery, RouteStatus};
+use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
+use caracal_bgp::speaker::{Handle, RouteStatus};
 use caracal_ipam::{NodeView, Reply, Request, StoreError};
+use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::Status;
@@ -44,7 +45,7 @@ impl Blocks {
     pub async fn perform(&self, request: Request) -> Result<Reply, StoreError> {
         match request {
             Request::Create(block) => {
-                self.not_announced(&block).await?;
+                self.not_announced(whole_and_parts(&block)).await?;
                 let created = bounded(self.blocks.create(&PostParams::default(), &block)).await;
                 // A create of a name cannot fail because the name is missing: the kind is.
                 created.map(shown).map_err(|e| if e == StoreError::Gone { not_installed() } else { e })
@@ -52,7 +53,7 @@ impl Blocks {
             Request::Replace(block) => {
                 // The owner of a block that this node borrows from announces it, as it should.
                 if block.spec.owner.name == self.node {
-                    self.not_announced(&block).await?;
+                    self.not_announced(whole(&block).into_iter().collect()).await?;
                 }
                 let name = block.metadata.name.clone().unwrap_or_default();
                 bounded(self.blocks.replace(&name, &PostParams::default(), &block)).await.map(shown)
@@ -71,12 +72,11 @@ impl Blocks {
         }
     }
 
-    /// Refuses a block that somebody else announces: its addresses are in use there, whatever its object says.
-    async fn not_announced(&self, block: &IpamBlock) -> Result<(), StoreError> {
-        let (Some(speaker), Ok(prefix)) = (&self.speaker, block.spec.cidr.parse()) else { return Ok(()) };
-        let query = RouteQuery { prefix: Some(prefix), ..RouteQuery::default() };
+    /// Refuses what somebody else announces: those addresses are in use there, whatever the block's object says.
+    async fn not_announced(&self, prefixes: Vec<IpNetwork>) -> Result<(), StoreError> {
+        let Some(speaker) = &self.speaker else { return Ok(()) };
         // A speaker that has ended takes the agent with it.
-        let routes = speaker.routes(query).await.unwrap_or_default();
+        let routes = speaker.routes_to(prefixes).await.unwrap_or_default();
         match routes.iter().find_map(announcer) {
             Some(by) => Err(StoreError::Announced(by)),
             None => Ok(()),
@@ -108,6 +108,24 @@ impl Blocks {
             }
         }
     }
+}
+
+fn whole(block: &IpamBlock) -> Option<IpNetwork> {
+    block.spec.cidr.parse().ok()
+}
+
+/// What nobody else may announce of a block that is to be created: the whole of it, and every single address, but for those
+/// that it records as borrowed. A block whose owner is gone, or doubts it, is announced by the addresses in use alone.
+fn whole_and_parts(block: &IpamBlock) -> Vec<IpNetwork> {
+    let Ok(cidr) = block.spec.cidr.parse::<BlockCidr>() else { return Vec::new() };
+    let lent = |ordinal: &u32| {
+        let record =
+            block.spec.allocations.get(&ordinal.to_string()).map(|text| text.parse::<AllocationRecord>());
+        matches!(record, Some(Ok(AllocationRecord { borrower: Some(_), .. })))
+    };
+    let single =
+        (0..cidr.size()).filter(|ordinal| !lent(ordinal)).filter_map(|ordinal| cidr.address(ordinal));
+    whole(block).into_iter().chain(single.map(IpNetwork::from)).collect()
 }
 
 /// Who announces a path, unless it is our own that came back.
