@@ -147,6 +147,7 @@ impl Owners {
             deferral: (!comeback.forwarding.is_empty()).then_some(SELECTION_DEFERRAL),
             announces_later: true,
             bfd_memory: Some(settings.run_dir.join("bfd")),
+            peer_memory: Some(settings.run_dir.join("peers")),
         };
         let speaker = Handle::begin(empty_config(node, &speaker_settings.borrow()), beginning)
             .context("starting the BGP speaker")?;

@@ -9,6 +9,7 @@
 mod bfd_memory;
 pub mod bfd_thread;
 pub mod command;
+mod deferral;
 mod encode;
 mod error;
 mod event;
@@ -18,8 +19,10 @@ pub mod group;
 mod limits;
 mod listing;
 mod member;
+mod memory_file;
 mod monitor;
 mod origination;
+mod peer_memory;
 pub mod peering;
 mod pull;
 mod query;

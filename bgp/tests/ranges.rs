@@ -436,3 +436,60 @@ async fn who_has_no_password_must_not_lie_in_a_range_that_has_one() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn after_a_restart_those_who_were_there_are_waited_for_and_nobody_else() {
+    let place = Place { round: 12 };
+    let folder = std::env::temp_dir().join(format!("caracal-peers-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("peers");
+    let begin = |deferral: Option<Duration>| {
+        let graceful = |range: &mut PeerRange| range.terms.session.graceful_restart = restarts(60, None);
+        let beginning = Beginning { deferral, peer_memory: Some(file.clone()), ..Beginning::default() };
+        Handle::begin(place.one_range(graceful), beginning).unwrap()
+    };
+    let written = async |wanted: &[u8]| {
+        let lines: Vec<String> = wanted.iter().map(|last| place.at(*last).to_string()).collect();
+        let inside = |text: &str| text.lines().skip(1).filter(|line| *line != "end").eq(&lines);
+        until("who is there is written down", async || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            if !text.is_empty() && inside(&text) { Ok(()) } else { Err(text) }
+        })
+        .await;
+    };
+    let graceful = |peer: &mut PeerConfig| peer.session.graceful_restart = restarts(60, None);
+    let router = begin(None);
+    written(&[]).await;
+    let _first = place.dial(2, graceful).await;
+    let away = place.dial(3, graceful).await;
+    // One that need not end its table with a word is not waited for.
+    let _without = place.dial(4, |_| {}).await;
+    established(&router, &[place.key(2), place.key(3), place.key(4)]).await;
+    written(&[2, 3]).await;
+
+    router.stop(Farewell::Silent).await;
+    away.stop(Farewell::Silent).await;
+    // Nobody here lives to see the end of this.
+    let router = begin(Some(Duration::from_secs(3600)));
+    let mut events = router.events();
+    let told = SpeakerEvent::EndOfRib { key: place.key(2), family: Family::Ipv4Unicast };
+    let all_told = async { while events.recv().await.unwrap() != told {} };
+    tokio::time::timeout(LIMIT, all_told).await.expect("the first is back and ends its table");
+    established(&router, &[place.key(2), place.key(4)]).await;
+    route_when(&router, "10.4.0.0/16", |route| route.is_some()).await;
+    for prefix in ["10.2.0.0/16", "10.4.0.0/16"] {
+        let query = RouteQuery { prefix: Some(net(prefix)), ..RouteQuery::default() };
+        let routes = router.routes(query).await.unwrap();
+        assert_eq!(routes[0].standing, "SelectionDeferred", "one is missing");
+    }
+    // Killed now, the next process would wait for it again.
+    written(&[2, 3]).await;
+
+    let back = place.dial(3, graceful).await;
+    for prefix in ["10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"] {
+        route_when(&router, prefix, |route| route.is_some_and(|route| route.best)).await;
+    }
+    back.stop(Farewell::Cease(Cease::Shutdown)).await;
+    written(&[2]).await;
+    std::fs::remove_dir_all(folder).unwrap();
+}

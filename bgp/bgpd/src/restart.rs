@@ -40,8 +40,9 @@ impl Comeback {
     /// How the speaker begins: own prefixes are announced right after its start.
     pub fn beginning(self, run_directory: Option<&Path>) -> Beginning {
         let deferral = (!self.forwarding.is_empty()).then_some(SELECTION_DEFERRAL);
-        let bfd_memory = run_directory.map(|directory| directory.join("bfd"));
-        Beginning { deferral, announces_later: true, bfd_memory }
+        let file = |name| run_directory.map(|directory| directory.join(name));
+        let (bfd_memory, peer_memory) = (file("bfd"), file("peers"));
+        Beginning { deferral, announces_later: true, bfd_memory, peer_memory }
     }
 
     /// The configuration with what its peers are to be told.

@@ -1,19 +1,15 @@
 //! The file in which BFD sessions outlive the process: one line for each that is Up.
 //!
-//! It belongs in a directory that does not outlive the machine's boot, such as one under `/run`. It is written when a session
-//! comes up, goes down or changes its times, which is seldom, by a task of its own: the thread of BFD waits for no disk. What
-//! cannot be read is left out: its session begins anew, as it would without the file.
+//! It is written when a session comes up, goes down or changes its times, which is seldom (`speaker/memory_file.rs`). What cannot
+//! be read is left out: its session begins anew, as it would without the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::num::{NonZeroU8, NonZeroU32};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-
+use super::memory_file::{self, Format};
 use crate::bfd::{Hops, Memory};
 use crate::config::{Interface, PeerKey};
 
@@ -32,77 +28,12 @@ pub(super) struct Remembered {
 /// What is remembered of all.
 pub(super) type Memories = BTreeMap<PeerKey, Remembered>;
 
-/// Where sessions are remembered.
-#[derive(Debug)]
-pub(super) struct Keeper {
-    flush: mpsc::Sender<oneshot::Sender<()>>,
-}
-
-impl Keeper {
-    /// Writes to this file what is told from now on. Must be called on a tokio runtime.
-    pub(super) fn start(path: PathBuf, told: watch::Receiver<Arc<Memories>>) -> Keeper {
-        let (flush, flushes) = mpsc::channel(1);
-        tokio::spawn(keep(path, told, flushes));
-        Keeper { flush }
-    }
-
-    /// Returns when what was told last is in the file, or cannot be.
-    pub(super) async fn flush(&self) {
-        let (reply, done) = oneshot::channel();
-        if self.flush.send(reply).await.is_err() || done.await.is_err() {
-            tracing::debug!("nobody writes down the sessions of BFD any more");
-        }
-    }
-}
-
-async fn keep(
-    path: PathBuf,
-    mut told: watch::Receiver<Arc<Memories>>,
-    mut flushes: mpsc::Receiver<oneshot::Sender<()>>,
-) {
-    loop {
-        let flush = tokio::select! {
-            changed = told.changed() => match changed {
-                Ok(()) => None,
-                Err(_) => return,
-            },
-            flush = flushes.recv() => match flush {
-                Some(reply) => Some(reply),
-                None => return,
-            },
-        };
-        let text = text(&told.borrow_and_update());
-        let to = path.clone();
-        let written = tokio::task::spawn_blocking(move || write(&to, &text)).await;
-        if let Err(error) = written.map_err(io::Error::other).flatten() {
-            tracing::warn!(
-                file = %path.display(),
-                "writing down the sessions of BFD: {error}: after a restart they begin anew; check that the directory is there"
-            );
-        }
-        if flush.is_some_and(|reply| reply.send(()).is_err()) {
-            tracing::trace!("nobody waits for the sessions of BFD to be written down");
-        }
-    }
-}
-
-/// The file is whole at any time.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(&new, path)
-}
+/// What the file says, and how.
+pub(super) const FORMAT: Format<Memories> = Format { about: "the sessions of BFD", text };
 
 /// What an earlier process has written.
 pub(super) fn read(path: &Path) -> Memories {
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Memories::new(),
-        Err(error) => {
-            tracing::warn!(file = %path.display(), %error, "the sessions of BFD begin anew");
-            Memories::new()
-        }
-    }
+    memory_file::read(path, FORMAT.about).map(|text| parse(&text)).unwrap_or_default()
 }
 
 fn text(all: &Memories) -> String {

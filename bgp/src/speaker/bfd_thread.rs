@@ -21,7 +21,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::bfd_memory::{self, Keeper, Memories, Remembered};
+use super::bfd_memory::{self, Memories, Remembered};
+use super::memory_file::Keeper;
 use crate::bfd::{Arrival, Discard, Hops, Output, PathState, SessionStatus, Sessions, Timers};
 use crate::config::{Config, PeerConfig, PeerKey};
 use crate::net::BfdReport;
@@ -217,7 +218,7 @@ fn start(file: Option<&PathBuf>) -> std::io::Result<Running> {
         tracing::info!(sessions = unclaimed.len(), "BFD goes on where an earlier process left it");
     }
     let memories = watch::Sender::new(Arc::new(unclaimed.clone()));
-    let keeper = file.map(|file| Keeper::start(file.clone(), memories.subscribe()));
+    let keeper = file.map(|file| Keeper::start(file.clone(), bfd_memory::FORMAT, memories.subscribe()));
     let (wake, woken) = UnixStream::pair()?;
     wake.set_nonblocking(true)?;
     woken.set_nonblocking(true)?;

@@ -132,7 +132,7 @@ impl RibThread {
             last_slot: PeerSlot::LOCAL.0,
             feeds: BTreeMap::new(),
             next_feed: 0,
-            begun: beginning.into(),
+            begun: Begun::new(beginning),
             own,
             monitors: Monitors::default(),
             events,
@@ -336,6 +336,7 @@ impl RibThread {
         let told = |family| profile(&self.config, &peer, negotiated, family);
         self.v4.up(now, slot, facts.clone(), told(Family::Ipv4Unicast), writer);
         self.v6.up(now, slot, facts, told(Family::Ipv6Unicast), writer);
+        self.meet(key, negotiated);
         self.look_at_beginning();
     }
 

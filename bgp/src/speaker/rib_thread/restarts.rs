@@ -4,19 +4,22 @@
 //! go when the peer has announced all it has, or when the session's machine says so.
 //!
 //! A speaker that has restarted itself chooses among what it hears when every peer has said all it had, for each family
-//! by itself, and after a given time at the latest. It does not wait for peers that have restarted, too, since those wait
-//! as well. What it originates goes out at once. Its own End-of-RIBs come when all that is done, and when it has been told
-//! that what it originates is complete: at an End-of-RIB peers forget what they were told before the restart.
+//! by itself, and after a given time at the latest (`speaker/deferral.rs`). It does not wait for peers that have restarted, too,
+//! since those wait as well. What it originates goes out at once. Its own End-of-RIBs come when all that is done, and when it
+//! has been told that what it originates is complete: at an End-of-RIB peers forget what they were told before the restart.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::{RibThread, Session, Stale};
-use crate::config::{Families, Family, PeerKey};
+use crate::config::{Families, Family, PeerKey, PeerOrigin};
 use crate::peer::{Keep, Negotiated};
 use crate::rib::Change;
 use crate::speaker::command::Command;
+use crate::speaker::deferral::{Deferral, Heard};
 use crate::speaker::event::{SpeakerEvent, tell};
+use crate::speaker::peer_memory::{self, PeerMemory};
 
 /// How a speaker begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,45 +32,56 @@ pub struct Beginning {
     /// The file in which sessions of BFD outlive the process, in a directory that does not outlive the machine's boot; `None`:
     /// they begin anew.
     pub bfd_memory: Option<PathBuf>,
+    /// The file, in such a directory, that says which peers of ranges are there, so that the next process waits for these and no
+    /// longer; `None`: where there are ranges it waits the whole [`Beginning::deferral`].
+    pub peer_memory: Option<PathBuf>,
 }
 
 /// How far the beginning has come.
 #[derive(Debug)]
 pub(super) struct Begun {
-    /// The families in which the choice is still put off.
-    deferred: Families,
-    longest: Duration,
-    /// The time runs.
+    /// Whom the choice waits for.
+    deferral: Deferral,
+    /// Its time runs.
     timed: bool,
     /// What is originated is complete.
     announced: bool,
+    /// Peers of ranges that have had a session, and end their tables with a word.
+    guests: BTreeSet<PeerKey>,
+    /// Where they are written down.
+    memory: Option<PeerMemory>,
 }
 
-impl From<Beginning> for Begun {
-    fn from(beginning: Beginning) -> Self {
-        let families = if beginning.deferral.is_some() { Families::dual() } else { Families::NONE };
+impl Begun {
+    /// Must be called on a tokio runtime.
+    pub(super) fn new(beginning: Beginning) -> Self {
+        let memory = beginning.peer_memory.as_deref();
         Begun {
-            deferred: families,
-            longest: beginning.deferral.unwrap_or_default(),
+            deferral: Deferral::new(beginning.deferral, memory.and_then(peer_memory::read)),
             timed: false,
             announced: !beginning.announces_later,
+            guests: BTreeSet::new(),
+            memory: memory.map(PeerMemory::new),
         }
     }
 }
 
 impl Session {
-    /// Whether the peer has still to say what it has in a family.
-    fn is_awaited(&self, family: Family) -> bool {
+    /// What the peer has said in a family.
+    fn heard(&self, family: Family) -> Heard {
         // Who knows nothing of restarts need not end its table with a word.
         let speaks = self.negotiated.graceful_restart.as_ref().is_some_and(|restart| !restart.restarted);
-        speaks && self.negotiated.families.contains(family) && !self.ended.contains(family)
+        match speaks && self.negotiated.families.contains(family) && !self.ended.contains(family) {
+            true => Heard::Part,
+            false => Heard::All,
+        }
     }
 }
 
 impl RibThread {
     /// What is put off at the start.
     pub(super) fn begin(&mut self) {
-        for family in self.begun.deferred.iter() {
+        for family in self.begun.deferral.families().iter() {
             match family {
                 Family::Ipv4Unicast => self.v4.rib.defer_selection(),
                 Family::Ipv6Unicast => self.v6.rib.defer_selection(),
@@ -89,47 +103,64 @@ impl RibThread {
 
     /// Ends the deferral of the families in which nobody is waited for any more.
     pub(super) fn look_at_beginning(&mut self) {
-        let ranges = !self.config.ranges.is_empty();
-        if self.begun.deferred.is_empty() || (self.config.peers.is_empty() && !ranges) {
-            return;
-        }
-        if !std::mem::replace(&mut self.begun.timed, true) {
-            let (own, longest) = (self.own.clone(), self.begun.longest);
-            self.runtime.spawn(async move {
-                tokio::time::sleep(longest).await;
-                if let Some(own) = own.upgrade()
-                    && own.send(Command::DeferralOver).await.is_err()
-                {
-                    tracing::trace!("the speaker ended before its beginning was over");
-                }
-            });
-        }
-        // Nobody knows who is still to come from a range.
-        if ranges {
-            return;
-        }
-        for family in self.begun.deferred.iter() {
-            let mut peers = self.config.peers.iter().filter(|(_, peer)| peer.families.contains(family));
-            let awaited = |key| self.sessions.get(key).is_none_or(|session| session.is_awaited(family));
-            if !peers.any(|(key, _)| awaited(key)) {
-                self.choose(family);
+        self.look_at_beginning_as_of(Instant::now());
+    }
+
+    fn look_at_beginning_as_of(&mut self, now: Instant) {
+        let heard = |key: &PeerKey, family| self.sessions.get(key).map(|session| session.heard(family));
+        let ended = self.begun.deferral.ended(now, &self.config, heard);
+        for family in ended.iter() {
+            match family {
+                Family::Ipv4Unicast => self.v4.rib.select(),
+                Family::Ipv6Unicast => self.v6.rib.select(),
             }
         }
+        self.time_deferral();
+        self.write_down_guests();
+    }
+
+    /// Has the thread told when the time is over.
+    fn time_deferral(&mut self) {
+        let Some(deadline) = self.begun.deferral.deadline() else { return };
+        if std::mem::replace(&mut self.begun.timed, true) {
+            return;
+        }
+        let own = self.own.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep_until(deadline.into()).await;
+            if let Some(own) = own.upgrade()
+                && own.send(Command::DeferralOver).await.is_err()
+            {
+                tracing::trace!("the speaker ended before its beginning was over");
+            }
+        });
     }
 
     /// The time is over.
     pub(super) fn deferral_over(&mut self) {
-        for family in self.begun.deferred.iter() {
+        let Some(deadline) = self.begun.deferral.deadline() else { return };
+        for family in self.begun.deferral.families().iter() {
             tracing::info!(%family, "not every peer has come back and said all it has: choosing among what there is");
-            self.choose(family);
+        }
+        self.look_at_beginning_as_of(deadline);
+    }
+
+    /// A peer has a session: if it is of a range the next process will not know it by itself.
+    pub(super) fn meet(&mut self, key: PeerKey, terms: &Negotiated) {
+        if terms.graceful_restart.is_some() {
+            self.begun.guests.insert(key);
         }
     }
 
-    fn choose(&mut self, family: Family) {
-        self.begun.deferred = self.begun.deferred.difference([family].into_iter().collect());
-        match family {
-            Family::Ipv4Unicast => self.v4.rib.select(),
-            Family::Ipv6Unicast => self.v6.rib.select(),
+    /// Tells the next process which peers of ranges are there, and, until the choice, which there were.
+    fn write_down_guests(&mut self) {
+        let Some(memory) = &mut self.begun.memory else { return };
+        let of_a_range = |key: &PeerKey| {
+            self.config.peers.get(key).is_some_and(|peer| matches!(peer.origin, PeerOrigin::Range(_)))
+        };
+        self.begun.guests.retain(of_a_range);
+        if let Some(before) = self.begun.deferral.remembered() {
+            memory.tell(self.begun.guests.union(before).copied().collect());
         }
     }
 
