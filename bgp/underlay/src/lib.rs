@@ -2,7 +2,7 @@
 //! the peers are that are known by a device ([`neighbours`]), and which own addresses are told as next hops ([`next_hops`]).
 //!
 //! A package of its own since the speaker knows no kernel and `linux` knows no BGP, while node agent and router both follow
-//! the kernel so. Whoever calls [`tell`] chooses the routes: those that BGP brought are no ground for a next hop to stand on.
+//! the kernel so. Whoever calls [`Host::tell`] chooses the routes: those that BGP brought are no ground for a next hop to stand on.
 
 pub mod neighbours;
 pub mod next_hops;
