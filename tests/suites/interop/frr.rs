@@ -48,6 +48,9 @@ fn configuration(host: &Host, plan: &Plan) -> String {
         let address = neighbor.address();
         writeln!(text, " neighbor {address} remote-as {}", neighbor.asn).unwrap();
         writeln!(text, " neighbor {address} timers connect 1").unwrap();
+        if neighbor.restart {
+            writeln!(text, " neighbor {address} passive").unwrap();
+        }
         writeln!(text, " neighbor {address} advertisement-interval 0").unwrap();
         if let Some(hold) = neighbor.hold {
             writeln!(text, " neighbor {address} timers {} {hold}", hold / 3).unwrap();
