@@ -18,8 +18,8 @@ use caracal_bgp::{Asn, Families, HoldTime, PeerConfig, PeerKey, RouterId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// Nothing here may take longer; machines may be slow.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Nothing here may take longer.
+const LIMIT: Duration = Duration::from_secs(20);
 
 struct End {
     address: Ipv4Addr,

@@ -41,6 +41,11 @@ pub async fn run(command: &mut Command) -> anyhow::Result<Output> {
 
 /// The same, feeding it `input`.
 pub async fn run_with(command: &mut Command, input: &[u8]) -> anyhow::Result<Output> {
+    run_within(command, input, PATIENCE).await
+}
+
+/// The same for one that may take so long.
+pub async fn run_within(command: &mut Command, input: &[u8], patience: Duration) -> anyhow::Result<Output> {
     let line = describe(command);
     command
         .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
@@ -55,9 +60,9 @@ pub async fn run_with(command: &mut Command, input: &[u8]) -> anyhow::Result<Out
         }
         child.wait_with_output().await
     };
-    let output = tokio::time::timeout(PATIENCE, work)
+    let output = tokio::time::timeout(patience, work)
         .await
-        .with_context(|| format!("`{line}` did not end within {} s", PATIENCE.as_secs()))?
+        .with_context(|| format!("`{line}` did not end within {} s", patience.as_secs()))?
         .with_context(|| format!("waiting for `{line}`"))?;
     Ok(Output {
         line,

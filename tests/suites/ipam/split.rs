@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use caracal_api::IpPool;
-use caracal_lab::probe::{self, Source, Target};
+use caracal_lab::report;
 use caracal_lab::show::Silent;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Sandbox, Topology};
@@ -76,16 +76,8 @@ pub(crate) async fn a_pool_is_split_while_pods_run_and_come_and_none_of_them_not
 
     // Pods of before are reached as before.
     lab.blocks_learned(SOON).await?;
-    let sources: Vec<Source> = lab
-        .nodes()
-        .iter()
-        .map(|node| Source { label: node.name().to_owned(), netns: node.netns().clone() })
-        .collect();
-    let all = lab.pods().iter().flat_map(|pod| pod.addresses().iter().map(|address| (pod.name(), *address)));
-    let targets: Vec<Target> =
-        all.map(|(name, address)| Target { label: name.to_owned(), address }).collect();
-    let failed: Vec<_> = probe::matrix(&sources, &targets).await?;
-    let failed: Vec<_> = failed.iter().filter(|cell| cell.failure.is_some()).collect();
+    let cells = report::ping_all(&lab).await?;
+    let failed: Vec<_> = cells.iter().filter(|cell| cell.failure.is_some()).collect();
     ensure!(failed.is_empty(), "not reached: {failed:#?}");
     lab.down(&Silent).await
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use caracal_lab::wait::{self, NotYet};
-use caracal_lab::{Node, runtime};
+use caracal_lab::{Node, command, runtime};
 use tokio::process::Child;
 
 use crate::cri::Cri;
@@ -98,15 +98,9 @@ impl Containerd {
 
     /// Runs containerd's own client to its end; what it prints.
     pub(crate) async fn ctr(&self, node: &Node, words: &[&str]) -> anyhow::Result<String> {
-        let what = format!("ctr {}", words.join(" "));
         let mut command = node.netns().command("ctr");
-        command.arg("--address").arg(self.socket()).args(words).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.with_context(|| format!("`{what}` did not end within {PATIENCE:?}"))?;
-        let output = output.with_context(|| format!("starting `{what}`"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{what}`: {}: {said}", output.status);
-        String::from_utf8(output.stdout).with_context(|| format!("reading what `{what}` prints"))
+        command.arg("--address").arg(self.socket()).args(words);
+        command::run_within(&mut command, &[], PATIENCE).await?.success()
     }
 
     fn socket(&self) -> PathBuf {

@@ -1,11 +1,10 @@
 //! Debian's podman on one node, with files of its own. Its networks are CNI's, as in the releases before it left CNI.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use caracal_lab::{Node, runtime};
+use anyhow::Context;
+use caracal_lab::{Node, command, runtime};
 
 use crate::image;
 
@@ -51,7 +50,6 @@ impl Podman {
     }
 
     async fn run(&self, node: &Node, words: &[&str]) -> anyhow::Result<String> {
-        let what = format!("podman {}", words.join(" "));
         let place = |name: &str| self.folder.join(name).display().to_string();
         let mut command = node.netns().command("podman");
         command
@@ -59,15 +57,8 @@ impl Podman {
             .env("TMPDIR", &self.folder)
             .args(["--root", &place("root"), "--runroot", &place("run"), "--storage-driver", "vfs"])
             .args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"])
-            .args(words)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = tokio::time::timeout(PATIENCE, command.output()).await;
-        let output = output.with_context(|| format!("`{what}` did not end within {PATIENCE:?}"))?;
-        let output = output.with_context(|| format!("starting `{what}`"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "`{what}`: {}: {said}", output.status);
-        String::from_utf8(output.stdout).with_context(|| format!("reading what `{what}` prints"))
+            .args(words);
+        command::run_within(&mut command, &[], PATIENCE).await?.success()
     }
 
     fn configuration(&self) -> PathBuf {
