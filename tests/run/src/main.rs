@@ -5,6 +5,7 @@
 
 mod build;
 mod compare;
+mod failures;
 mod heartbeat;
 mod machine;
 mod packages;

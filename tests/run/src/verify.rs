@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
+use crate::failures;
 use crate::heartbeat::{self, End, say};
 use crate::packages;
 use crate::place::Place;
@@ -12,7 +13,7 @@ use crate::privilege;
 use crate::stages::{self, Kind, Stage};
 use crate::tally::Tally;
 
-/// Lines of a failed stage's log that are shown.
+/// Lines of a failed stage's log that are shown where it names no failed test.
 const TAIL: usize = 60;
 
 /// Runs every stage up to the first that fails.
@@ -79,7 +80,8 @@ fn run_stage(place: &Place, stage: Stage) -> anyhow::Result<(bool, Tally)> {
     }
     // A stage that fails without a failed test (it does not compile, say) is a failure too.
     tally.failed = tally.failed.max(1);
-    say(&heartbeat::tail(&log, TAIL));
+    let explained = failures::explain(&heartbeat::tail(&log, usize::MAX));
+    say(&explained.unwrap_or_else(|| heartbeat::tail(&log, TAIL)));
     match end {
         End::Exited(status) => say(&format!("✗ {name}: {status} after {seconds:.1} s")),
         End::OutOfTime => {

@@ -41,7 +41,7 @@ pub(crate) fn run(cases: &[Case], at_once: usize) -> ExitCode {
     if !failed.is_empty() {
         say("\nfailures:\n");
         for (name, output) in &failed {
-            say(&format!("\n---- {name} ----\n{output}\n"));
+            say(&format!("\n---- {name} stdout ----\n{output}\n"));
         }
     }
     say(&format!(
