@@ -90,7 +90,19 @@ fn look(path: &Path) -> Result<(), ListenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// Waits until nobody serves this socket any more. A test beside this one may be starting a program: from its fork to its
+    /// exec the child has a copy of every descriptor, and so keeps a listener open that was closed here.
+    fn until_refused(path: &Path) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while StdStream::connect(path).is_ok() {
+            assert!(Instant::now() < deadline, "{} is still served", path.display());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 
     #[tokio::test]
     async fn the_socket_is_roots_alone() {
@@ -109,10 +121,12 @@ mod tests {
         let path = folder.path().join("admin.sock");
         drop(StdListener::bind(&path).unwrap());
         assert!(path.exists(), "closing a socket leaves its name");
+        until_refused(&path);
         let served = bind(&path).unwrap();
         assert!(matches!(bind(&path), Err(ListenError::InUse { .. })));
         drop(served);
-        assert!(bind(&path).is_ok());
+        until_refused(&path);
+        bind(&path).unwrap();
     }
 
     #[tokio::test]
