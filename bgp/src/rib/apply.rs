@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::consumers::Seen;
 use super::deferral::Selection;
 use super::destination::{DestId, Path, ShownPaths, Stamp};
@@ -11,6 +13,10 @@ use super::next_hops::NextHopId;
 use super::peers::PeerSlot;
 use super::work::Job;
 use super::{Af, Attrs, Change, Nlri, Rib};
+
+/// Prefixes that are looked up one right after the other. Each look into a large table waits for memory; where nothing else
+/// stands between them, they wait together.
+const AT_ONCE: usize = 16;
 
 impl<A: Af> Rib<A> {
     /// Takes one change. Changes of a session that is over, or was never up, are without effect.
@@ -106,21 +112,27 @@ impl<A: Af> Rib<A> {
         let next_hop = self.next_hops.intern(attrs.next_hop, link);
         let arrival = Arrival { peer: slot, received, next_hop };
         let mut memo = Memo::default();
-        for one in nlri {
-            let Imported { standing, used, used_hop } = self.import(one.prefix, arrival, loops, &mut memo);
-            let path = Path {
-                received,
-                used,
-                next_hop,
-                used_hop,
-                path_id: one.path_id,
-                stamp,
-                at: 0,
-                peer: slot,
-                standing,
-                sent_id: 0,
-            };
-            self.place(one.prefix, path);
+        for some in nlri.chunks(AT_ONCE) {
+            let known: SmallVec<[Option<DestId>; AT_ONCE]> =
+                some.iter().map(|one| self.table.find(one.prefix)).collect();
+            for (one, known) in some.iter().zip(known) {
+                let Imported { standing, used, used_hop } =
+                    self.import(one.prefix, arrival, loops, &mut memo);
+                let path = Path {
+                    received,
+                    used,
+                    next_hop,
+                    used_hop,
+                    path_id: one.path_id,
+                    stamp,
+                    at: 0,
+                    peer: slot,
+                    standing,
+                    sent_id: 0,
+                };
+                let id = known.unwrap_or_else(|| self.table.find_or_insert(one.prefix));
+                self.place(id, one.prefix, path);
+            }
         }
         self.forget(memo);
         self.attributes.release(received);
@@ -130,9 +142,8 @@ impl<A: Af> Rib<A> {
     /// Puts a path into its destination, in place of an older one of the same peer and identifier.
     ///
     /// A rejected path replaces too: what the peer said before no longer holds (an implicit withdraw).
-    fn place(&mut self, prefix: A::Prefix, mut path: Path) {
+    fn place(&mut self, id: DestId, prefix: A::Prefix, mut path: Path) {
         let all = self.shows_all();
-        let id = self.table.find_or_insert(prefix);
         let Some(destination) = self.table.get_mut(id) else { return };
         let before = destination.shown(all);
         self.attributes.retain(path.received);
@@ -176,11 +187,16 @@ impl<A: Af> Rib<A> {
     }
 
     fn withdraw(&mut self, slot: PeerSlot, nlri: &[Nlri<A::Prefix>]) {
-        for one in nlri {
-            let Some(id) = self.table.find(one.prefix) else { continue };
-            let place = self.table.get(id).and_then(|destination| destination.position(slot, one.path_id));
-            if let Some(place) = place {
-                self.remove(id, place);
+        for some in nlri.chunks(AT_ONCE) {
+            // One that goes takes nobody else's place: what was found is there still or gone.
+            let known: SmallVec<[Option<DestId>; AT_ONCE]> =
+                some.iter().map(|one| self.table.find(one.prefix)).collect();
+            for (one, id) in some.iter().zip(known).filter_map(|(one, known)| Some((one, known?))) {
+                let place =
+                    self.table.get(id).and_then(|destination| destination.position(slot, one.path_id));
+                if let Some(place) = place {
+                    self.remove(id, place);
+                }
             }
         }
     }

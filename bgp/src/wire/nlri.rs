@@ -44,6 +44,8 @@ macro_rules! prefix {
     ($name:ident, $bits:ty, $max:literal, $family:ident, $address:ident, $network:ident, $variant:ident, $doc:literal) => {
         #[doc = $doc]
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        // An address of 128 bits would be aligned to sixteen octets, and the prefix take 32.
+        #[repr(Rust, packed(4))]
         pub struct $name {
             bits: $bits,
             length: u8,

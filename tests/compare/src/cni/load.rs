@@ -139,6 +139,8 @@ fn one_by_one(host: &Host, subject: &Subject, containers: &[Container]) -> anyho
     figures.push(Figure { metric: "CPU for an ADD", unit: "ms", value: each_ms });
     figures.push(milliseconds("start: VERSION p50", quantile(&starts, 50)));
     if subject.name == OURS {
+        let asked: Vec<Duration> = containers.iter().map(|_| subject.status()).collect::<Result<_, _>>()?;
+        figures.push(milliseconds("STATUS p99", quantile(&asked, 99)));
         figures.extend(STEPS.iter().filter_map(|(key, metric)| step(&said, key, metric)));
     }
     Ok(figures)
@@ -168,13 +170,36 @@ fn at_once(host: &Host, subject: &Subject, containers: &[Container]) -> anyhow::
     let (all_added, adds) = all("ADD")?;
     let used = cpu(host)? - before;
     let (all_deleted, dels) = all("DEL")?;
+    let asked = if subject.name == OURS { status_beside(subject, || all("ADD"))? } else { Vec::new() };
+    if !asked.is_empty() {
+        all("DEL")?;
+    }
     let mut figures = of_both(&adds, &dels);
     figures.push(milliseconds("all added", all_added));
     figures.push(milliseconds("all deleted", all_deleted));
     #[allow(clippy::cast_precision_loss, reason = "there are few pods")]
     let each_ms = used * 1e3 / containers.len() as f64;
     figures.push(Figure { metric: "CPU for an ADD", unit: "ms", value: each_ms });
+    if !asked.is_empty() {
+        figures.push(milliseconds("STATUS p99 meanwhile", quantile(&asked, 99)));
+    }
     Ok(figures)
+}
+
+/// How long each STATUS took that was asked, one after the other, while something was done.
+fn status_beside<T: Send>(
+    subject: &Subject,
+    work: impl FnOnce() -> anyhow::Result<T> + Send,
+) -> anyhow::Result<Vec<Duration>> {
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let mut asked = Vec::new();
+        while !working.is_finished() {
+            asked.push(subject.status()?);
+        }
+        joined(working)?;
+        Ok(asked)
+    })
 }
 
 fn mixed(subject: &Subject, containers: &[Container]) -> anyhow::Result<Vec<Figure>> {

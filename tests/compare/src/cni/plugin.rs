@@ -71,6 +71,15 @@ impl Subject {
 
     /// One operation: how long it took. Any failure ends the measurement.
     pub(crate) fn operate(&self, command: &str, container: &str, netns: &str) -> anyhow::Result<Duration> {
+        self.execute(command, container, netns, &self.stdin)
+    }
+
+    /// One STATUS, which is of CNI 1.1.
+    pub(crate) fn status(&self) -> anyhow::Result<Duration> {
+        self.execute("STATUS", "", "", &self.stdin.replace("\"1.0.0\"", "\"1.1.0\""))
+    }
+
+    fn execute(&self, command: &str, container: &str, netns: &str, stdin: &str) -> anyhow::Result<Duration> {
         let begin = Instant::now();
         let mut child = Command::new(&self.program)
             .env_clear()
@@ -87,7 +96,7 @@ impl Subject {
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         let mut pipe = child.stdin.take().context("a plugin without an input")?;
-        match pipe.write_all(self.stdin.as_bytes()) {
+        match pipe.write_all(stdin.as_bytes()) {
             // It need not read what it does not need.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             written => written.context("writing the configuration")?,
