@@ -179,7 +179,8 @@ impl Queue {
                 self.half.write_all(&message).await?;
             }
             self.half.shutdown().await?;
-            let mut ignored = [0; 4096];
+            // On the heap: every writer would carry it all its life, for an end that comes once.
+            let mut ignored = vec![0; 4096];
             while reader.read(&mut ignored).await? > 0 {}
             io::Result::Ok(())
         };
