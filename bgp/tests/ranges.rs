@@ -341,7 +341,8 @@ async fn who_restarts_gracefully_is_kept_with_its_routes_until_its_time_is_over(
     let router =
         Handle::start(place.one_range(|range| range.terms.session.graceful_restart = restarts(60, None)))
             .unwrap();
-    let dialler = place.dial(2, |peer| peer.session.graceful_restart = restarts(3, None)).await;
+    // Long enough for a slow machine to look while it is away.
+    let dialler = place.dial(2, |peer| peer.session.graceful_restart = restarts(10, None)).await;
     established(&router, &[place.key(2)]).await;
     route_when(&router, "10.2.0.0/16", |route| route.is_some_and(|route| route.best)).await;
     dialler.stop(Farewell::Silent).await;

@@ -90,19 +90,9 @@ fn look(path: &Path) -> Result<(), ListenError> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use caracal_wait::until_refused;
 
     use super::*;
-
-    /// Waits until nobody serves this socket any more. A test beside this one may be starting a program: from its fork to its
-    /// exec the child has a copy of every descriptor, and so keeps a listener open that was closed here.
-    fn until_refused(path: &Path) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while StdStream::connect(path).is_ok() {
-            assert!(Instant::now() < deadline, "{} is still served", path.display());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
 
     #[tokio::test]
     async fn the_socket_is_roots_alone() {

@@ -185,12 +185,18 @@ async fn what_another_hand_does_to_the_table_is_undone_within_a_second_and_a_con
         until(command, SECOND, async || nft(&host, "list ruleset") == before).await;
     }
     // What is done to other tables is nobody's business here.
-    let repairs = kernel.standing().borrow().repairs;
+    let standing = kernel.standing();
+    // The last one is there before it is told.
+    until("all repairs are told", SECOND, async || standing.borrow().repairs == 4).await;
     nft(&host, "add table inet other");
     nft(&host, "delete table inet other");
-    assert_eq!(kernel.standing().borrow().repairs, repairs);
+    // What comes after them is heard after them.
+    nft(&host, "add table inet other");
+    nft(&host, "add chain inet other forward { type filter hook forward priority 0 ; policy drop ; }");
+    until("a chain of others is heard of", SECOND, async || !standing.borrow().forward_drops.is_empty())
+        .await;
+    assert_eq!(standing.borrow().repairs, 4);
 
-    let standing = kernel.standing();
     until("the report", PATIENCE, async || {
         try_nft(&host, "delete table inet caracal");
         standing.borrow().refused.is_some()

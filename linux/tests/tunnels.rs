@@ -5,8 +5,6 @@
 
 mod sandbox;
 
-use std::time::Duration;
-
 use caracal_linux::features;
 use caracal_linux::kernel::{Kernel, Settings, Unsettled, Wanted};
 use caracal_linux::namespace::Namespace;
@@ -17,7 +15,7 @@ use caracal_linux::object::neighbour::{Neighbour, NeighbourKey};
 use caracal_linux::object::route::{Hop, Route, RouteKind};
 use caracal_linux::object::setting::{Setting, SettingKey, SettingName};
 use caracal_linux::object::tunnel::{Tunnel, Vxlan};
-use caracal_wait::until;
+use caracal_wait::{until, until_ok};
 use sandbox::wants::*;
 use sandbox::{device, ip, namespace, try_ip, wire};
 
@@ -103,11 +101,7 @@ fn as_wanted(host: &Namespace) -> Result<(), String> {
 }
 
 async fn until_as_wanted(host: &Namespace, what: &str) {
-    let deadline = std::time::Instant::now() + SECOND;
-    while let Err(missing) = as_wanted(host) {
-        assert!(std::time::Instant::now() < deadline, "{what}: {missing}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_ok(what, SECOND, async || as_wanted(host)).await;
 }
 
 fn bridge(host: &Namespace, arguments: &str) -> String {
@@ -174,7 +168,7 @@ async fn what_another_hand_does_to_a_tunnel_is_undone_within_a_second() {
         ip(&host, command);
         until_as_wanted(&host, what).await;
     }
-    assert_eq!(kernel.refusals().borrow().total, 0);
+    until("no refusal", SECOND, async || kernel.refusals().borrow().total == 0).await;
     assert_eq!(kernel.status().await.unwrap().resyncs, 1, "events alone must do");
 }
 
@@ -210,7 +204,7 @@ async fn what_another_hand_does_to_what_is_on_a_tunnel_is_undone_within_a_second
         !ip(&host, "addr show dev vxlan.caracal").contains("10.9.9.9")
     })
     .await;
-    assert_eq!(kernel.refusals().borrow().total, 0);
+    until("no refusal", SECOND, async || kernel.refusals().borrow().total == 0).await;
     assert_eq!(kernel.status().await.unwrap().resyncs, 1, "events alone must do");
 }
 
@@ -384,7 +378,7 @@ async fn ipip_lists_as_it_is_known_from_elsewhere() {
         })
         .await;
     }
-    assert_eq!(kernel.refusals().borrow().total, 0);
+    until("no refusal", SECOND, async || kernel.refusals().borrow().total == 0).await;
     // The device is the kernel's: given up, it is down and bare, but there.
     kernel.settle(end.iter().rev().map(without).collect()).await.unwrap();
     let left = ip(&host, "addr show dev tunl0");

@@ -25,7 +25,7 @@ use crate::wire::{code_points, header, update};
 mod late;
 mod restarts;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn within<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("the deadline has passed")

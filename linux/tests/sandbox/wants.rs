@@ -13,7 +13,7 @@ use super::{device, ip};
 /// The promise for repairs.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// For what has no promise: long enough for a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x17]);
 
 pub(crate) fn settings(namespace: &Namespace) -> Settings {
