@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use caracal_api::IpamBlock;
 use caracal_apiserver::{Fault, Options, Server};
+use caracal_wait::until;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
@@ -122,18 +123,20 @@ async fn a_removed_nodes_blocks_are_freed_though_the_controller_is_killed_half_w
     // Whoever was replaced under its name: the Node of today has another UID.
     lab.block(101, "silent", "the-uid-of-before").await;
     lab.api("", "Node").delete("gone", &DeleteParams::default()).await.unwrap();
-    // Each delete takes its time, so that the kill comes in between.
-    lab.server.faults.add(Fault {
-        path_prefix: "/apis/caracal.dev/v1/ipamblocks".into(),
+    // One delete is not answered, so that the kill comes in between.
+    let half_way = lab.server.faults.add(Fault {
+        path_prefix: "/apis/caracal.dev/v1/ipamblocks/10-244-4-0-26".into(),
         methods: vec!["DELETE".into()],
-        latency_ms: 150,
+        hang: true,
         ..Fault::default()
     });
+    let hangs = || lab.server.faults.list().iter().any(|rule| rule.id == half_way && rule.hits > 0);
     let first = lab.controller("first");
-    lab.until("the first blocks are freed", |owners| owners.len() < 10).await;
+    until("some blocks are freed", PATIENCE, async || hangs() && lab.owners().await.len() < 10).await;
     drop(first);
     let left = lab.owners().await.len();
     assert!(left > 1, "it was killed half way: {left} blocks are left");
+    assert!(lab.server.faults.remove(half_way));
 
     let second = lab.controller("second");
     lab.until("what the first left is freed by the second", |owners| owners == ["silent"]).await;

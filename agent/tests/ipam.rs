@@ -21,7 +21,7 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An API server with two Nodes and two pools, and a folder for the nodes' disks.
 struct Lab {
@@ -89,7 +89,7 @@ impl Lab {
         let cluster = Cluster::start(&self.client, node, &self.folder.path().join(node).join("snapshot"));
         let settings = Settings {
             publish_after: Duration::from_millis(200),
-            patience: Duration::from_secs(3),
+            patience: Duration::from_secs(20),
             verify_every: Duration::from_secs(2),
             ..Settings::default()
         };

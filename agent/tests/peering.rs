@@ -40,7 +40,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const BLOCK: &str = "10.244.1.0/26";
@@ -126,6 +126,8 @@ async fn router(next_hop: Option<Ipv4Addr>) -> Watched {
 fn router_config(next_hop: Option<Ipv4Addr>, password: Option<&str>) -> Config {
     let node = PeerConfig {
         local_address: Some(ROUTER.into()),
+        // The node dials: no collision ends what has come up.
+        passive: true,
         connect_retry: Duration::from_secs(1),
         local_next_hops: LocalNextHops { v4: next_hop, v6: None },
         password: password.map(|text| Password::try_from(text).unwrap()),

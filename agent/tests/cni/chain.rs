@@ -222,13 +222,14 @@ fn a_pod_gets_the_hardware_address_and_the_limits_that_it_asks_for() {
         let listener = inside(&pod.namespace, || TcpListener::bind("0.0.0.0:80").unwrap()).await;
         let to = format!("{}:80", addresses(&result)[0]).parse().unwrap();
         let taken = tokio::task::spawn_blocking(move || {
+            // Before anything is sent: what is sent may pass while nobody here looks.
+            let begun = Instant::now();
             let sender = std::thread::spawn(move || {
                 let mut stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
                 stream.write_all(&vec![0; 512 << 10]).unwrap();
             });
             let mut stream = listener.accept().unwrap().0;
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let begun = Instant::now();
             assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 512 << 10);
             sender.join().unwrap();
             begun.elapsed()

@@ -190,7 +190,7 @@ impl Node {
         let ipam = Ipam::start(start);
         let mut pools = cluster.ip_pools.clone();
         let synced = pools.wait_for(|pools| pools.synced);
-        drop(tokio::time::timeout(Duration::from_secs(20), synced).await.expect("pools are known").unwrap());
+        drop(tokio::time::timeout(caracal_wait::PATIENCE, synced).await.expect("pools are known").unwrap());
         let owners = Owners {
             node: "n1".into(),
             mtu,

@@ -13,7 +13,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn client(url: &str) -> Client {

@@ -130,9 +130,10 @@ mod tests {
         let log = folder.join("log");
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 61.5 & echo $!; wait"]);
-        let end = run("sleeper", command, &log, Duration::from_millis(300)).unwrap();
+        // Long enough for any machine to start the two.
+        let end = run("sleeper", command, &log, Duration::from_secs(3)).unwrap();
         assert!(matches!(end, End::OutOfTime));
-        let child = tail(&log, 1).trim().to_owned();
+        let child: u32 = tail(&log, 1).trim().parse().expect("the sleeper's child was started and told");
         // Its parent may be gone a moment before it.
         let lives = || {
             let line = std::fs::read_to_string(format!("/proc/{child}/cmdline")).unwrap_or_default();

@@ -12,7 +12,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 /// Nothing a server does takes longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server under test.
 pub(crate) struct World {
