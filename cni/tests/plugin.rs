@@ -17,6 +17,16 @@ use serde_json::{Value, json};
 /// Environment of a call: names and values.
 type Variables = Vec<(&'static str, &'static str)>;
 
+/// Waits until nobody serves a socket that was closed here: from its fork to its exec a program that a test beside this one starts
+/// has a copy of it, too.
+fn until_refused(socket: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while UnixStream::connect(socket).is_ok() {
+        assert!(Instant::now() < deadline, "{} is still served", socket.display());
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Runs the plugin with the variables that every call has, and those given.
 fn plugin(variables: &[(&str, &str)], stdin: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_caracal-cni"))
@@ -172,8 +182,8 @@ fn status_follows_the_age_of_the_heartbeat_at_once() {
     let error = error_of(&output);
     assert_eq!(error["code"], 50);
     assert!(error["msg"].as_str().unwrap().contains("has not been ready"), "{error}");
-    // The process itself included, on a machine with other work to do.
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    // It waits for nobody, as ADD does, which takes twice as long; the rest is for a machine with other work to do.
+    assert!(took < Duration::from_secs(15), "{took:?}");
     let file = File::create(&heartbeat).unwrap();
     for (age, ready) in [(0, true), (50, true), (65, false), (3600, false)] {
         file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
@@ -217,6 +227,7 @@ fn add_waits_for_an_agent_that_is_starting() {
     let (socket, stdin) = (directory.path().join("cni.sock"), config("1.0.0", directory.path()));
     // A socket that nobody listens at any more is what a killed agent leaves behind.
     drop(UnixListener::bind(&socket).unwrap());
+    until_refused(&socket);
     let call = thread::spawn(move || plugin(&container("ADD", "/proc/self/ns/net"), &stdin));
     fs::remove_file(&socket).unwrap();
     let listener = UnixListener::bind(&socket).unwrap();
@@ -243,5 +254,6 @@ fn add_gives_up_after_thirty_seconds_without_an_agent() {
     let output = plugin(&container("ADD", "/proc/self/ns/net"), &config("1.1.0", directory.path()));
     let took = begun.elapsed();
     assert_eq!(error_of(&output)["code"], 11);
-    assert!((Duration::from_secs(29)..Duration::from_secs(40)).contains(&took), "{took:?}");
+    // Runtimes give it two minutes; the rest is for a machine with other work to do.
+    assert!((Duration::from_secs(29)..Duration::from_secs(90)).contains(&took), "{took:?}");
 }

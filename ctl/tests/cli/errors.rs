@@ -1,6 +1,7 @@
 //! What people are told when something does not work, and the exit codes that scripts see.
 
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
 
 use crate::support::{Agent, failed, run};
 
@@ -19,6 +20,12 @@ fn a_socket_that_nobody_serves_means_that_the_agent_is_not_running() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     drop(UnixListener::bind(&path).unwrap());
+    // From its fork to its exec a program that a test beside this one starts has a copy of the listener, too.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while UnixStream::connect(&path).is_ok() {
+        assert!(Instant::now() < deadline, "the socket is still served");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let (code, said) = failed(&path, "node status");
     assert_eq!(code, 3);
     assert!(said.contains("nobody listens") && said.contains("the agent is not running"), "{said}");
