@@ -117,7 +117,7 @@ impl Allocator {
                 Action::Granted(_, allocations) => self.granted.extend(allocations),
                 Action::Refused(_, refusal) => panic!("{refusal}"),
                 Action::Lost(lost) => panic!("{lost}"),
-                Action::Ask(id, request) => {
+                Action::Ask(id, request) | Action::KeepAndAsk(_, id, request) => {
                     let (blocks, lists) = (self.blocks.clone(), matches!(request, Request::ListNames));
                     self.flying.push(Box::pin(async move { (id, lists, blocks.perform(request).await) }));
                 }

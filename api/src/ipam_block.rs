@@ -1,7 +1,8 @@
 //! `IPAMBlock`: the one truth of a block: who owns it, and which of its addresses are in use.
 //!
-//! Creating the object is the lock on its CIDR, since its name is the CIDR. While affinity is strict only the owner
-//! writes it, later and in batches: what was granted is in the owner's journal first.
+//! Creating the object is the lock on its CIDR, since its name is the CIDR. Its owner writes it later and in batches: what
+//! was granted is in the owner's journal first. Where it is shared, other nodes ask for addresses and give them back in it;
+//! the owner alone decides.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,9 +49,13 @@ pub struct IpamBlockSpec {
     #[serde(rename = "poolUID")]
     #[schemars(length(max = 64))]
     pub pool_uid: String,
-    /// Whether other nodes may take addresses here, by compare-and-swap. Set and cleared by the owner only.
+    /// Whether other nodes may ask for addresses here. Set and cleared by the owner only, who answers them.
     #[serde(default)]
     pub shared: bool,
+    /// Rises with each write of the owner; what others write leaves it as it is. So a state that a backup brought back is told
+    /// from what the owner says now.
+    #[serde(default)]
+    pub revision: u64,
     /// Ordinal (decimal, from 0) to allocation, in the compact form of [`AllocationRecord`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
@@ -100,8 +105,19 @@ pub enum AllocationKind {
     Workload,
     /// A tunnel device's address.
     Tunnel,
-    /// Nobody's for now: found in use without an account, or cooling down when published.
+    /// Nobody's for now: cooling down when published; with a borrower, given back by him.
     Held,
+    /// Another node asks for it for a pod; the owner has not answered.
+    AskedWorkload,
+    /// Another node asks for it for a tunnel device; the owner has not answered.
+    AskedTunnel,
+}
+
+impl AllocationKind {
+    /// Whether somebody has the address.
+    pub fn is_taken(self) -> bool {
+        matches!(self, Self::Workload | Self::Tunnel)
+    }
 }
 
 /// One allocation as a compact string: `kind/sequence/handle/namespace/pod`, and for a borrowed one `/node/nodeUID/journal` more.
@@ -135,6 +151,34 @@ impl AllocationRecord {
             borrower: None,
         }
     }
+
+    /// The same address, asked of the block's owner.
+    #[must_use]
+    pub fn asked(self) -> Self {
+        let kind = match self.kind {
+            AllocationKind::Workload => AllocationKind::AskedWorkload,
+            AllocationKind::Tunnel => AllocationKind::AskedTunnel,
+            kind => kind,
+        };
+        Self { kind, ..self }
+    }
+
+    /// The same address, as its owner gives it to whoever asks.
+    #[must_use]
+    pub fn granted(self) -> Self {
+        let kind = match self.kind {
+            AllocationKind::AskedWorkload => AllocationKind::Workload,
+            AllocationKind::AskedTunnel => AllocationKind::Tunnel,
+            kind => kind,
+        };
+        Self { kind, ..self }
+    }
+
+    /// The same address, given back by whoever had it or asked for it.
+    #[must_use]
+    pub fn returned(self) -> Self {
+        Self { kind: AllocationKind::Held, ..self }
+    }
 }
 
 /// A node that holds an address of another node's block.
@@ -166,6 +210,8 @@ impl fmt::Display for AllocationRecord {
             AllocationKind::Workload => "w",
             AllocationKind::Tunnel => "t",
             AllocationKind::Held => "h",
+            AllocationKind::AskedWorkload => "aw",
+            AllocationKind::AskedTunnel => "at",
         };
         write!(f, "{kind}/{}/{}/{}/{}", self.sequence, self.handle, self.namespace, self.pod)?;
         match &self.borrower {
@@ -193,7 +239,9 @@ impl FromStr for AllocationRecord {
             "w" => AllocationKind::Workload,
             "t" => AllocationKind::Tunnel,
             "h" => AllocationKind::Held,
-            _ => return Err(wrong("the kind is not w, t or h")),
+            "aw" => AllocationKind::AskedWorkload,
+            "at" => AllocationKind::AskedTunnel,
+            _ => return Err(wrong("the kind is not w, t, h, aw or at")),
         };
         let sequence = sequence.parse().map_err(|_| wrong("the sequence is not a number"))?;
         Ok(Self {
@@ -236,10 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_granted_and_given_back_names_the_same_loan() {
+        let granted: AllocationRecord = "w/7/net.c.eth0/ns/pod/n2/u2/j".parse().unwrap();
+        let asked = granted.clone().asked();
+        assert_eq!(asked.to_string(), "aw/7/net.c.eth0/ns/pod/n2/u2/j");
+        assert!(!asked.kind.is_taken() && granted.kind.is_taken());
+        assert_eq!(asked.to_string().parse::<AllocationRecord>().unwrap().granted(), granted);
+        assert_eq!(asked.returned(), granted.clone().returned());
+        assert_eq!(granted.returned().to_string(), "h/7/net.c.eth0/ns/pod/n2/u2/j");
+    }
+
+    #[test]
     fn a_damaged_allocation_names_what_is_wrong() {
         let what = |text: &str| text.parse::<AllocationRecord>().unwrap_err().what;
         assert_eq!(what("w/1/h/ns"), "it does not have five or eight parts");
-        assert_eq!(what("x/1/h/ns/p"), "the kind is not w, t or h");
+        assert_eq!(what("x/1/h/ns/p"), "the kind is not w, t, h, aw or at");
         assert_eq!(what("w/one/h/ns/p"), "the sequence is not a number");
     }
 }

@@ -14,7 +14,6 @@ use caracal_api::{BlockCidr, BlockOwner, Borrower, IpamBlock, IpamBlockSpec};
 use crate::recover::journal_of;
 use crate::refusal::Dispute;
 use crate::request::{Now, RequestId};
-use crate::sharing::held_record;
 use crate::want::{Allocation, Attributes, Family, Handle};
 
 /// One ordinal in use.
@@ -25,13 +24,13 @@ pub(crate) struct Used {
     /// UID of the block object when it was granted: the object may have been created anew since.
     pub(crate) uid: String,
     pub(crate) attributes: Attributes,
-    /// The record as another node wrote it; `None`: a holder on this node has the ordinal.
+    /// Its record, if it is another node's, or was given back to the owner; `None`: a holder on this node has the ordinal.
     pub(crate) record: Option<String>,
 }
 
 impl Used {
     /// An ordinal that is not this node's.
-    fn of_another(record: String) -> Self {
+    pub(crate) fn of_another(record: String) -> Self {
         let (handle, uid) = (Handle(String::new()), String::new());
         Self { handle, sequence: 0, uid, attributes: Attributes::default(), record: Some(record) }
     }
@@ -51,7 +50,7 @@ pub(crate) enum Standing {
     Owned,
     /// Not certainly its own.
     Disputed(Dispute),
-    /// Another node's, shared: addresses of it are granted once the object shows them.
+    /// Another node's, shared: addresses of it are granted once its owner has lent them.
     Borrowed,
     /// Empty and being deleted; nothing is granted until the API server has answered.
     Returning,
@@ -86,9 +85,9 @@ pub(crate) struct Block {
     /// The object as the API server had it last; `None` while it is known from the journal only.
     pub(crate) object: Option<Arc<IpamBlock>>,
     pub(crate) used: BTreeMap<u32, Used>,
-    free: VecDeque<u32>,
+    pub(crate) free: VecDeque<u32>,
     cooling: Vec<Cooling>,
-    next_sequence: u64,
+    pub(crate) next_sequence: u64,
     /// Whether something changed that the object may not show.
     pub(crate) touched: bool,
     /// When what is unpublished is to be written.
@@ -99,8 +98,25 @@ pub(crate) struct Block {
     pub(crate) work: Option<(RequestId, Work)>,
     pub(crate) retry: Retry,
     pub(crate) empty_since: Option<Instant>,
-    /// The version for which a write was sent that shares the block, while it may still happen.
-    pub(crate) sharing_at: Option<String>,
+    /// As whom this node has addresses here, if the block is another's.
+    pub(crate) borrower: Option<Borrower>,
+    /// The highest revision seen: an object with a higher one is what the owner says after all that is known.
+    pub(crate) revision: u64,
+    /// Ordinals that were never asked for in a write that may have happened; and those that the write under way asks for.
+    pub(crate) unsent: BTreeSet<u32>,
+    pub(crate) sending: BTreeSet<u32>,
+    /// Whether others ask for addresses in it, and were not answered yet.
+    pub(crate) asked: bool,
+    /// Whether the object is older than a write of this node that was seen to have happened.
+    pub(crate) is_outdated: bool,
+    /// When the object is read for an answer, and how often it was.
+    pub(crate) poll: (Option<Instant>, u32),
+    /// Until when its owner is not asked, since it did not answer.
+    pub(crate) silent_until: Option<Instant>,
+    /// What the API server has instead of another node's block: this node's own of an earlier time, from a backup.
+    pub(crate) mistaken: Option<Arc<IpamBlock>>,
+    /// An earlier life left it behind: whatever becomes of it, nothing is granted from it.
+    pub(crate) left_behind: bool,
     /// The object is the journal's, which has what was about to be written: the API server may show less at that version.
     pub(crate) from_journal: bool,
     /// Since when the object is missing in which this node borrowed and gave back: its owner may create it anew.
@@ -131,7 +147,16 @@ impl Block {
             work: None,
             retry: Retry::default(),
             empty_since: Some(now.monotonic),
-            sharing_at: None,
+            borrower: None,
+            revision: 0,
+            unsent: BTreeSet::new(),
+            sending: BTreeSet::new(),
+            asked: false,
+            is_outdated: false,
+            poll: (None, 0),
+            silent_until: None,
+            mistaken: None,
+            left_behind: false,
             from_journal: false,
             awaited_since: None,
             owed: BTreeSet::new(),
@@ -146,6 +171,7 @@ impl Block {
         }
         let mut block = Self::new(now, cidr, object.spec.pool.clone(), standing);
         block.pool_uid.clone_from(&object.spec.pool_uid);
+        block.next_sequence = block.next_sequence.max(object.spec.revision.saturating_add(1));
         block.object = Some(object);
         Some(block)
     }
@@ -166,9 +192,19 @@ impl Block {
         self.standing == Standing::Owned
     }
 
-    /// Whether the journal keeps it.
+    /// Whether the journal keeps it: one that is this node's, and one that is not certainly so and was lent from.
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(self.standing, Standing::Owned | Standing::Borrowed) && self.object.is_some()
+        let kept = match &self.standing {
+            Standing::Owned | Standing::Borrowed => true,
+            Standing::Disputed(_) => self.borrower.is_some() || self.has_loans(),
+            Standing::Returning => false,
+        };
+        kept && self.object.is_some()
+    }
+
+    /// Whether the journal keeps it as one that is not to be granted from.
+    pub(crate) fn is_kept_as_doubted(&self) -> bool {
+        self.borrower.is_none() && !self.is_owned()
     }
 
     pub(crate) fn free(&self) -> usize {
@@ -263,13 +299,12 @@ impl Block {
                 && u.uid == allocation.block_uid
         });
         if held {
-            self.used.remove(&ordinal);
             self.touched = true;
-            if self.standing == Standing::Borrowed {
+            if self.borrower.is_some() {
                 // The owner lets it rest.
-                self.used.insert(ordinal, Used::of_another(held_record()));
-                self.owed.insert(ordinal);
+                self.give_back(ordinal);
             } else {
+                self.used.remove(&ordinal);
                 self.cooling.push(Cooling { ordinal, until });
             }
         }
@@ -354,45 +389,6 @@ impl Block {
     pub(crate) fn set_free(&mut self, ordinal: u32) {
         self.free.push_back(ordinal);
     }
-
-    /// Whether the object shows something else than what is so. `shares`: whether an owned block is to be shared.
-    pub(crate) fn is_unpublished(&self, owner: &BlockOwner, shares: bool) -> bool {
-        let Some(object) = &self.object else { return false };
-        if self.standing == Standing::Borrowed {
-            return object.spec.allocations != self.rendered(Some(&borrower(owner)));
-        }
-        let same_owner = |shown: &BlockOwner| {
-            // Which life wrote it is no news: a restart alone writes nothing.
-            BlockOwner { claim_token: owner.claim_token.clone(), ..shown.clone() } == *owner
-                && journal_of(shown) == journal_of(owner)
-        };
-        !same_owner(&object.spec.owner)
-            || (&object.spec.pool, &object.spec.pool_uid) != (&self.pool, &self.pool_uid)
-            || object.spec.shared != shares
-            || object.spec.allocations != self.rendered(None)
-    }
-
-    /// The object with what is so now, for a replace of the version that was seen last.
-    pub(crate) fn to_publish(&self, owner: &BlockOwner, shares: bool) -> Option<IpamBlock> {
-        let mut object = IpamBlock::clone(self.object.as_ref()?);
-        if self.standing == Standing::Borrowed {
-            object.spec.allocations = self.rendered(Some(&borrower(owner)));
-        } else {
-            object.spec.owner = owner.clone();
-            object.spec.pool.clone_from(&self.pool);
-            object.spec.pool_uid.clone_from(&self.pool_uid);
-            object.spec.shared = shares;
-            object.spec.allocations = self.rendered(None);
-        }
-        Some(object)
-    }
-
-    /// A new object of this block, for a create.
-    pub(crate) fn to_create(&self, owner: &BlockOwner) -> IpamBlock {
-        let mut object = new_object(self.cidr, owner, &self.pool, &self.pool_uid);
-        object.spec.allocations = self.rendered(None);
-        object
-    }
 }
 
 /// A node as the borrower of an address.
@@ -412,6 +408,7 @@ pub(crate) fn new_object(cidr: BlockCidr, owner: &BlockOwner, pool: &str, pool_u
         pool: pool.to_owned(),
         pool_uid: pool_uid.to_owned(),
         shared: false,
+        revision: 0,
         allocations: BTreeMap::new(),
     };
     IpamBlock::new(&cidr.object_name(), spec)

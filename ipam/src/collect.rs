@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, Borrower, IpamBlock, OwnerKind};
 
 use crate::request::{Request, StoreError};
-use crate::sharing::held_record;
 
 /// How long one answer about a Node may be relied on.
 const FRESH: Duration = Duration::from_secs(15);
@@ -102,8 +102,7 @@ impl Collector {
     }
 
     /// What is due now, each for the version that was seen: deletes of blocks in which no living node holds anything, and
-    /// writes that end the sharing of the others, or take the records of borrowers out of blocks. Those addresses are left
-    /// as held: the owner lets them rest.
+    /// writes that end the sharing of the others, or give back in the name of borrowers: the owner lets those addresses rest.
     pub fn due<'a>(
         &self,
         now: Instant,
@@ -126,7 +125,11 @@ impl Collector {
             let mut without = block.clone();
             without.spec.shared &= ends_sharing.is_none();
             for (ordinal, _) in left {
-                without.spec.allocations.insert(ordinal, held_record());
+                if let Some(text) = without.spec.allocations.get_mut(&ordinal)
+                    && let Ok(record) = text.parse::<AllocationRecord>()
+                {
+                    *text = record.returned().to_string();
+                }
             }
             Some((node, Request::Replace(Box::new(without))))
         };
@@ -159,10 +162,12 @@ fn owner(block: &IpamBlock) -> Option<NodeId> {
     (owner.kind == OwnerKind::Node).then(node)
 }
 
-/// The Nodes that hold addresses of a block which is another's, each with the ordinal.
+/// The Nodes that hold addresses of a block which is another's, or ask for some, each with the ordinal.
 fn borrowers(block: &IpamBlock) -> impl Iterator<Item = (String, NodeId)> {
     block.spec.allocations.iter().filter_map(|(ordinal, text)| {
-        let Borrower { node, node_uid, .. } = text.parse::<AllocationRecord>().ok()?.borrower?;
+        let record = text.parse::<AllocationRecord>().ok()?;
+        let Borrower { node, node_uid, .. } =
+            record.borrower.filter(|_| record.kind != AllocationKind::Held)?;
         Some((ordinal.clone(), NodeId { name: node, uid: node_uid }))
     })
 }
@@ -252,7 +257,7 @@ mod tests {
         }
         let [(_, Request::Replace(written))] = &due[..] else { panic!("{due:?}") };
         let mut expected = blocks[0].clone();
-        expected.spec.allocations.insert("3".into(), held_record());
+        expected.spec.allocations.insert("3".into(), "h/7/net.c.eth0/ns/pod/gone/u2/j".into());
         assert_eq!(**written, expected, "nothing else changes, and the version is a precondition");
     }
 
@@ -278,7 +283,7 @@ mod tests {
         assert_eq!(**written, expected, "nobody borrows from it any more, and who did keeps what it has");
         blocks[0] = expected;
         assert!(due(start + minutes(92), &blocks).is_empty(), "another node has an address of it");
-        blocks[0].spec.allocations.insert("3".into(), held_record());
+        blocks[0].spec.allocations.insert("3".into(), "h/7/net.c.eth0/ns/pod/there/u3/j".into());
         assert!(matches!(&due(start + minutes(93), &blocks)[..], [(_, Request::Delete { .. })]));
     }
 

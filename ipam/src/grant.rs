@@ -33,7 +33,7 @@ pub(crate) struct Need {
 
 enum Outcome {
     Granted(Vec<Allocation>),
-    /// Taken in memory; the objects have to show it first.
+    /// Taken in memory; the owners of the blocks have to lend it first.
     Reserved(Vec<Allocation>),
     Refused(Refusal),
     Lacking(Vec<Need>),
@@ -52,7 +52,7 @@ impl Ipam {
             Outcome::Granted(allocations) => out.push(Action::Granted(id, allocations)),
             Outcome::Reserved(allocations) => {
                 let (since, until) = (now.monotonic, now.monotonic + self.settings.patience);
-                self.reserve(now, id, Reservation { want, since, until, allocations });
+                self.reserve(now, id, Reservation { want, since, asked: since, until, allocations });
             }
             Outcome::Refused(refusal) => out.push(Action::Refused(id, refusal)),
             Outcome::Lacking(_) if self.waiting.len() >= self.settings.most_waiting => {
@@ -74,7 +74,8 @@ impl Ipam {
                 Outcome::Granted(allocations) => out.push(Action::Granted(waiting.id, allocations)),
                 Outcome::Reserved(allocations) => {
                     let Waiting { id, want, since, until } = waiting;
-                    self.reserve(now, id, Reservation { want, since, until, allocations });
+                    let asked = now.monotonic;
+                    self.reserve(now, id, Reservation { want, since, asked, until, allocations });
                 }
                 Outcome::Refused(refusal) => out.push(Action::Refused(waiting.id, refusal)),
                 Outcome::Lacking(needs) if waiting.until <= now.monotonic => {
@@ -154,7 +155,7 @@ impl Ipam {
         let mut to_be_written = false;
         for (name, ordinal) in here {
             let Some(block) = self.blocks.get_mut(&name) else { continue };
-            to_be_written |= block.needs_writing();
+            to_be_written |= block.standing == Standing::Borrowed;
             if let Some(allocation) = block.grant(ordinal, &want.handle, &want.attributes) {
                 self.holders.entry(want.handle.clone()).or_default().push((name, ordinal));
                 granted.push(allocation);
@@ -282,7 +283,7 @@ impl Ipam {
             Standing::Borrowed if block.lends() => {}
             Standing::Borrowed => {
                 let owner = block.object.as_ref().map(|o| o.spec.owner.name.clone()).unwrap_or_default();
-                let owner = format!("node {owner}, which does not share it");
+                let owner = format!("node {owner}, which does not lend of it now");
                 return Err(self.elsewhere(pool, address, name, owner));
             }
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected) => {

@@ -7,14 +7,17 @@
 //!
 //! With strict affinity, the default, only the owner of a block gives out its addresses. Its memory and its journal
 //! decide, and the `IPAMBlock` object follows later. Creating that object is the lock on its CIDR, since its name is the
-//! CIDR. Without it, blocks are *shared*: an address counts as given only once the object shows it, and a node that can
-//! claim no block borrows single addresses from the blocks of others.
+//! CIDR. Without it, blocks are *shared*: a node that can claim no block asks the owners of others to lend it single
+//! addresses. They still give out all of them, to their own pods and to borrowers.
 
+mod adopt;
 mod block;
+mod borrow;
 mod claim;
 mod collect;
 mod grant;
 mod home;
+mod lend;
 mod loan;
 mod machine;
 mod pool;

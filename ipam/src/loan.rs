@@ -1,7 +1,7 @@
 //! Finding a shared block of another node, when this one has no free address and may claim no block.
 //!
 //! One list of names, then the blocks of the fitting pools one by one, in an order of this node's own so that not all
-//! nodes press on the same owner. The first that is shared and has room is borrowed from, by this ask and the next ones.
+//! nodes press on the same owner. The first that is shared and has room is asked for addresses, by this ask and the next ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -143,7 +143,8 @@ impl Ipam {
         if self.blocks.contains_key(&block.name) {
             return false;
         }
-        self.absorb(now, &mut block, None);
+        block.borrower = Some(self.as_borrower());
+        self.follow(&mut block);
         let pools = self.pools.clone();
         let room = block.next_free(|a| pools.as_ref().is_none_or(|p| !p.is_reserved(a))).is_some();
         if room || particular {

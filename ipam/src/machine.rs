@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use caracal_api::{BlockOwner, IpamBlock};
 
-use crate::block::{Block, Standing, Work, pause};
+use crate::block::{Block, Work, pause};
 use crate::claim::Claim;
 use crate::loan::Loan;
 use crate::pool::Pools;
@@ -24,6 +24,9 @@ use crate::request::{Action, AskId, Input, Lost, NodeView, Now, Reply, Request, 
 use crate::reserve::Reservation;
 use crate::settings::Settings;
 use crate::want::{Allocation, Family, Handle, Want};
+
+/// What stands for the version of a block that the journal keeps as one not to be granted from.
+const DOUBTED: &str = "doubted";
 
 /// An ask that waits for a claim.
 #[derive(Clone, Debug)]
@@ -148,7 +151,7 @@ impl Ipam {
         let asks = self.waiting.iter().map(|w| w.until);
         let claims = self.claims.values().filter_map(Claim::deadline);
         let loans = self.loans.values().filter_map(Loan::deadline);
-        let reserved = self.reserved.values().map(|r| r.until);
+        let reserved = self.reserved.values().map(|r| self.answer_due(r));
         let blocks = self.blocks.values().filter_map(|b| self.block_deadline(b));
         let spares = self.spare_not_before.values().copied();
         let verify = Some(self.verify_at);
@@ -158,14 +161,19 @@ impl Ipam {
     /// Name and resource version of the blocks that this node owns for certain, or borrows from: those that the journal
     /// should keep.
     pub fn owned_versions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.blocks.values().filter(|b| b.is_kept()).map(|b| (b.name.as_str(), b.resource_version()))
+        let kept = self.blocks.values().filter(|b| b.is_kept());
+        kept.map(|b| (b.name.as_str(), if b.is_kept_as_doubted() { DOUBTED } else { b.resource_version() }))
     }
 
-    /// A block as the journal should keep it. One that may be shared is kept as shared: a restart must not grant from its
-    /// memory alone.
+    /// A block as the journal should keep it. One that is not certainly this node's has no version: a restart knows what was
+    /// lent of it, and grants nothing.
     pub fn owned_object(&self, name: &str) -> Option<IpamBlock> {
         let block = self.blocks.get(name).filter(|b| b.is_kept())?;
-        block.to_publish(&self.owner, self.shares() || block.may_be_shared())
+        let mut object = block.to_publish(&self.owner, self.shares())?;
+        if block.is_kept_as_doubted() {
+            object.metadata.resource_version = None;
+        }
+        Some(object)
     }
 
     /// The owner as it is written into blocks; its Node UID is empty until the Node was seen once.
@@ -183,6 +191,7 @@ impl Ipam {
         out.extend(self.lost.drain(..).map(Action::Lost));
         for block in self.blocks.values_mut() {
             block.thaw(now.monotonic);
+            block.silent_until = block.silent_until.filter(|until| *until > now.monotonic);
         }
         self.closed.retain(|_, (_, until)| *until > now.monotonic);
         self.elsewhere.retain(|_, (_, until)| *until > now.monotonic);
@@ -196,6 +205,8 @@ impl Ipam {
         self.look_again(now);
         self.give_back(now);
         self.verify_if_silent(now, out);
+        self.lend(now);
+        self.look_for_answers(now);
         self.drive_blocks(now, out);
     }
 
@@ -277,10 +288,28 @@ impl Ipam {
 
     /// Sends a request.
     pub(crate) fn ask(&mut self, cause: Cause, request: Request, out: &mut Vec<Action>) -> RequestId {
+        let id = self.next_id(cause);
+        out.push(Action::Ask(id, request));
+        id
+    }
+
+    /// Sends a request once the journal has the block as it will be.
+    pub(crate) fn keep_and_ask(
+        &mut self,
+        cause: Cause,
+        block: IpamBlock,
+        request: Request,
+        out: &mut Vec<Action>,
+    ) -> RequestId {
+        let id = self.next_id(cause);
+        out.push(Action::KeepAndAsk(Box::new(block), id, request));
+        id
+    }
+
+    fn next_id(&mut self, cause: Cause) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         self.in_flight.insert(id, cause);
-        out.push(Action::Ask(id, request));
         id
     }
 
@@ -337,9 +366,9 @@ impl Ipam {
     fn block_deadline(&self, block: &Block) -> Option<Instant> {
         let work = if block.work.is_some() { None } else { self.next_work_at(block) };
         let give_back = block.empty_since.map(|since| since + self.settings.give_back_after);
-        let leaves = block.standing == Standing::Borrowed && block.work.is_none();
+        let leaves = block.borrower.is_some() && block.work.is_none();
         let give_back = give_back.filter(|_| self.pools.is_some() && (block.may_go() || leaves));
-        [work, block.next_thaw(), give_back].into_iter().flatten().min()
+        [work, block.next_thaw(), give_back, block.poll.0, block.silent_until].into_iter().flatten().min()
     }
 
     pub(crate) fn work_done(&mut self, name: &str, id: RequestId) -> Option<Work> {

@@ -20,7 +20,7 @@ impl Ipam {
         let names: Vec<String> = self.blocks.keys().cloned().collect();
         for name in names {
             let Some(block) = self.blocks.get_mut(&name) else { continue };
-            if block.standing == Standing::Borrowed {
+            if block.borrower.is_some() {
                 self.leave(now, &name);
                 continue;
             }

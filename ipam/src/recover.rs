@@ -77,10 +77,16 @@ impl Ipam {
             if (borrowed || ipam.judge(&object.spec.owner) == Ownership::Ours)
                 && let Some(mut block) = Block::of_object(now, Arc::new(object), standing)
             {
-                // Whatever was written for this version before may still happen.
-                block.sharing_at = block.may_be_shared().then(|| block.resource_version().to_owned());
+                block.borrower = borrowed.then(|| ipam.as_borrower());
                 block.read_wanted = borrowed;
+                if !borrowed {
+                    block.revision = block.object.as_ref().map_or(0, |object| object.spec.revision);
+                }
                 block.from_journal = true;
+                if block.resource_version().is_empty() {
+                    block.standing = Standing::Disputed(Dispute::Unconfirmed);
+                    block.read_wanted = true;
+                }
                 ipam.blocks.insert(block.name.clone(), block);
             }
         }
@@ -90,8 +96,8 @@ impl Ipam {
         let names: Vec<String> = ipam.blocks.keys().cloned().collect();
         for name in names {
             if let Some(mut block) = ipam.blocks.remove(&name) {
-                if block.standing == Standing::Borrowed {
-                    ipam.absorb(now, &mut block, None);
+                if block.borrower.is_some() {
+                    ipam.follow(&mut block);
                 } else {
                     ipam.settle_unaccounted(now, &mut block);
                 }

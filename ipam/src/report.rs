@@ -87,7 +87,7 @@ pub enum BlockState {
     Owned,
     /// Not certainly its own: nothing is allocated; running pods keep their addresses.
     Disputed,
-    /// Another node's, shared: this node holds single addresses of it and announces those.
+    /// Another node's, shared: this node was lent single addresses of it and announces those.
     Borrowed,
     /// Being given back: empty, no longer announced.
     Returning,
@@ -131,6 +131,14 @@ fn extent(block: &Block) -> Extent {
             Dispute::Unconfirmed | Dispute::Foreign(_) | Dispute::FormerNode(_) | Dispute::Announced(_),
         ) => Extent::Single,
         Standing::Returning => Extent::Nothing,
+    }
+}
+
+impl Block {
+    /// Whether this node announces the whole of it.
+    #[cfg(test)]
+    pub(crate) fn is_announced(&self) -> bool {
+        extent(self) == Extent::Whole
     }
 }
 
@@ -230,7 +238,7 @@ impl Ipam {
             last_error: block.retry.last_error.clone(),
             allocations: block.own_used().filter_map(allocation).collect(),
             lent: block.lent().map(|(address, to)| LentReport { address, node: to.node }).collect(),
-            shared: block.may_be_shared(),
+            shared: block.is_shared(),
         }
     }
 }

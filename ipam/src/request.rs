@@ -81,12 +81,14 @@ pub enum Action {
     Refused(AskId, Refusal),
     /// A request to the API server.
     Ask(RequestId, Request),
+    /// The same, to be sent only once the journal has this block: what is promised to other nodes outlives a crash.
+    KeepAndAsk(Box<IpamBlock>, RequestId, Request),
     /// Someone to whom an address was granted has lost it: people have to be told.
     Lost(Lost),
 }
 
-/// An address that the block's object has for somebody else, though it was granted here: the API server came back with an
-/// old backup while blocks were shared, or somebody edited the object.
+/// An address that its block's owner has given to somebody else, though it was lent to this node: the owner has lost its
+/// journal and the API server its object, or somebody took back what the node had borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Who had it.
@@ -106,8 +108,8 @@ impl fmt::Display for Lost {
         let Self { address, block, holder, .. } = self;
         write!(
             f,
-            "address {address} was this pod's, and its block {block} records it for {holder}: was the Node made anew, the API \
-             server restored from a backup, or the block edited? Delete the pod, so that it gets another address"
+            "address {address} was this pod's, and the owner of its block {block} has it for {holder}: was the Node made anew, \
+             or has the owner lost its journal? Delete the pod, so that it gets another address"
         )
     }
 }

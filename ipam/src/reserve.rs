@@ -1,12 +1,12 @@
-//! Addresses that are granted only once the API server has them.
+//! Addresses of other nodes' blocks, which are granted only once the owner has lent them.
 //!
-//! In a block that others may write as well, an ordinal is taken in memory first, as any grant; the ask is answered when
-//! the object was seen to show it. Several asks share one write. If another node was quicker with the same ordinal, the
-//! ask looks for another one; if the API server does not answer in time, what was taken is given back.
+//! In such a block an ordinal is taken in memory first, as any grant; the ask is answered when the object was seen to show
+//! the loan. Several asks share one write. If the owner has the ordinal for somebody else, the ask looks for another one; if the
+//! owner does not answer in time, another block is looked for, and what was asked for is given back.
 
 use std::time::Instant;
 
-use crate::block::{Block, Standing};
+use crate::block::Standing;
 use crate::machine::{Ipam, Waiting};
 use crate::request::{Action, AskId, Now};
 use crate::want::{Allocation, Handle, Want};
@@ -16,6 +16,8 @@ use crate::want::{Allocation, Handle, Want};
 pub(crate) struct Reservation {
     pub(crate) want: Want,
     pub(crate) since: Instant,
+    /// When these addresses were asked for.
+    pub(crate) asked: Instant,
     pub(crate) until: Instant,
     pub(crate) allocations: Vec<Allocation>,
 }
@@ -38,9 +40,11 @@ impl Ipam {
     pub(crate) fn reserve(&mut self, now: Now, id: AskId, reservation: Reservation) {
         for allocation in &reservation.allocations {
             if let Some(block) = self.blocks.get_mut(&allocation.block)
-                && block.needs_writing()
+                && block.standing == Standing::Borrowed
             {
                 block.publish_at = Some(now.monotonic);
+                block.unsent.extend(block.cidr.ordinal(allocation.address));
+                block.poll = (None, 0);
             }
         }
         self.reserved.insert(id, reservation);
@@ -56,10 +60,14 @@ impl Ipam {
             let least = reservation.allocations.iter().map(progress).min().unwrap_or(Progress::Shown);
             match least {
                 Progress::Shown => out.push(Action::Granted(id, reservation.allocations)),
-                Progress::Waiting if reservation.until > now.monotonic => {
+                Progress::Waiting if self.answer_due(&reservation) > now.monotonic => {
                     self.reserved.insert(id, reservation);
                 }
                 Progress::Waiting | Progress::Lost => {
+                    if least == Progress::Waiting {
+                        let until = now.monotonic + self.settings.closed_for;
+                        reservation.allocations.iter().for_each(|a| self.pass_over(&a.block, until));
+                    }
                     self.release(now, &reservation.want.handle, &reservation.allocations);
                     let Reservation { want, since, until, .. } = reservation;
                     let waiting = Waiting { id, want, since, until };
@@ -73,31 +81,15 @@ impl Ipam {
         }
     }
 
+    /// Until when an answer is waited for.
+    pub(crate) fn answer_due(&self, reservation: &Reservation) -> Instant {
+        reservation.until.min(reservation.asked + self.settings.lend_within)
+    }
+
     /// The asker has gone.
     pub(crate) fn give_up_reservation(&mut self, now: Now, id: AskId) {
         if let Some(reservation) = self.reserved.remove(&id) {
             self.release(now, &reservation.want.handle, &reservation.allocations);
-        }
-    }
-
-    /// Gives up what was taken in a block of another node that is not shared any more and does not show it: its owner gives
-    /// from memory now, so nothing may be added. Those asks look for another address.
-    pub(crate) fn give_up_unshared(&mut self, block: &mut Block) {
-        if block.object.as_ref().is_none_or(|object| object.spec.shared) {
-            return;
-        }
-        let of_block = |r: &Reservation| -> Vec<(Handle, u32)> {
-            let inside = r.allocations.iter().filter(|a| a.block == block.name);
-            inside.filter_map(|a| Some((r.want.handle.clone(), block.cidr.ordinal(a.address)?))).collect()
-        };
-        let all: Vec<(Handle, u32)> = self.reserved.values().flat_map(of_block).collect();
-        for (handle, ordinal) in all {
-            let taken = block.used.get(&ordinal).is_some_and(|u| u.handle == handle && u.record.is_none());
-            if taken && !self.shows(block, ordinal) {
-                block.used.remove(&ordinal);
-                block.set_free(ordinal);
-                self.forget_holder(&handle, &block.name, ordinal);
-            }
         }
     }
 
@@ -110,19 +102,10 @@ impl Ipam {
             .is_some_and(|u| u.handle == *handle && u.sequence == allocation.sequence && u.record.is_none());
         match &block.standing {
             _ if !held => Progress::Lost,
-            Standing::Owned | Standing::Borrowed => {
-                let shown = !block.needs_writing() || self.shows(block, ordinal);
-                if shown { Progress::Shown } else { Progress::Waiting }
-            }
+            Standing::Owned => Progress::Shown,
+            Standing::Borrowed if block.is_lent_here(ordinal) => Progress::Shown,
+            Standing::Borrowed => Progress::Waiting,
             Standing::Disputed(_) | Standing::Returning => Progress::Waiting,
         }
-    }
-
-    /// Whether the object shows an ordinal as this node has it.
-    pub(crate) fn shows(&self, block: &Block, ordinal: u32) -> bool {
-        let borrower = (block.standing == Standing::Borrowed).then(|| self.as_borrower());
-        let Some(record) = block.record_of(ordinal, borrower.as_ref()) else { return false };
-        let shown = block.object.as_ref().and_then(|o| o.spec.allocations.get(&ordinal.to_string()));
-        shown.is_some_and(|text| *text == record)
     }
 }

@@ -9,6 +9,8 @@ pub struct Settings {
     pub publish_after: Duration,
     /// How long an ask waits for a claim before it is refused.
     pub patience: Duration,
+    /// How long the owner of a block may take to lend an address before another block is looked for.
+    pub lend_within: Duration,
     /// Most asks that wait at once.
     pub most_waiting: usize,
     /// First pause after the API server could not be reached; doubled up to `longest_pause`, jittered.
@@ -36,6 +38,7 @@ impl Default for Settings {
         Self {
             publish_after: Duration::from_secs(10),
             patience: Duration::from_secs(10),
+            lend_within: Duration::from_secs(3),
             most_waiting: 1024,
             first_pause: Duration::from_millis(200),
             longest_pause: Duration::from_secs(30),

@@ -8,14 +8,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use caracal_api::{BlockOwner, IpamBlock, OwnerKind};
+use caracal_api::{AllocationRecord, BlockOwner, IpamBlock, OwnerKind};
 
 use crate::block::{Block, Standing, Work};
 use crate::machine::{Cause, Ipam};
 use crate::recover::{JournalTrust, journal_of};
 use crate::refusal::{Dispute, Fence};
 use crate::request::{Action, Delta, Now, Reply, Request, RequestId, StoreError};
-use crate::sharing::{Reader, Shown, shown};
 
 /// Pause after an answer that a repeat will hardly change (403, 422).
 const HOPELESS_PAUSE: Duration = Duration::from_secs(30);
@@ -73,6 +72,11 @@ impl Ipam {
             }
             return;
         };
+        if block.borrower.is_some() {
+            // It was another node's: only a reading can tell what became of it.
+            block.read_wanted = true;
+            return;
+        }
         let same = object.metadata.uid.as_deref() == Some(block.uid());
         if same && whose == Ownership::Ours {
             // One that is being given back is deleted as it was: if somebody borrows from it since, that fails.
@@ -95,23 +99,23 @@ impl Ipam {
     /// A later version of an own block came by itself.
     fn refresh(&mut self, now: Now, name: &str, object: Arc<IpamBlock>) {
         let Some(mut block) = self.blocks.remove(name) else { return };
-        let known = block.object.clone();
         block.set_object(object);
         block.touched = true;
-        if block.standing != Standing::Borrowed {
-            self.absorb(now, &mut block, known.as_deref());
-        }
+        block.take_note(now.monotonic + self.cooldown());
         self.blocks.insert(name.to_owned(), block);
     }
 
-    /// Whether an object is another node's in which this node has addresses, or takes some.
+    /// Whether an object is another node's in which this node has addresses, or asks for some. What a block of its own
+    /// shows as borrowed is of another time.
     fn borrows(&self, block: &Block, object: &IpamBlock) -> bool {
-        if object.spec.owner.name == self.owner.name {
+        let is_own = |object: &IpamBlock| object.spec.owner.name == self.owner.name;
+        if is_own(object) {
             return false;
         }
-        let me = self.as_borrower();
-        let ours = |text: &String| matches!(shown(Reader::Borrower(&me), "", text), Shown::Ours(_));
-        block.standing == Standing::Borrowed || object.spec.allocations.values().any(ours)
+        let me = Some(self.as_borrower());
+        let ours = |text: &String| text.parse::<AllocationRecord>().is_ok_and(|record| record.borrower == me);
+        let was_own = block.object.as_deref().is_some_and(is_own);
+        block.borrower.is_some() || (!was_own && object.spec.allocations.values().any(ours))
     }
 
     /// Looks again at blocks that were left to a claim or to a delete: it may have ended without them.
@@ -145,83 +149,12 @@ impl Ipam {
         let absent: Vec<String> = self
             .blocks
             .values()
-            .filter(|b| !names.contains(&b.name) && b.standing != Standing::Borrowed)
+            .filter(|b| !names.contains(&b.name) && b.borrower.is_none())
             .map(|b| b.name.clone())
             .collect();
         for name in absent {
             self.suspect(&name);
         }
-    }
-
-    /// A block of ours that this life does not know: claimed in an earlier one that ended before the answer, being given
-    /// back by it, or late news of one that is gone.
-    ///
-    /// A delete that was sent then may still be on its way, and would take the block from under the pods it was
-    /// granted to. So nothing is granted from this version of it. A whole journal knows every block that has pods: this
-    /// one has none and goes back, unless other nodes have addresses of it, which no journal here knows. A lost journal
-    /// does not. Then it is read, and written before it is granted from: no delete of the former version hits it then.
-    pub(crate) fn take_up_again(&mut self, now: Now, object: Arc<IpamBlock>) {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let lent = object
-            .spec
-            .allocations
-            .values()
-            .any(|text| matches!(shown(Reader::Owner, "", text), Shown::Theirs));
-        if self.trust == JournalTrust::Whole && !lent {
-            self.adopt(now, object, Standing::Returning);
-            return;
-        }
-        self.adopt(now, object, Standing::Disputed(Dispute::Unconfirmed));
-        if let Some(block) = self.blocks.get_mut(&name) {
-            block.read_wanted = true;
-        }
-    }
-
-    /// Adds a block that is not known yet. What its object shows beyond the journal is settled.
-    pub(crate) fn adopt(&mut self, now: Now, object: Arc<IpamBlock>, standing: Standing) -> bool {
-        let Some(mut block) = Block::of_object(now, object, standing) else { return false };
-        self.heard_live(now);
-        self.settle_unaccounted(now, &mut block);
-        self.blocks.insert(block.name.clone(), block);
-        true
-    }
-
-    /// Settles ordinals that the object shows in use and the journal does not. A whole journal means they were
-    /// released: they rest. A lost one means that they are in use, and that others may be: those rest too.
-    pub(crate) fn settle_unaccounted(&mut self, now: Now, block: &mut Block) {
-        let Some(object) = block.object.clone() else { return };
-        let until = now.monotonic + self.cooldown();
-        let lost = journal_of(&object.spec.owner) != journal_of(&self.owner);
-        let uid = block.uid().to_owned();
-        for (key, text) in &object.spec.allocations {
-            let Ok(ordinal) = key.parse::<u32>() else { continue };
-            if block.used.contains_key(&ordinal) {
-                continue;
-            }
-            let used = match shown(Reader::Owner, &uid, text) {
-                Shown::Ours(used) => Some(used),
-                Shown::Held => None,
-                Shown::Theirs => {
-                    block.occupy(ordinal, text.clone());
-                    continue;
-                }
-            };
-            match used {
-                Some(used) if lost && !self.rebooted => {
-                    let known = self.holders.entry(used.handle.clone()).or_default();
-                    known.push((block.name.clone(), ordinal));
-                    block.restore(ordinal, used);
-                }
-                // No pod of an earlier boot lives: nothing has to rest.
-                Some(_) | None if self.rebooted => {}
-                Some(_) | None => block.hold(ordinal, until),
-            }
-        }
-        if lost && !self.rebooted {
-            block.hold_all(until);
-        }
-        block.rotate_queue();
-        block.touched = true;
     }
 
     /// A read, a create or a replace has shown the block as it is.
@@ -232,13 +165,20 @@ impl Ipam {
         let Some(mut block) = self.blocks.remove(name) else { return };
         block.last_read = now.monotonic;
         block.read_wanted = false;
+        if block.borrower.is_some() && whose == Ownership::Ours {
+            // It was this node's once, as an old backup has it. Whoever it was borrowed from knows better.
+            block.mistaken = Some(object);
+            self.blocks.insert(name.to_owned(), block);
+            return;
+        }
         if self.borrows(&block, &object) {
-            let known = block.object.clone();
             block.set_object(object);
             block.touched = true;
             block.standing = Standing::Borrowed;
-            self.absorb(now, &mut block, known.as_deref());
-            self.give_up_unshared(&mut block);
+            self.follow(&mut block);
+            if block.own_used().any(|(ordinal, _)| !block.is_lent_here(ordinal)) {
+                block.publish_at = Some(now.monotonic);
+            }
             block.standing = self.standing_in(&block, &owner_name);
             self.blocks.insert(name.to_owned(), block);
             return;
@@ -249,22 +189,22 @@ impl Ipam {
             || (!first_seen && whose == Ownership::Other && self.same_machine(&object.spec.owner));
         if ours {
             let written_by_us = self.is_of_this_life(&object);
-            let known = block.object.clone();
             block.set_object(object);
             block.touched = true;
             // One that a lost journal does not know is taken over by a write; see `take_up_again`.
             let to_be_written =
                 matches!(block.standing, Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)));
-            if !to_be_written || written_by_us {
+            if block.left_behind {
+                block.standing = Standing::Returning;
+            } else if !to_be_written || written_by_us {
                 block.standing = Standing::Owned;
             }
             if first_seen {
                 self.settle_unaccounted(now, &mut block);
-            } else {
-                self.absorb(now, &mut block, known.as_deref());
             }
-        } else if block.own_used().next().is_none() {
-            // Not ours, and nobody holds an address of it: nothing to do with it any more.
+            block.take_note(now.monotonic + self.cooldown());
+        } else if block.own_used().next().is_none() && (whose == Ownership::Former || !block.has_loans()) {
+            // Not ours, and nobody has an address of it from us: nothing to do with it any more.
             return;
         } else {
             block.standing = Standing::Disputed(match whose {
@@ -295,6 +235,9 @@ impl Ipam {
     ) {
         let Some(work) = self.work_done(name, id) else { return };
         self.note_outcome(now, name, work, &result);
+        if let Some(block) = self.blocks.get_mut(name) {
+            block.note_asked(!matches!(&result, Ok(_) | Err(StoreError::Unreachable(_))));
+        }
         match (work, result) {
             (Work::Read | Work::Publish | Work::Restore, Ok(Reply::Block(object))) => {
                 self.heard_live(now);
@@ -321,7 +264,7 @@ impl Ipam {
             (Work::Publish, Err(error)) => {
                 if let Some(block) = self.blocks.get_mut(name) {
                     block.publish_at = Some(now.monotonic);
-                    block.read_wanted |= error == StoreError::Conflict;
+                    block.read_wanted |= error == StoreError::Conflict || block.mistaken.is_some();
                 }
                 if error == StoreError::Gone {
                     self.suspect(name);
@@ -363,8 +306,12 @@ impl Ipam {
         let Some(block) = self.blocks.get_mut(name) else { return };
         block.last_read = now.monotonic;
         block.read_wanted = false;
-        if block.object.as_ref().is_some_and(|object| object.spec.owner.name != me) {
+        let of_another = block.object.as_ref().is_some_and(|object| object.spec.owner.name != me);
+        if block.borrower.is_some() || of_another {
             // Another node's, whatever became of the loan: only its owner creates it anew.
+            block.mistaken = None;
+            self.give_up_asks(name);
+            let Some(block) = self.blocks.get_mut(name) else { return };
             if block.own_used().next().is_none() {
                 self.await_again(now, name);
             } else {
@@ -418,11 +365,22 @@ impl Ipam {
         let names: Vec<String> = self.blocks.keys().cloned().collect();
         for name in names {
             self.schedule_publish(now, &name);
-            let Some(request) = self.due(now, &name) else { continue };
-            let (work, request) = request;
-            let id = self.ask(Cause::Block(name.clone()), request, out);
+            let Some((work, request)) = self.due(now, &name) else { continue };
+            let shares = self.shares();
+            let is_write = matches!(work, Work::Publish | Work::Restore);
+            let promises = self.blocks.get(&name).is_some_and(|block| is_write && block.is_dealt_in(shares));
+            let kept = if promises { self.owned_object(&name) } else { None };
+            let cause = Cause::Block(name.clone());
+            let id = match kept {
+                Some(kept) => self.keep_and_ask(cause, kept, request, out),
+                None => self.ask(cause, request, out),
+            };
             if let Some(block) = self.blocks.get_mut(&name) {
                 block.work = Some((id, work));
+                if is_write {
+                    block.count_write();
+                    block.sending = std::mem::take(&mut block.unsent);
+                }
             }
         }
     }
@@ -437,6 +395,10 @@ impl Ipam {
         if block.read_wanted && block.standing != Standing::Returning && !self.owner.node_uid.is_empty() {
             return Some((Work::Read, Request::Read(name.to_owned())));
         }
+        if let Some(mistaken) = &block.mistaken {
+            let object = block.to_hand_back(mistaken)?;
+            return Some((Work::Publish, Request::Replace(Box::new(object))));
+        }
         match &block.standing {
             Standing::Returning => {
                 let (uid, resource_version) = (block.uid().to_owned(), block.resource_version().to_owned());
@@ -447,16 +409,12 @@ impl Ipam {
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
             Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => block
-                .to_publish(&self.owner, block.may_be_shared())
+                .to_publish(&self.owner, block.is_shared())
+                .filter(|object| object.metadata.resource_version.is_some())
                 .map(|o| (Work::Publish, Request::Replace(Box::new(o)))),
             Standing::Disputed(_) => None,
             Standing::Owned | Standing::Borrowed => {
                 let object = self.publication(now, name)?;
-                if object.spec.shared
-                    && let Some(block) = self.blocks.get_mut(name).filter(|b| b.is_owned())
-                {
-                    block.sharing_at = object.metadata.resource_version.clone();
-                }
                 Some((Work::Publish, Request::Replace(Box::new(object))))
             }
         }
@@ -467,6 +425,9 @@ impl Ipam {
         let pausing = block.retry.not_before;
         if block.read_wanted && block.standing != Standing::Returning {
             return if self.owner.node_uid.is_empty() { None } else { pausing };
+        }
+        if block.mistaken.is_some() {
+            return pausing;
         }
         match &block.standing {
             Standing::Returning => pausing,

@@ -323,6 +323,7 @@ mod tests {
             pool: "p".into(),
             pool_uid: "u".into(),
             shared: false,
+            revision: 0,
             allocations,
         };
         IpamBlock::new(&cidr.replace(['.', ':', '/'], "-"), spec)

@@ -85,6 +85,7 @@ mod tests {
             pool: "p".into(),
             pool_uid: String::new(),
             shared: false,
+            revision: 0,
             allocations: BTreeMap::new(),
         };
         IpamBlock::new(name, spec)

@@ -38,11 +38,11 @@ impl Keeper {
         self.send(Change::Keep(Box::new(block), None)).await;
     }
 
-    /// Keeps a block as it is about to be written; when this returns, it is kept.
-    pub(super) async fn keep_first(&self, block: IpamBlock) -> Result<(), JournalError> {
+    /// Keeps a block as it is about to be written, after what was to be kept before; the answer tells when it is kept.
+    pub(super) async fn keep_first(&self, block: Box<IpamBlock>) -> Kept {
         let (answer, answered) = oneshot::channel();
-        self.send(Change::Keep(Box::new(block), Some(answer))).await;
-        answered.await.map_err(|_| JournalError::Stopped)?
+        self.send(Change::Keep(block, Some(answer))).await;
+        Kept(answered)
     }
 
     /// Forgets a block that is no longer owned for certain.
@@ -69,6 +69,16 @@ impl Keeper {
         if self.changes.send(change).await.is_err() {
             warn!("the keeper of blocks has ended: a restart without the API server will not know them");
         }
+    }
+}
+
+/// A block that is on its way to the disk.
+pub(super) struct Kept(oneshot::Receiver<Result<(), JournalError>>);
+
+impl Kept {
+    /// Resolves when it is kept.
+    pub(super) async fn wait(self) -> Result<(), JournalError> {
+        self.0.await.map_err(|_| JournalError::Stopped)?
     }
 }
 

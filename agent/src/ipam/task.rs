@@ -5,7 +5,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use caracal_api::IpamBlock;
 use caracal_ipam::{
     Action, Allocation, AskId, Handle, Input, Lost, Now, Presence, Recovery, Refusal, Reply, Request,
     RequestId, Settings, StoreError,
@@ -16,7 +15,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::inputs::{self, BlockNews};
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Kept};
 use super::{Command, Start};
 use crate::cluster::Cluster;
 use crate::cluster::blocks::Blocks;
@@ -135,7 +134,9 @@ impl Task {
                 Some(done) = self.requests.join_next() => self.done(done, &mut out),
                 () = &mut sleep => self.machine.on(now(), Input::Tick, &mut out),
             }
-            self.act(&mut out);
+            // A block that was claimed is announced before it is read once more.
+            self.tell();
+            self.act(&mut out).await;
             self.keep().await;
             self.tell();
         }
@@ -199,7 +200,7 @@ impl Task {
     }
 
     /// Carries out what the machine wants. An asker that has gone gives its addresses back at once.
-    fn act(&mut self, out: &mut Vec<Action>) {
+    async fn act(&mut self, out: &mut Vec<Action>) {
         while !out.is_empty() {
             for action in std::mem::take(out) {
                 match action {
@@ -216,7 +217,11 @@ impl Task {
                             tracing::trace!("nobody waited for a refusal");
                         }
                     }
-                    Action::Ask(id, request) => self.perform(id, request),
+                    Action::Ask(id, request) => self.perform(id, request, None),
+                    Action::KeepAndAsk(block, id, request) => {
+                        let kept = self.keeper.keep_first(block).await;
+                        self.perform(id, request, Some(kept));
+                    }
                     Action::Lost(lost) => self.tell_lost(&lost),
                 }
             }
@@ -234,7 +239,7 @@ impl Task {
         }
     }
 
-    fn perform(&mut self, id: RequestId, request: Request) {
+    fn perform(&mut self, id: RequestId, request: Request, kept: Option<Kept>) {
         let (blocks, keeper) = (self.blocks.clone(), self.keeper.clone());
         self.requests.spawn(async move {
             if let Request::Delete { name, .. } = &request
@@ -242,10 +247,9 @@ impl Task {
             {
                 return Done::Replied(id, Err(StoreError::Unreachable(format!("not deleted: {error}"))));
             }
-            // Others may write into a block that is shared: a restart must know of that before they can.
-            if let Request::Replace(block) = &request
-                && block.spec.shared
-                && let Err(error) = keeper.keep_first(IpamBlock::clone(block)).await
+            // What is promised to other nodes outlives a crash.
+            if let Some(kept) = kept
+                && let Err(error) = kept.wait().await
             {
                 return Done::Replied(id, Err(StoreError::Unreachable(format!("not written: {error}"))));
             }

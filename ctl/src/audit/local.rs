@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use caracal_api::ipam_block::AllocationKind;
 use caracal_api::{AllocationRecord, BlockCidr, IpamBlock};
 
 use super::{Evidence, Finding, Fix, Local, LocalBlock, Problem};
@@ -71,7 +70,7 @@ fn recorded(node: &str, block: &IpamBlock, cidr: BlockCidr) -> BTreeMap<IpAddr, 
     let read = block.spec.allocations.iter().filter_map(|(ordinal, text)| {
         let record: AllocationRecord = text.parse().ok()?;
         let by = record.borrower.as_ref().map_or(&block.spec.owner.name, |borrower| &borrower.node);
-        let counts = record.kind != AllocationKind::Held && by == node;
+        let counts = record.kind.is_taken() && by == node;
         counts.then_some((cidr.address(ordinal.parse().ok()?)?, record.handle))
     });
     read.collect()

@@ -31,7 +31,7 @@ pub(super) fn judge(evidence: &Evidence, blocks: &[(&IpamBlock, BlockCidr)]) -> 
                     continue;
                 }
             };
-            if record.kind == AllocationKind::Held {
+            if !record.kind.is_taken() {
                 continue;
             }
             recorded.entry(address).or_default().push(holder(&record));

@@ -25,6 +25,7 @@ fn block(cidr: &str, owner: &str, records: &[(u32, &str)]) -> IpamBlock {
         pool: "pods".into(),
         pool_uid: "pool-uid".into(),
         shared: false,
+        revision: 0,
         allocations: records.iter().map(|(ordinal, text)| (ordinal.to_string(), (*text).into())).collect(),
     };
     let name = cidr.parse::<BlockCidr>().map_or_else(|_| "broken".into(), BlockCidr::object_name);

@@ -130,7 +130,10 @@ async fn delete(
     let Ok(cidr) = block.spec.cidr.parse::<BlockCidr>() else {
         return left(format!("its range {} cannot be read", block.spec.cidr));
     };
-    let lent = |text: &String| text.parse::<AllocationRecord>().is_ok_and(|record| record.borrower.is_some());
+    let lent = |text: &String| {
+        let record = text.parse::<AllocationRecord>();
+        record.is_ok_and(|record| record.kind.is_taken() && record.borrower.is_some())
+    };
     if block.spec.allocations.values().any(lent) {
         return left("other nodes borrow addresses of it: it goes when their pods end");
     }
@@ -161,7 +164,8 @@ async fn take_out(
     if block.spec.allocations.get(ordinal).map(String::as_str) != Some(record) {
         return fixed("the record is gone already");
     }
-    let Some(borrower) = record.parse::<AllocationRecord>().ok().and_then(|record| record.borrower) else {
+    let Ok(record) = record.parse::<AllocationRecord>() else { return left("the record cannot be read") };
+    let Some(borrower) = record.borrower.clone() else {
         return left("the record names no borrower");
     };
     if returned(cluster, &borrower.node, &borrower.node_uid).await? {
@@ -176,7 +180,7 @@ async fn take_out(
         return left(format!("pod {} has the address", pod.label()));
     }
     // The owner lets it rest, then gives it out again.
-    block.spec.allocations.insert(ordinal.to_owned(), AllocationRecord::held().to_string());
+    block.spec.allocations.insert(ordinal.to_owned(), record.returned().to_string());
     match cluster.replace_block(&block).await? {
         Outcome::Done => fixed("the address was freed"),
         Outcome::Changed => left("the block changed meanwhile: check again"),

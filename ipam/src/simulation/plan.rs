@@ -99,12 +99,8 @@ impl Plan {
             90..99 => (rng.random_range(6..=20), rng.random_range(5_000..15_000)),
             _ => (rng.random_range(2..=5), rng.random_range(8_000..32_000)),
         };
-        let mut faults: Vec<Fault> =
+        let faults: Vec<Fault> =
             Fault::ALL.into_iter().filter(|f| rng.random_range(0..100) < f.share()).collect();
-        // A backup from before an address was taken in a shared block lets another node take it: nothing tells it.
-        if faults.contains(&Fault::Backup) {
-            faults.retain(|f| *f != Fault::Sharing);
-        }
         let settings = Settings {
             publish_after: millis(rng, 50, 5_000),
             patience: millis(rng, 2_000, 10_000),

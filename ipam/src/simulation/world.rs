@@ -22,13 +22,13 @@ use super::node::{Node, attributes};
 use super::plan::Plan;
 use super::pools::PoolObjects;
 use super::store::Store;
+use crate::borrow::FORMER_NODE;
 use crate::collect::Collector;
 use crate::pool::Pools;
 use crate::recover::JournalTrust;
 use crate::refusal::Refusal;
 use crate::request::{Action, AskId, Input, Lost, Request};
 use crate::settings::Settings;
-use crate::sharing::FORMER_NODE;
 use crate::want::{Allocation, Family, Handle, Want, WantFamilies};
 
 /// How long everything has to come to rest afterwards.
@@ -190,7 +190,7 @@ impl World {
         self.heal();
         self.settle(|world| check::published(&world.nodes, &world.store, &world.pools))?;
         self.end_pods();
-        self.settle(|world| check::at_the_end(&world.nodes, &world.store))
+        self.settle(|world| check::at_the_end(&world.nodes, &world.store, &world.tampered))
     }
 
     /// Lets time pass until something holds. What rests, and what waits for a quarantine, may take its time; what comes
@@ -356,17 +356,15 @@ impl World {
                 }
                 self.lost.push((n, lost));
             }
+            Action::KeepAndAsk(block, id, request) => {
+                self.write(n, Change::Keep(block));
+                let when = self.nodes[n].disk_until;
+                self.at_millis(when, Event::Send(n, life, id, request));
+            }
             Action::Ask(id, request) => match &request {
                 Request::Delete { name, .. } => {
                     let name = name.clone();
                     self.write(n, Change::Forget(name));
-                    let when = self.nodes[n].disk_until;
-                    self.at_millis(when, Event::Send(n, life, id, request));
-                }
-                Request::Replace(block) if block.spec.shared => {
-                    // What others may write into is kept before it is written: see the allocator's shell.
-                    let block = block.clone();
-                    self.write(n, Change::Keep(block));
                     let when = self.nodes[n].disk_until;
                     self.at_millis(when, Event::Send(n, life, id, request));
                 }

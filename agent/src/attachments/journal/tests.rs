@@ -56,6 +56,7 @@ fn block() -> IpamBlock {
         pool: "v4".into(),
         pool_uid: "p".into(),
         shared: false,
+        revision: 0,
         allocations: Default::default(),
     };
     IpamBlock::new("10-244-0-0-26", spec)

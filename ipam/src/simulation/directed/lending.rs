@@ -1,8 +1,10 @@
 //! Situations in which one node has addresses of another one's block.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use caracal_api::IpamConfigSpec;
+use caracal_api::{AllocationRecord, IpamBlock, IpamConfigSpec};
 
 use super::SECOND;
 use crate::request::{Input, Request};
@@ -46,26 +48,120 @@ fn nothing_is_taken_from_a_block_any_more_once_its_owner_stopped_sharing_it() {
 }
 
 #[test]
-fn who_lost_its_address_to_another_since_an_old_backup_came_back_is_told() {
-    let (mut world, owner, borrower) = lent();
-    let (name, then) = world.store.blocks.iter().next().map(|(n, b)| (n.clone(), b.clone())).unwrap();
-    let lost = world.get(borrower, WantFamilies::V4).unwrap()[0].clone();
-    world.nodes[owner].cut = true;
-    world.tampered.insert(name.clone());
-    // Before the owner has mended it, a third one takes the same address of the block as it was.
-    let mut other = caracal_api::IpamBlock::clone(&then);
-    let ordinal = world.store.cidrs[&name].ordinal(lost.address).unwrap().to_string();
-    other.spec.allocations.insert(ordinal, "w/9/net.other.eth0/default/web/node-9/uid-9/j".into());
-    world.store.restore([(name.clone(), then)].into());
-    world.store.apply(&Request::Replace(Box::new(other))).unwrap();
-    world.store.changed.clear();
+fn whose_address_its_owner_has_given_to_another_is_told_once() {
+    let (mut world, owner, borrower, _, name) = lodging(false);
+    let (ordinal, loan) = world.store.blocks[&name].spec.allocations.iter().next().unwrap();
+    let (ordinal, loan): (String, AllocationRecord) = (ordinal.clone(), loan.parse().unwrap());
+    let address = world.store.cidrs[&name].address(ordinal.parse().unwrap()).unwrap();
+    // Somebody takes it back in the borrower's name, as if its machine were off.
+    let mut taken = IpamBlock::clone(&world.store.blocks[&name]);
+    taken.spec.allocations.insert(ordinal, loan.returned().to_string());
+    world.store.apply(&Request::Replace(Box::new(taken))).unwrap();
+    world.holders.forget_one(address);
+    world.tampered.insert(name);
+    world.tell_watches();
+    world.run_for(5 * SECOND);
+    let given: Vec<IpAddr> = (0..8).map(|_| world.get(owner, WantFamilies::V4).unwrap()[0].address).collect();
+    assert!(given.contains(&address), "it is free for the owner");
     world.run_for(200 * SECOND);
     let (n, told) = world.lost.first().unwrap();
-    assert_eq!((*n, told.address), (borrower, lost.address));
+    assert_eq!((*n, told.address), (borrower, address));
     let words = told.to_string();
-    assert!(words.contains("pod default/web (net.other.eth0) on node node-9"), "{words}");
-    assert!(words.contains("Delete the pod"), "{words}");
+    assert!(words.contains("pod default/net.c") && words.contains("Delete the pod"), "{words}");
     assert_eq!(world.lost.len(), 1, "once");
+}
+
+/// Three nodes and one block of eight addresses, of which one is lent: the owner, the borrower, the third node, the block, and
+/// what is given.
+fn three() -> (World, [usize; 3], String, BTreeSet<IpAddr>) {
+    let config =
+        IpamConfigSpec { strict_affinity: false, ip_cooldown_seconds: 1, ..IpamConfigSpec::default() };
+    let mut world = World::quiet(3, pools::pools(&[("v4", "10.0.0.0/29", 29)], config));
+    world.run_for(15 * SECOND);
+    let owner = (0..3).find(|n| world.store.owned_by(&format!("node-{n}")).next().is_some()).unwrap();
+    let (borrower, third) = ((owner + 1) % 3, (owner + 2) % 3);
+    let given = world.get(borrower, WantFamilies::V4).unwrap()[0].clone();
+    world.run_for(10 * SECOND);
+    (world, [owner, borrower, third], given.block, [given.address].into())
+}
+
+/// The API server comes back with blocks of an earlier time; no watch tells it.
+fn restore(world: &mut World, backup: BTreeMap<String, Arc<IpamBlock>>) {
+    world.tampered.extend(backup.keys().cloned());
+    world.tampered.extend(world.store.blocks.keys().cloned());
+    world.store.restore(backup);
+    world.store.changed.clear();
+}
+
+/// A node takes every address that it gets.
+fn take_all(world: &mut World, n: usize, given: &mut BTreeSet<IpAddr>) {
+    while let Ok(allocations) = world.get(n, WantFamilies::V4) {
+        assert!(given.insert(allocations[0].address), "{} is given twice", allocations[0].address);
+    }
+}
+
+#[test]
+fn what_was_given_since_a_backup_is_given_to_nobody_else_when_that_backup_is_back() {
+    for (crashes, blind) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (mut world, [owner, borrower, third], _, mut given) = three();
+        let backup = if blind { BTreeMap::new() } else { world.store.blocks.clone() };
+        for n in [borrower, owner, borrower] {
+            assert!(given.insert(world.get(n, WantFamilies::V4).unwrap()[0].address));
+        }
+        // The borrower can tell nobody what it has.
+        world.nodes[borrower].cut = true;
+        restore(&mut world, backup);
+        if crashes {
+            world.crash_and_start(owner);
+        }
+        world.greet_all();
+        world.run_for(if blind { 100 * SECOND } else { 0 });
+        take_all(&mut world, third, &mut given);
+        assert_eq!(given.len(), 8, "the rest is lent: {crashes} {blind}");
+        world.nodes[borrower].cut = false;
+        world.greet_all();
+        world.run_for(200 * SECOND);
+        assert_eq!(world.lost, [], "nobody has lost anything");
+        assert_eq!(world.store.blocks.values().next().unwrap().spec.allocations.len(), 8);
+    }
+}
+
+#[test]
+fn nothing_is_lent_while_the_owner_does_not_answer() {
+    let (mut world, [owner, borrower, third], name, mut given) = three();
+    let backup = world.store.blocks.clone();
+    given.insert(world.get(borrower, WantFamilies::V4).unwrap()[0].address);
+    world.nodes[owner].cut = true;
+    restore(&mut world, backup);
+    for n in [borrower, third] {
+        let refused = world.get(n, WantFamilies::V4).unwrap_err();
+        assert!(["PoolsClosed", "ClaimTimedOut"].contains(&refused.code()), "{refused}");
+    }
+    world.nodes[owner].cut = false;
+    world.greet_all();
+    world.run_for(20 * SECOND);
+    take_all(&mut world, third, &mut given);
+    assert_eq!(given.len(), 8);
+    world.run_for(100 * SECOND);
+    assert_eq!(shown(&world, &name), 8, "what was asked for in vain is nobody's");
+}
+
+#[test]
+fn a_block_that_is_anothers_by_now_is_handed_back_when_an_old_backup_names_this_node() {
+    let (mut world, [owner, borrower, third], name, mut given) = three();
+    let mut then = IpamBlock::clone(&world.store.blocks[&name]);
+    then.spec.owner.name = format!("node-{borrower}");
+    then.spec.owner.node_uid = world.nodes[borrower].uid.clone();
+    then.spec.owner.machine_id = world.nodes[borrower].machine_id.clone();
+    then.spec.owner.claim_token = world.nodes[borrower].disk.token.clone();
+    then.spec.allocations.clear();
+    then.spec.revision = 1;
+    restore(&mut world, [(name.clone(), Arc::new(then))].into());
+    world.greet_all();
+    world.run_for(100 * SECOND);
+    assert_eq!(world.store.blocks[&name].spec.owner.name, format!("node-{owner}"));
+    take_all(&mut world, third, &mut given);
+    assert_eq!(given.len(), 8);
 }
 
 /// Two nodes and one block: the owner, which has a pod in it if asked for, the borrower, and its pod in that block.
@@ -160,17 +256,71 @@ fn what_was_given_back_without_being_written_is_written_by_a_later_life_however_
 }
 
 #[test]
-fn a_block_that_was_to_be_given_back_and_was_borrowed_from_meanwhile_is_not_deleted_by_a_later_life() {
-    let (mut world, owner, borrower, lodger, name) = lodging(false);
-    // The delete was late, so it did not happen; the journal had forgotten the block before it was sent.
+fn what_an_earlier_life_left_behind_is_never_owned_again_though_others_write_into_it() {
+    let (mut world, owner, _, lodger, name) = lodging(false);
+    let borrower = 1 - owner;
+    world.pod_ends(borrower, lodger);
+    world.run_for(100 * SECOND);
+    // The journal forgot the block, and the delete never came.
     world.kill(owner);
     world.nodes[owner].disk.blocks.remove(&name);
     world.start(owner);
-    world.run_for(30 * SECOND);
-    assert_eq!(shown(&world, &name), 1, "the borrower's pod goes on");
-    let own = world.get(owner, WantFamilies::V4).unwrap();
-    assert_eq!(own[0].block, name, "its owner has it back");
-    world.pod_ends(borrower, lodger);
-    world.run_for(100 * SECOND);
-    assert_eq!(shown(&world, &name), 1, "the owner's pod alone: {:?}", world.store.blocks[&name].spec);
+    let mut written = 0;
+    for _ in 0..2000 {
+        world.run_for(1);
+        let block = world.nodes[owner].agent.as_ref().unwrap().blocks.get(&name);
+        assert!(block.is_none_or(|block| !block.is_owned()), "nobody knows whose addresses of it are");
+        if block.is_some_and(|block| block.work.is_some())
+            && written < 3
+            && let Some(there) = world.store.blocks.get(&name)
+        {
+            // The delete under way is of an older version now.
+            let mut asked = IpamBlock::clone(there);
+            asked
+                .spec
+                .allocations
+                .insert("3".into(), format!("aw/{written}/net.x.eth0/default/x/node-9/u/j"));
+            world.store.apply(&Request::Replace(Box::new(asked))).unwrap();
+            written += 1;
+        }
+        if !world.store.blocks.contains_key(&name) {
+            break;
+        }
+    }
+    assert_eq!(written, 3);
+    assert!(!world.store.blocks.contains_key(&name), "it goes back all the same");
+}
+
+#[test]
+fn what_was_given_back_stays_free_however_soon_its_owner_dies_and_though_nothing_rests() {
+    for strict in [false, true] {
+        let config =
+            IpamConfigSpec { strict_affinity: false, ip_cooldown_seconds: 0, ..IpamConfigSpec::default() };
+        let mut world = World::quiet(2, pools::pools(&[("v4", "10.0.0.0/29", 29)], config.clone()));
+        world.run_for(15 * SECOND);
+        let owner = usize::from(world.store.owned_by("node-1").next().is_some());
+        world.get(owner, WantFamilies::V4).unwrap();
+        let lodger = world.ask(1 - owner, WantFamilies::V4, Vec::new());
+        let name = world.answer(&lodger).unwrap()[0].block.clone();
+        world.run_for(10 * SECOND);
+        if strict {
+            let config = IpamConfigSpec { strict_affinity: true, ..config };
+            let (life, of_now) =
+                (world.nodes[owner].life, pools::pools(&[("v4", "10.0.0.0/29", 29)], config));
+            world.feed(owner, life, Input::Pools(Arc::new(of_now)));
+            world.run_for(10 * SECOND);
+        }
+        assert_eq!(shown(&world, &name), 2);
+        world.pod_ends(1 - owner, lodger);
+        // The owner's note is in the object, and the owner dies in that moment.
+        while shown(&world, &name) > 1 {
+            world.run_for(1);
+        }
+        world.kill(owner);
+        world.run_for(300 * SECOND);
+        delete(&mut world, &name);
+        world.start(owner);
+        world.run_for(180 * SECOND);
+        assert_eq!(shown(&world, &name), 1, "the owner's pod alone: {:?}", world.store.blocks[&name].spec);
+    }
 }

@@ -132,7 +132,7 @@ impl World {
         let announcer = (0..self.nodes.len()).filter(other).find(|m| {
             let node = &self.nodes[*m];
             match &node.agent {
-                Some(agent) => agent.blocks.get(name).is_some_and(Block::is_owned),
+                Some(agent) => agent.blocks.get(name).is_some_and(Block::is_announced),
                 // Its neighbours keep its routes until it is back.
                 None => node.disk.blocks.contains_key(name),
             }
