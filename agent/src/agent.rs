@@ -224,8 +224,9 @@ impl Owners {
         parts: &mut Parts,
     ) -> anyhow::Result<Arc<CniContext>> {
         let links = self.kernel.underlay();
-        forwarding::enable(&links.borrow())
+        let forwarding = forwarding::enable(&links.borrow())
             .context("turning on forwarding; the agent needs a writable /proc/sys/net")?;
+        self.kernel.want(forwarding).await.context("keeping forwarding on")?;
         parts.add("router advertisements", forwarding::follow(links));
         let owners = cni::Owners {
             node: settings.node_name.as_str().into(),

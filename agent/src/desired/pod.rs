@@ -15,6 +15,7 @@ use caracal_linux::netlink::shape::Shape;
 use caracal_linux::object::link::{IfName, Mac};
 use caracal_linux::object::neighbour::{Neighbour, NeighbourKey};
 use caracal_linux::object::route::{Route, RouteKey};
+use caracal_linux::object::setting::{Setting, SettingKey, SettingName};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use sha1::{Digest, Sha1};
 
@@ -49,7 +50,7 @@ pub struct Sysctl {
     /// The path, as in `net/ipv4/ip_forward`.
     pub path: String,
     /// What it must hold.
-    pub value: &'static str,
+    pub value: u32,
     /// A kernel without it is good enough.
     pub optional: bool,
 }
@@ -95,6 +96,8 @@ pub struct End {
     pub shape: Option<Shape>,
     /// Settings, to be written before it goes up.
     pub sysctls: Vec<Sysctl>,
+    /// Those of them that are to stay so.
+    pub settings: Vec<(SettingKey, Setting)>,
     /// Addresses, added without asking the link for duplicates.
     pub addresses: Vec<IpNetwork>,
     /// Permanent neighbours.
@@ -108,7 +111,7 @@ pub struct End {
 pub struct PodNetwork {
     /// Text kept with the host's device.
     pub alias: String,
-    /// The host's end. Its routes and neighbours are the kernel thread's to keep.
+    /// The host's end. Its settings, routes and neighbours are the kernel thread's to keep.
     pub host: End,
     /// The pod's end.
     pub pod: End,
@@ -117,17 +120,19 @@ pub struct PodNetwork {
 impl PodNetwork {
     /// What the kernel thread is to keep on the host.
     pub fn wanted(&self) -> Vec<Wanted> {
+        let settings = self.host.settings.iter().map(|(key, value)| Wanted::Setting(*key, Some(*value)));
         let neighbours =
             self.host.neighbours.iter().map(|(key, value)| Wanted::Neighbour(*key, Some(*value)));
         let routes = self.host.routes.iter().map(|(key, value)| Wanted::Route(*key, Some(value.clone())));
-        neighbours.chain(routes).collect()
+        settings.chain(neighbours).chain(routes).collect()
     }
 
     /// The same as not wanted any more.
     pub fn unwanted(&self) -> Vec<Wanted> {
         let routes = self.host.routes.iter().map(|(key, _)| Wanted::Route(*key, None));
         let neighbours = self.host.neighbours.iter().map(|(key, _)| Wanted::Neighbour(*key, None));
-        routes.chain(neighbours).collect()
+        let settings = self.host.settings.iter().map(|(key, _)| Wanted::Setting(*key, None));
+        routes.chain(neighbours).chain(settings).collect()
     }
 }
 
@@ -149,12 +154,14 @@ pub fn pod(facts: &Facts) -> PodNetwork {
     let neighbour = |device, address, mac| (NeighbourKey { device, address }, Neighbour { mac });
     let has_v6 = facts.addresses.iter().any(IpAddr::is_ipv6);
     let speaks_for_others = facts.extras.sources.iter().any(IpNetwork::is_ipv4);
+    let settings = host_settings(facts.host, has_v6, speaks_for_others);
     let host = End {
         device: facts.host,
         mac: HOST_MAC,
         mtu: facts.mtu,
         shape: facts.shapes.towards,
-        sysctls: host_sysctls(facts.host, has_v6, speaks_for_others),
+        sysctls: host_sysctls(facts.host, has_v6, &settings),
+        settings,
         addresses: if has_v6 { vec![LINK_LOCAL] } else { Vec::new() },
         neighbours: facts
             .addresses
@@ -171,6 +178,7 @@ pub fn pod(facts: &Facts) -> PodNetwork {
         mtu: facts.mtu,
         shape: facts.shapes.from,
         sysctls: pod_sysctls(device, has_v6),
+        settings: Vec::new(),
         addresses: facts.addresses.iter().copied().map(IpNetwork::from).collect(),
         neighbours: gateways(facts).map(|gateway| neighbour(device, gateway, HOST_MAC)).collect(),
         routes: gateways(facts).flat_map(|gateway| pod_routes(device, gateway)).collect(),
@@ -204,42 +212,49 @@ pub fn everywhere(of: IpAddr) -> IpNetwork {
     if of.is_ipv4() { EVERYWHERE_V4 } else { EVERYWHERE_V6 }
 }
 
-fn host_sysctls(device: IfName, v6: bool, speaks_for_others: bool) -> Vec<Sysctl> {
+/// What must stay so on the host's end, whoever changes the host's settings while the pod lives.
+fn host_settings(device: IfName, v6: bool, speaks_for_others: bool) -> Vec<(SettingKey, Setting)> {
+    let of = |name, value| (SettingKey { device, name }, Setting(value));
     let mut all = vec![
-        sysctl(format!("net/ipv4/neigh/{device}/proxy_delay"), "0", false),
-        sysctl(format!("net/ipv4/conf/{device}/proxy_arp"), "1", false),
-        sysctl(format!("net/ipv4/conf/{device}/forwarding"), "1", false),
+        of(SettingName::ProxyArp, 1),
+        of(SettingName::ForwardingV4, 1),
         // A pod speaks and asks (ARP) with its own addresses only. nftables says the same, of IPv6 too, but not of ARP. What it
         // may say in the name of others comes from where the way back does not lead: then nftables alone says what it may.
-        sysctl(format!("net/ipv4/conf/{device}/rp_filter"), if speaks_for_others { "0" } else { "1" }, false),
+        of(SettingName::ReversePathFilter, u32::from(!speaks_for_others)),
+    ];
+    if v6 {
+        all.extend([of(SettingName::ProxyNdp, 1), of(SettingName::ForwardingV6, 1)]);
+    }
+    all
+}
+
+fn host_sysctls(device: IfName, v6: bool, settings: &[(SettingKey, Setting)]) -> Vec<Sysctl> {
+    let mut all = vec![
+        sysctl(format!("net/ipv4/neigh/{device}/proxy_delay"), 0, false),
         // A pod must not give its node a default route. Set for IPv4 pods too: the device speaks IPv6 all the same.
-        sysctl(format!("net/ipv6/conf/{device}/accept_ra"), "0", true),
+        sysctl(format!("net/ipv6/conf/{device}/accept_ra"), 0, true),
     ];
     if v6 {
         let of = |name: &str| format!("net/ipv6/conf/{device}/{name}");
-        all.extend([
-            sysctl(of("disable_ipv6"), "0", false),
-            sysctl(of("accept_dad"), "0", false),
-            sysctl(of("proxy_ndp"), "1", false),
-            sysctl(of("forwarding"), "1", false),
-        ]);
+        all.extend([sysctl(of("disable_ipv6"), 0, false), sysctl(of("accept_dad"), 0, false)]);
     }
+    all.extend(settings.iter().map(|(key, value)| sysctl(key.path(), value.0, false)));
     all
 }
 
 fn pod_sysctls(device: IfName, v6: bool) -> Vec<Sysctl> {
     // A new namespace may have inherited forwarding from the host.
-    let mut all = vec![sysctl("net/ipv4/ip_forward".to_owned(), "0", false)];
+    let mut all = vec![sysctl("net/ipv4/ip_forward".to_owned(), 0, false)];
     if v6 {
-        all.push(sysctl("net/ipv6/conf/all/forwarding".to_owned(), "0", false));
+        all.push(sysctl("net/ipv6/conf/all/forwarding".to_owned(), 0, false));
         let enabled = ["all", "default", "lo", device.as_str()];
-        all.extend(enabled.map(|of| sysctl(format!("net/ipv6/conf/{of}/disable_ipv6"), "0", false)));
-        all.push(sysctl(format!("net/ipv6/conf/{device}/accept_dad"), "0", false));
+        all.extend(enabled.map(|of| sysctl(format!("net/ipv6/conf/{of}/disable_ipv6"), 0, false)));
+        all.push(sysctl(format!("net/ipv6/conf/{device}/accept_dad"), 0, false));
     }
     all
 }
 
-fn sysctl(path: String, value: &'static str, optional: bool) -> Sysctl {
+fn sysctl(path: String, value: u32, optional: bool) -> Sysctl {
     Sysctl { path, value, optional }
 }
 
@@ -327,6 +342,7 @@ mod tests {
         let key = |wanted: &Wanted| match wanted {
             Wanted::Route(key, _) => key.to_string(),
             Wanted::Neighbour(key, _) => key.to_string(),
+            Wanted::Setting(key, _) => key.to_string(),
             other => panic!("a pod wants no {other:?}"),
         };
         let sorted = |list: Vec<Wanted>| {
@@ -334,7 +350,7 @@ mod tests {
             keys.sort();
             keys
         };
-        assert_eq!(sorted(network.wanted()).len(), 4);
+        assert_eq!(sorted(network.wanted()).len(), 4 + network.host.settings.len());
         assert_eq!(sorted(network.wanted()), sorted(network.unwanted()));
     }
 

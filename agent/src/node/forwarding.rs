@@ -8,26 +8,28 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use caracal_linux::kernel::Underlay;
+use caracal_linux::kernel::{Underlay, Wanted};
 use caracal_linux::object::link::IfName;
+use caracal_linux::object::setting::{Setting, SettingKey, SettingName};
 use caracal_linux::sysctl;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::detection::is_uplink;
 
-/// Lets this node forward packets of both families, where these are its devices. What the kernel lacks (IPv6, say) is
-/// reported and left out.
+/// Lets this node forward packets of both families, where these are its devices: what is to stay so. What the kernel lacks
+/// (IPv6, say) is reported and left out.
 ///
 /// # Errors
 /// When IPv4 forwarding cannot be turned on: without it no pod reaches another.
-pub fn enable(links: &Underlay) -> io::Result<()> {
-    turn_on("net/ipv4/ip_forward")?;
+pub fn enable(links: &Underlay) -> io::Result<Vec<Wanted>> {
+    let mut wanted = vec![turn_on(SettingName::ForwardingV4)?];
     uplinks(links).iter().for_each(heed_routers);
-    if let Err(error) = turn_on("net/ipv6/conf/all/forwarding") {
-        warn!(%error, "IPv6 is not forwarded");
+    match turn_on(SettingName::ForwardingV6) {
+        Ok(also) => wanted.push(also),
+        Err(error) => warn!(%error, "IPv6 is not forwarded"),
     }
-    Ok(())
+    Ok(wanted)
 }
 
 /// Sees to uplinks that appear later. Runs until the agent ends.
@@ -58,11 +60,12 @@ fn heed_routers((_, device): &(u32, IfName)) {
     }
 }
 
-fn turn_on(name: &str) -> io::Result<()> {
-    if sysctl::read(name).is_ok_and(|value| value.trim() == "1") {
-        return Ok(());
+fn turn_on(name: SettingName) -> io::Result<Wanted> {
+    let key = SettingKey { device: IfName::ALL, name };
+    let path = key.path();
+    if !sysctl::read(&path).is_ok_and(|value| value.trim() == "1") {
+        sysctl::write(&path, "1").map_err(io::Error::other)?;
+        info!(sysctl = path, "turned on");
     }
-    sysctl::write(name, "1").map_err(io::Error::other)?;
-    info!(sysctl = name, "turned on");
-    Ok(())
+    Ok(Wanted::Setting(key, Some(Setting(1))))
 }

@@ -36,7 +36,8 @@ impl Keeper {
             for (port, event) in heard.drain(..) {
                 match event {
                     Event::Object(object) => self.hear(now, port == self.writer.port(), object),
-                    Event::Settings(index) => self.touched.extend(self.links.known(index)),
+                    Event::Settings(None) => drop(self.touched.insert(IfName::ALL)),
+                    Event::Settings(Some(index)) => self.touched.extend(self.links.known(index)),
                 }
             }
             match read {

@@ -43,9 +43,12 @@ impl Keeper {
         }
     }
 
+    /// With its device gone nobody meddled with a setting.
     pub(super) fn look_at_setting(&mut self, key: &SettingKey) {
-        let seen = read_setting(key);
-        self.tables.settings.saw(Instant::now(), *key, seen, Owner::Ours);
+        match read_setting(key) {
+            Some(seen) => self.tables.settings.saw(Instant::now(), *key, Some(seen), Owner::Ours),
+            None => self.tables.settings.lost(key),
+        }
     }
 
     pub(super) fn look_at_address(&mut self, key: &AddressKey) {

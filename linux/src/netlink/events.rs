@@ -20,13 +20,15 @@ const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400 | 1 << 23 | 1 << 24;
 const SETTINGS: u16 = 80;
 /// NETCONFA_IFINDEX.
 const DEVICE: u16 = 1;
+/// NETCONFA_IFINDEX_ALL: what holds for all devices has changed.
+const ALL: i32 = -1;
 
 /// Something that has happened.
 pub(crate) enum Event {
     /// An object is there, or gone.
     Object(RouteNetlinkMessage),
-    /// A setting of the device with this index has changed.
-    Settings(u32),
+    /// A setting of the device with this index has changed; `None`: one of all devices.
+    Settings(Option<u32>),
 }
 
 /// The socket that listens.
@@ -56,7 +58,9 @@ impl Events {
     pub(crate) fn read(&mut self, mut each: impl FnMut(u32, Event)) -> io::Result<Read> {
         let received = self.socket.receive_raw(Instant::now(), |bytes| {
             if NetlinkBuffer::new_checked(bytes).is_ok_and(|message| message.message_type() == SETTINGS) {
-                device(bytes).into_iter().for_each(|index| each(0, Event::Settings(index)));
+                device(bytes).into_iter().for_each(|index| {
+                    each(0, Event::Settings((index != ALL.cast_unsigned()).then_some(index)))
+                });
                 return;
             }
             match NetlinkMessage::deserialize(bytes) {

@@ -33,6 +33,10 @@ impl IfName {
     /// The loopback device, which every namespace has.
     pub const LOOPBACK: IfName = IfName { bytes: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0", len: 2 };
 
+    /// What stands for all devices where a setting is named, as in `net/ipv4/conf/all/forwarding`. The kernel refuses it as the
+    /// name of a device.
+    pub const ALL: IfName = IfName { bytes: *b"all\0\0\0\0\0\0\0\0\0\0\0\0", len: 3 };
+
     /// Takes a name, if the kernel would.
     pub fn new(text: &str) -> Result<Self, BadIfName> {
         let refuse = |why| Err(BadIfName { text: text.to_owned(), why });

@@ -9,6 +9,7 @@ mod repair;
 mod restart;
 mod services;
 mod single;
+mod soak;
 mod unnamed;
 mod uplinks;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         case!(mtu::what_links_carry_is_followed_and_told_to_pods_and_to_other_nodes),
         case!(address::a_node_that_gets_another_address_is_reached_there),
         case!(repair::what_other_hands_do_to_a_node_is_undone_and_told),
+        case!(soak::whatever_another_hand_does_at_random_all_nodes_end_as_they_were),
         case!(services::a_service_is_announced_from_where_it_is_served),
         case!(services::a_pod_reaches_itself_through_a_service),
         case!(single::nodes_on_no_subnet_reach_each_other_as_the_mode_says),

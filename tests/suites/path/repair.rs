@@ -11,8 +11,13 @@ use caracal_suites::condition::Condition;
 const SECOND: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(30);
 
-/// All that is ours in a node's tables, in an order of its own.
-async fn ours(node: &Node) -> anyhow::Result<Vec<String>> {
+/// The settings that a node and its pods cannot do without.
+const SETTINGS: &str = "cd /proc/sys/net; for file in ipv4/ip_forward ipv6/conf/all/forwarding ipv[46]/conf/cali*/forwarding \
+                        ipv4/conf/cali*/proxy_arp ipv6/conf/cali*/proxy_ndp ipv4/conf/cali*/rp_filter; do \
+                        echo $file = $(cat $file); done";
+
+/// All that is ours in a node's tables and settings, in an order of its own.
+pub(crate) async fn ours(node: &Node) -> anyhow::Result<Vec<String>> {
     let mut all = Vec::new();
     for words in [
         &["ip", "-4", "route", "show", "proto", "67"][..],
@@ -31,6 +36,8 @@ async fn ours(node: &Node) -> anyhow::Result<Vec<String>> {
             counted.join(" ")
         }));
     }
+    let settings = node.netns().exec(&["sh", "-c", SETTINGS]).await?.success()?;
+    all.extend(settings.lines().map(str::to_owned));
     all.sort();
     Ok(all)
 }
@@ -50,9 +57,12 @@ pub(crate) async fn what_other_hands_do_to_a_node_is_undone_and_told(sandbox: Sa
         "ip link set vxlan.caracal mtu 1300",
         "ip link del vxlan.caracal",
         "ip addr flush dev vxlan.caracal",
+        "echo 0 > /proc/sys/net/ipv4/ip_forward",
+        "echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
+        "for device in /proc/sys/net/ipv4/conf/cali*; do echo 0 > $device/proxy_arp; echo 2 > $device/rp_filter; done",
+        "for device in /proc/sys/net/ipv6/conf/cali*; do echo 0 > $device/proxy_ndp; done",
     ] {
-        let words: Vec<&str> = hand.split_whitespace().collect();
-        node.netns().exec(&words).await?.success().with_context(|| hand.to_owned())?;
+        node.netns().exec(&["sh", "-c", hand]).await?.success().with_context(|| hand.to_owned())?;
         undone(node, &before, SECOND).await.with_context(|| format!("after `{hand}`"))?;
     }
     // What goes with a device comes back with it.

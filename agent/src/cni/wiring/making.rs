@@ -78,7 +78,7 @@ fn of_the_host(host: &End, index: u32) -> Changes {
 /// Writes settings in the namespace of the calling thread.
 fn write(settings: &[Sysctl]) -> Result<(), sysctl::Error> {
     for setting in settings {
-        match sysctl::write(&setting.path, setting.value) {
+        match sysctl::write(&setting.path, &setting.value.to_string()) {
             Ok(()) => {}
             Err(error) if setting.optional && error.is_missing() => {}
             Err(error) => return Err(error),
