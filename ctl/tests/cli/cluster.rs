@@ -170,7 +170,11 @@ fn what_does_not_fit_is_found_explained_and_mended() {
     compare("ipam-check-fix", &fixed);
     let left = [(
         "10-244-0-0-26".to_owned(),
-        json!({"1": "w/1/caracal.c1.eth0/default/web", "2": "w/2/caracal.c2.eth0/default/lost", "3": "h/0///"}),
+        json!({
+            "1": "w/1/caracal.c1.eth0/default/web",
+            "2": "w/2/caracal.c2.eth0/default/lost",
+            "3": "h/3/caracal.c3.eth0/default/away/gone/u-gone/j",
+        }),
     )];
     assert_eq!(cluster.blocks(), left, "what the agent of a node holds is left to it");
 }
