@@ -12,6 +12,7 @@ pub(crate) mod batch;
 pub(crate) mod channel;
 pub(crate) mod events;
 mod ext_ack;
+mod filter;
 mod socket;
 
 pub use error::Error;

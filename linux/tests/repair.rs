@@ -163,6 +163,32 @@ async fn routes_that_go_with_an_address_are_repaired() {
 }
 
 #[tokio::test]
+async fn what_it_writes_itself_takes_no_room_among_the_events() {
+    let host = namespace();
+    wire(&host, "cali1");
+    // Room for some dozens of events, where a turn of the thread makes hundreds.
+    let kernel = Kernel::start(Settings { event_buffer: 16 << 10, ..settings(&host) }).unwrap();
+    let routes = (0..2000_u32).map(|n| {
+        let destination = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + n));
+        (RouteKey::main(destination.into()), Route::direct(device("cali1")))
+    });
+    let (create, delete): (Vec<_>, Vec<_>) =
+        routes.map(|(key, route)| (Wanted::Route(key, Some(route)), Wanted::Route(key, None))).unzip();
+    assert_eq!(kernel.want(create).await.unwrap(), []);
+    assert_eq!(kernel.want(delete).await.unwrap(), []);
+    assert_eq!(kernel.status().await.unwrap().overruns, 0);
+    // Others are heard still.
+    kernel.settle(vec![direct("10.0.0.1/32", "cali1"), neighbour("cali1", "10.0.0.1")]).await.unwrap();
+    ip(&host, "route del 10.0.0.1/32 dev cali1");
+    ip(&host, "neigh flush nud permanent dev cali1");
+    until("the repair", SECOND, async || {
+        ours(&host).contains("10.0.0.1 dev cali1")
+            && ip(&host, "neigh show nud permanent").contains("10.0.0.1")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn lost_events_are_made_good_by_a_listing() {
     let host = namespace();
     wire(&host, "cali1");

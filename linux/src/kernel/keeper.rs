@@ -78,9 +78,10 @@ impl Keeper {
         let failed =
             |source| Error::Socket { doing: "opening the kernel thread's sockets".to_owned(), source };
         let backstop = settings.backstop;
+        let writer = Writer::open().map_err(failed)?;
         let mut keeper = Self {
-            events: Events::open(settings.event_buffer).map_err(failed)?,
-            writer: Writer::open().map_err(failed)?,
+            events: Events::open(settings.event_buffer, writer.port()).map_err(failed)?,
+            writer,
             settings,
             links: Links::default(),
             tables: Tables::new(),

@@ -30,12 +30,12 @@ impl Keeper {
         for _ in 0..MOST {
             let read = self
                 .events
-                .read(|port, event| heard.push((port, event)))
+                .read(|event| heard.push(event))
                 .map_err(|source| Error::Socket { doing: "hearing events".to_owned(), source })?;
             let now = Instant::now();
-            for (port, event) in heard.drain(..) {
+            for event in heard.drain(..) {
                 match event {
-                    Event::Object(object) => self.hear(now, port == self.writer.port(), object),
+                    Event::Object(object) => self.hear(now, object),
                     Event::Settings(None) => drop(self.touched.insert(IfName::ALL)),
                     Event::Settings(Some(index)) => self.touched.extend(self.links.known(index)),
                 }
@@ -56,23 +56,22 @@ impl Keeper {
         Ok(())
     }
 
-    /// `own` events tell what we did ourselves, which we know from its result.
-    fn hear(&mut self, now: Instant, own: bool, event: RouteNetlinkMessage) {
+    fn hear(&mut self, now: Instant, event: RouteNetlinkMessage) {
         match event {
             RouteNetlinkMessage::NewLink(message) => self.link_is(&message),
             RouteNetlinkMessage::DelLink(message) => self.link_gone(&message),
             RouteNetlinkMessage::NewAddress(message) => self.address_is(now, &message),
             RouteNetlinkMessage::DelAddress(message) => self.address_gone(now, &message),
-            RouteNetlinkMessage::NewRoute(message) if !own => self.route_is(now, &message),
-            RouteNetlinkMessage::DelRoute(message) if !own => self.route_gone(now, &message),
+            RouteNetlinkMessage::NewRoute(message) => self.route_is(now, &message),
+            RouteNetlinkMessage::DelRoute(message) => self.route_gone(now, &message),
             RouteNetlinkMessage::NewNeighbour(message) if of_a_bridge(&message) => {
                 self.forwarding_is(now, &message, true);
             }
             RouteNetlinkMessage::DelNeighbour(message) if of_a_bridge(&message) => {
                 self.forwarding_is(now, &message, false);
             }
-            RouteNetlinkMessage::NewNeighbour(message) if !own => self.neighbour_is(now, &message),
-            RouteNetlinkMessage::DelNeighbour(message) if !own => self.neighbour_gone(now, &message),
+            RouteNetlinkMessage::NewNeighbour(message) => self.neighbour_is(now, &message),
+            RouteNetlinkMessage::DelNeighbour(message) => self.neighbour_gone(now, &message),
             _ => {}
         }
     }

@@ -56,21 +56,23 @@ impl Channel {
 
     /// Takes one datagram and gives its messages, headers included, to `each`; false if none came until then.
     pub(crate) fn receive(&mut self, until: Instant, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
-        if !self.wait(until)? {
-            return Ok(false);
-        }
-        self.buffer.clear();
-        match self.inner.recv(&mut self.buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
-            Ok(length) if length > self.buffer.len() => {
-                warn!(length, "a netlink datagram was longer than the buffer and is dropped");
-                Err(io::Error::from_raw_os_error(libc::ENOBUFS))
+        loop {
+            self.buffer.clear();
+            match self.inner.recv(&mut self.buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
+                Ok(length) if length > self.buffer.len() => {
+                    warn!(length, "a netlink datagram was longer than the buffer and is dropped");
+                    return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+                }
+                Ok(_) => {
+                    messages(&self.buffer, &mut each);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
             }
-            Ok(_) => {
-                messages(&self.buffer, &mut each);
-                Ok(true)
+            if !self.wait(until)? {
+                return Ok(false);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(error),
         }
     }
 

@@ -10,6 +10,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 
 use tracing::debug;
 
+use crate::netlink::filter;
 use crate::netlink::socket::Socket;
 
 /// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR and _IPV6_ROUTE of linux/rtnetlink.h, and the groups
@@ -48,26 +49,27 @@ pub(crate) enum Read {
 }
 
 impl Events {
-    /// Starts listening in the namespace of the calling thread; this many bytes of events may wait.
-    pub(crate) fn open(buffer: usize) -> io::Result<Self> {
-        Ok(Self { socket: Socket::open(GROUPS, buffer)? })
+    /// Starts listening in the namespace of the calling thread, but not to routes and neighbours that the socket with this port
+    /// changes; this many bytes of events may wait.
+    pub(crate) fn open(buffer: usize, own: u32) -> io::Result<Self> {
+        let socket = Socket::open(GROUPS, buffer)?;
+        filter::deaf_to(&socket, own)?;
+        Ok(Self { socket })
     }
 
-    /// Reads one datagram of events, if there is one, without waiting. `each` is given an event and the port of the socket
-    /// that caused it.
-    pub(crate) fn read(&mut self, mut each: impl FnMut(u32, Event)) -> io::Result<Read> {
+    /// Reads one datagram of events, if there is one, without waiting.
+    pub(crate) fn read(&mut self, mut each: impl FnMut(Event)) -> io::Result<Read> {
         let received = self.socket.receive_raw(Instant::now(), |bytes| {
             if NetlinkBuffer::new_checked(bytes).is_ok_and(|message| message.message_type() == SETTINGS) {
-                device(bytes).into_iter().for_each(|index| {
-                    each(0, Event::Settings((index != ALL.cast_unsigned()).then_some(index)))
-                });
+                device(bytes)
+                    .into_iter()
+                    .for_each(|index| each(Event::Settings((index != ALL.cast_unsigned()).then_some(index))));
                 return;
             }
             match NetlinkMessage::deserialize(bytes) {
                 Ok(message) => {
-                    let port = message.header.port_number;
                     if let NetlinkPayload::InnerMessage(event) = message.payload {
-                        each(port, Event::Object(event));
+                        each(Event::Object(event));
                     }
                 }
                 Err(error) => debug!(%error, "an event was not understood and is skipped"),
