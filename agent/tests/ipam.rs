@@ -308,7 +308,7 @@ async fn once_affinity_is_not_strict_a_node_without_blocks_to_claim_borrows_and_
                         "spec": {"strictAffinity": false}});
     lab.create("caracal.dev", "IPAMConfig", config).await;
     until("the owner shares its block", PATIENCE, async || {
-        lab.blocks().await.iter().all(|block| block.spec.shared)
+        lab.blocks().await.iter().all(|block| block.spec.lends)
     })
     .await;
     let mut granted = vec![owner.add_v4("own").await];

@@ -51,9 +51,12 @@ pub struct IpamBlockSpec {
     pub pool_uid: String,
     /// Whether other nodes may ask for addresses here. Set and cleared by the owner only, who answers them.
     #[serde(default)]
+    pub lends: bool,
+    /// Of owners whose agent is of before `lends`: other nodes may take addresses here without asking. Present agents clear it.
+    #[serde(default)]
     pub shared: bool,
     /// Rises with each write of the owner; what others write leaves it as it is. So a state that a backup brought back is told
-    /// from what the owner says now.
+    /// from what the owner says now. 0: written by an agent that knows no revisions.
     #[serde(default)]
     pub revision: u64,
     /// Ordinal (decimal, from 0) to allocation, in the compact form of [`AllocationRecord`].

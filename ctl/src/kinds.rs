@@ -82,7 +82,7 @@ pub(crate) const KINDS: &[Kind] = &[
             column("POOL", |d| field(d, "/spec/pool")),
             column("ALLOCATIONS", |d| count(d, "/spec/allocations")),
             wide("KIND", |d| field(d, "/spec/owner/kind")),
-            wide("SHARED", |d| flag(d, "/spec/shared", false)),
+            wide("LENDS", |d| flag(d, "/spec/lends", false)),
             wide("NODE UID", |d| field(d, "/spec/owner/nodeUID")),
         ],
     },

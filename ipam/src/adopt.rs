@@ -6,6 +6,7 @@ use std::sync::Arc;
 use caracal_api::IpamBlock;
 
 use crate::block::{Block, Standing};
+use crate::closing::{is_of_before, shows_loans};
 use crate::machine::Ipam;
 use crate::recover::{JournalTrust, journal_of};
 use crate::refusal::Dispute;
@@ -19,11 +20,11 @@ impl Ipam {
     /// A delete that was sent then may still be on its way, and would take the block from under the pods it was
     /// granted to. So nothing is granted from this version of it. A whole journal knows every block that has pods, or was
     /// lent from: this one has none and goes back, whatever it shows (it may come from an old backup, and be another node's
-    /// by now). A lost journal does not. Then it is read, and written before it is granted from: no delete of the former version
+    /// by now). That is not so of loans from before there was asking. A lost journal does not. Then it is read, and written before it is granted from: no delete of the former version
     /// hits it then.
     pub(crate) fn take_up_again(&mut self, now: Now, object: Arc<IpamBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
-        let returns = self.trust == JournalTrust::Whole;
+        let returns = self.trust == JournalTrust::Whole && !(is_of_before(&object) && shows_loans(&object));
         let standing = if returns { Standing::Returning } else { Standing::Disputed(Dispute::Unconfirmed) };
         self.adopt(now, object, standing);
         if let Some(block) = self.blocks.get_mut(&name) {
@@ -35,6 +36,7 @@ impl Ipam {
     /// Adds a block that is not known yet. What its object shows beyond the journal is settled.
     pub(crate) fn adopt(&mut self, now: Now, object: Arc<IpamBlock>, standing: Standing) -> bool {
         let Some(mut block) = Block::of_object(now, object, standing) else { return false };
+        block.revision = block.object.as_ref().map_or(0, |object| object.spec.revision);
         self.heard_live(now);
         self.settle_unaccounted(now, &mut block);
         self.blocks.insert(block.name.clone(), block);

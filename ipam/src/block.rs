@@ -16,6 +16,9 @@ use crate::refusal::Dispute;
 use crate::request::{Now, RequestId};
 use crate::want::{Allocation, Attributes, Family, Handle};
 
+/// The revision of a block that was just claimed.
+const FIRST_REVISION: u64 = 1;
+
 /// One ordinal in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Used {
@@ -50,7 +53,7 @@ pub(crate) enum Standing {
     Owned,
     /// Not certainly its own.
     Disputed(Dispute),
-    /// Another node's, shared: addresses of it are granted once its owner has lent them.
+    /// Another node's: addresses of it are granted once its owner has lent them.
     Borrowed,
     /// Empty and being deleted; nothing is granted until the API server has answered.
     Returning,
@@ -407,8 +410,9 @@ pub(crate) fn new_object(cidr: BlockCidr, owner: &BlockOwner, pool: &str, pool_u
         owner: owner.clone(),
         pool: pool.to_owned(),
         pool_uid: pool_uid.to_owned(),
+        lends: false,
         shared: false,
-        revision: 0,
+        revision: FIRST_REVISION,
         allocations: BTreeMap::new(),
     };
     IpamBlock::new(&cidr.object_name(), spec)

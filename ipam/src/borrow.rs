@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use caracal_api::{AllocationRecord, BlockOwner, Borrower, IpamBlock};
 
 use crate::block::{Block, Standing, Used, borrower, pause};
+use crate::closing::is_of_before;
 use crate::machine::Ipam;
 use crate::refusal::Dispute;
 use crate::request::{Lost, Now};
@@ -92,7 +93,7 @@ impl Block {
                 Some(text) if self.owed.contains(ordinal) => text.clone(),
                 Some(_) => continue,
                 None if self.is_lent_here(*ordinal) => continue,
-                None if object.spec.shared => holding(used, Some(me)).asked().to_string(),
+                None if object.spec.lends => holding(used, Some(me)).asked().to_string(),
                 None => continue,
             };
             all.insert(ordinal.to_string(), text);
@@ -134,7 +135,7 @@ impl Block {
             }
             let (asking, used) = (is_asking(&used.handle), used.clone());
             match is {
-                None if !asking || object.spec.shared => {}
+                None if !asking || object.spec.lends => {}
                 Some(_) if !asking && !is_word => {}
                 None | Some(_) => {
                     // Where the owner did not say so it may still be lending it.
@@ -163,13 +164,14 @@ impl Block {
                 None => self.occupy(ordinal, text.clone()),
             }
         }
-        if is_word {
+        if is_word || is_of_before(&object) {
             self.settle_owed(&object);
         }
         ended
     }
 
-    /// The owner has written since: what it shows no more as lent, it has taken note of.
+    /// The owner has written since: what it shows no more as lent, it has taken note of. One of before loans lets an address
+    /// rest as soon as anybody gave it back, and gives it to others then: nothing may be written there again.
     fn settle_owed(&mut self, object: &IpamBlock) {
         for ordinal in std::mem::take(&mut self.owed) {
             let owed = self.used.get(&ordinal).and_then(Used::loan);

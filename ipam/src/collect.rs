@@ -120,9 +120,10 @@ impl Collector {
                 };
                 return Some((node.clone(), delete));
             }
-            let ends_sharing = departed.filter(|_| block.spec.shared);
+            let ends_sharing = departed.filter(|_| block.spec.lends || block.spec.shared);
             let node = ends_sharing.clone().or_else(|| left.first().map(|(_, node)| node.clone()))?;
             let mut without = block.clone();
+            without.spec.lends &= ends_sharing.is_none();
             without.spec.shared &= ends_sharing.is_none();
             for (ordinal, _) in left {
                 if let Some(text) = without.spec.allocations.get_mut(&ordinal)
@@ -265,7 +266,7 @@ mod tests {
     fn a_removed_nodes_block_outlives_it_until_the_last_borrower_has_given_back() {
         let start = Instant::now();
         let mut blocks = [block("owner", "u1")];
-        blocks[0].spec.shared = true;
+        blocks[0].spec.lends = true;
         blocks[0].spec.allocations.insert("3".into(), "w/7/net.c.eth0/ns/pod/there/u3/j".into());
         blocks[0].spec.allocations.insert("5".into(), "w/9/net.e.eth0/ns/pod".into());
         let mut collector = Collector::new(QUARANTINE);
@@ -279,7 +280,7 @@ mod tests {
         let found = due(start + minutes(91), &blocks);
         let [(_, Request::Replace(written))] = &found[..] else { panic!("{found:?}") };
         let mut expected = blocks[0].clone();
-        expected.spec.shared = false;
+        expected.spec.lends = false;
         assert_eq!(**written, expected, "nobody borrows from it any more, and who did keeps what it has");
         blocks[0] = expected;
         assert!(due(start + minutes(92), &blocks).is_empty(), "another node has an address of it");

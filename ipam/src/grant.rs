@@ -286,7 +286,7 @@ impl Ipam {
                 let owner = format!("node {owner}, which does not lend of it now");
                 return Err(self.elsewhere(pool, address, name, owner));
             }
-            Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected) => {
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Suspected | Dispute::Open) => {
                 return Ok(Choice::Claim(Need {
                     family: Family::of(address),
                     pools: Vec::new(),

@@ -14,6 +14,7 @@ mod adopt;
 mod block;
 mod borrow;
 mod claim;
+mod closing;
 mod collect;
 mod grant;
 mod home;

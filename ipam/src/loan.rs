@@ -134,7 +134,7 @@ impl Ipam {
 
     /// Borrows from a block from now on, if it is shared and has room. For a particular address room does not matter.
     fn take_loan(&mut self, now: Now, object: Arc<IpamBlock>, particular: bool) -> bool {
-        let lendable = object.spec.shared
+        let lendable = object.spec.lends
             && object.spec.owner.name != self.owner.name
             && object.metadata.deletion_timestamp.is_none();
         let Some(mut block) = Block::of_object(now, object, Standing::Borrowed).filter(|_| lendable) else {

@@ -173,6 +173,7 @@ impl Ipam {
         if block.is_kept_as_doubted() {
             object.metadata.resource_version = None;
         }
+        block.keep_open(&mut object);
         Some(object)
     }
 

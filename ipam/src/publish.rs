@@ -14,7 +14,7 @@ use crate::request::Now;
 use crate::sharing::{held_record, record};
 
 impl Block {
-    /// Whether the object shows something else than what is so. `shares`: whether an owned block is to be shared.
+    /// Whether the object shows something else than what is so. `shares`: whether addresses of an own block are to be lent.
     pub(crate) fn is_unpublished(&self, owner: &BlockOwner, shares: bool) -> bool {
         let Some(object) = &self.object else { return false };
         if let Some(me) = &self.borrower {
@@ -27,7 +27,7 @@ impl Block {
         };
         !same_owner(&object.spec.owner)
             || (&object.spec.pool, &object.spec.pool_uid) != (&self.pool, &self.pool_uid)
-            || object.spec.shared != shares
+            || (object.spec.lends, object.spec.shared) != (shares, false)
             || object.spec.allocations != self.rendered()
     }
 
@@ -40,7 +40,8 @@ impl Block {
             object.spec.owner = owner.clone();
             object.spec.pool.clone_from(&self.pool);
             object.spec.pool_uid.clone_from(&self.pool_uid);
-            object.spec.shared = shares;
+            object.spec.lends = shares;
+            object.spec.shared = false;
             object.spec.revision = self.next_sequence;
             object.spec.allocations = self.rendered();
         }

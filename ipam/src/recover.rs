@@ -87,6 +87,10 @@ impl Ipam {
                     block.standing = Standing::Disputed(Dispute::Unconfirmed);
                     block.read_wanted = true;
                 }
+                if !borrowed && block.is_open() {
+                    block.standing = Standing::Disputed(Dispute::Open);
+                    block.read_wanted = true;
+                }
                 ipam.blocks.insert(block.name.clone(), block);
             }
         }

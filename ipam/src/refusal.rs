@@ -287,6 +287,8 @@ pub enum Dispute {
     FormerNode(String),
     /// Another node announces it to the network.
     Announced(String),
+    /// Agents of before loans may take addresses of it without asking; it is being closed to them.
+    Open,
 }
 
 impl Dispute {
@@ -299,6 +301,7 @@ impl Dispute {
             Self::Foreign(_) => "Foreign",
             Self::FormerNode(_) => "FormerNode",
             Self::Announced(_) => "Announced",
+            Self::Open => "Open",
         }
     }
 }
@@ -313,6 +316,9 @@ impl fmt::Display for Dispute {
             Self::Announced(by) => {
                 write!(f, "{by} announces addresses of it to the network, so they are in use there")
             }
+            Self::Open => f.write_str(
+                "agents of an earlier version may take addresses of it without asking; it is being closed to them",
+            ),
             Self::FormerNode(uid) => write!(f, "it belongs to a former node of this name (UID {uid})"),
         }
     }

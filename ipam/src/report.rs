@@ -67,7 +67,7 @@ pub struct BlockReport {
     pub allocations: Vec<AllocationReport>,
     /// Addresses that other nodes hold here, in order.
     pub lent: Vec<LentReport>,
-    /// Whether other nodes may take addresses here.
+    /// Whether other nodes may ask for addresses here.
     pub shared: bool,
 }
 
@@ -87,7 +87,7 @@ pub enum BlockState {
     Owned,
     /// Not certainly its own: nothing is allocated; running pods keep their addresses.
     Disputed,
-    /// Another node's, shared: this node was lent single addresses of it and announces those.
+    /// Another node's: this node was lent single addresses of it and announces those.
     Borrowed,
     /// Being given back: empty, no longer announced.
     Returning,
@@ -125,7 +125,9 @@ enum Extent {
 /// A block that is only being looked at again stays announced, or every hiccup of a watch would be a flap.
 fn extent(block: &Block) -> Extent {
     match &block.standing {
-        Standing::Owned | Standing::Disputed(Dispute::Suspected | Dispute::Missing) => Extent::Whole,
+        Standing::Owned | Standing::Disputed(Dispute::Suspected | Dispute::Missing | Dispute::Open) => {
+            Extent::Whole
+        }
         Standing::Borrowed
         | Standing::Disputed(
             Dispute::Unconfirmed | Dispute::Foreign(_) | Dispute::FormerNode(_) | Dispute::Announced(_),

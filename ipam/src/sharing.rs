@@ -4,7 +4,7 @@
 //! was given, to a pod of its own or to another node. So whatever becomes of the object (an API server that comes back with
 //! an old backup, a block deleted by hand), no address is given twice.
 //!
-//! Where the object says `shared`, others may *ask* in it: they write a record that asks for an address which the object shows
+//! Where the object says `lends`, others may *ask* in it: they write a record that asks for an address which the object shows
 //! free (`aw/…`). The owner answers with its next write: the record of a loan (`w/…`, see [`lend`](crate::lend)), or what it has
 //! there instead. The borrower gives the address to its pod when it sees the loan (see [`borrow`](crate::borrow)), and gives it back
 //! by a record (`h/…`) that names the very loan.
@@ -109,7 +109,7 @@ impl Used {
 impl Block {
     /// Whether others may ask for addresses, as far as this node knows.
     pub(crate) fn is_shared(&self) -> bool {
-        self.object.as_ref().is_some_and(|o| o.spec.shared)
+        self.object.as_ref().is_some_and(|o| o.spec.lends)
     }
 
     /// Whether what is written here is a promise to or of another node: the journal has it before.

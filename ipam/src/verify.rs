@@ -101,6 +101,7 @@ impl Ipam {
         let Some(mut block) = self.blocks.remove(name) else { return };
         block.set_object(object);
         block.touched = true;
+        block.take_over(now.monotonic + self.cooldown());
         block.take_note(now.monotonic + self.cooldown());
         self.blocks.insert(name.to_owned(), block);
     }
@@ -192,9 +193,16 @@ impl Ipam {
             block.set_object(object);
             block.touched = true;
             // One that a lost journal does not know is taken over by a write; see `take_up_again`.
-            let to_be_written =
-                matches!(block.standing, Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)));
-            if block.left_behind {
+            let to_be_written = matches!(
+                block.standing,
+                Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_) | Dispute::Open)
+            );
+            let is_open = block.is_open() && !written_by_us;
+            block.take_over(now.monotonic + self.cooldown());
+            if is_open {
+                block.left_behind = false;
+                block.standing = Standing::Disputed(Dispute::Open);
+            } else if block.left_behind {
                 block.standing = Standing::Returning;
             } else if !to_be_written || written_by_us {
                 block.standing = Standing::Owned;
@@ -351,7 +359,11 @@ impl Ipam {
             match block.standing {
                 Standing::Disputed(Dispute::Foreign(_) | Dispute::FormerNode(_)) => block.read_wanted = true,
                 Standing::Disputed(
-                    Dispute::Unconfirmed | Dispute::Suspected | Dispute::Missing | Dispute::Announced(_),
+                    Dispute::Unconfirmed
+                    | Dispute::Suspected
+                    | Dispute::Missing
+                    | Dispute::Announced(_)
+                    | Dispute::Open,
                 )
                 | Standing::Owned
                 | Standing::Returning => {}
@@ -408,7 +420,7 @@ impl Ipam {
                 let object = block.to_create(&self.owner);
                 Some((Work::Restore, Request::Create(Box::new(object))))
             }
-            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => block
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_) | Dispute::Open) => block
                 .to_publish(&self.owner, block.is_shared())
                 .filter(|object| object.metadata.resource_version.is_some())
                 .map(|o| (Work::Publish, Request::Replace(Box::new(o)))),
@@ -432,7 +444,7 @@ impl Ipam {
         match &block.standing {
             Standing::Returning => pausing,
             Standing::Disputed(Dispute::Missing) if self.fence != Some(Fence::NodeGone) => pausing,
-            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_)) => pausing,
+            Standing::Disputed(Dispute::Unconfirmed | Dispute::Announced(_) | Dispute::Open) => pausing,
             Standing::Disputed(_) => None,
             Standing::Owned | Standing::Borrowed => {
                 block.publish_at.map(|at| pausing.map_or(at, |p| p.max(at)))

@@ -322,6 +322,7 @@ mod tests {
             owner,
             pool: "p".into(),
             pool_uid: "u".into(),
+            lends: false,
             shared: false,
             revision: 0,
             allocations,

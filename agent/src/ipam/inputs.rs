@@ -84,6 +84,7 @@ mod tests {
             owner,
             pool: "p".into(),
             pool_uid: String::new(),
+            lends: false,
             shared: false,
             revision: 0,
             allocations: BTreeMap::new(),

@@ -24,6 +24,7 @@ fn block(cidr: &str, owner: &str, records: &[(u32, &str)]) -> IpamBlock {
         },
         pool: "pods".into(),
         pool_uid: "pool-uid".into(),
+        lends: false,
         shared: false,
         revision: 0,
         allocations: records.iter().map(|(ordinal, text)| (ordinal.to_string(), (*text).into())).collect(),

@@ -3,6 +3,7 @@
 mod choosing;
 mod deleting;
 mod lending;
+mod upgrading;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

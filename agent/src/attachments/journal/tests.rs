@@ -55,6 +55,7 @@ fn block() -> IpamBlock {
         owner,
         pool: "v4".into(),
         pool_uid: "p".into(),
+        lends: false,
         shared: false,
         revision: 0,
         allocations: Default::default(),

@@ -34,11 +34,11 @@ fn nothing_is_taken_from_a_block_any_more_once_its_owner_stopped_sharing_it() {
     let strict = pools::pools(&[("v4", "10.0.0.0/29", 29)], strict);
     world.feed(owner, life, Input::Pools(Arc::new(strict)));
     for _ in 0..100 {
-        if world.store.blocks[&name].spec.shared {
+        if world.store.blocks[&name].spec.lends {
             world.run_for(100);
         }
     }
-    assert!(!world.store.blocks[&name].spec.shared);
+    assert!(!world.store.blocks[&name].spec.lends);
     let shown = world.store.blocks[&name].spec.allocations.clone();
     let refused = world.get(borrower, WantFamilies::V4).unwrap_err();
     assert_eq!(refused.code(), "PoolsClosed", "{refused}");
