@@ -380,11 +380,13 @@ impl<K: Key, V: Value> Table<K, V> {
         if let Hold::Until(at) = hold {
             self.retries.insert((at, key.clone()));
         }
-        if trouble.refusal.as_ref() != Some(&refusal) {
-            trouble.refusal = Some(refusal);
+        let differs = trouble.refusal.replace(refusal.clone()) != Some(refusal);
+        if trouble.unexplained() {
+            return;
+        }
+        if self.refused.insert(key.clone()) || differs {
             self.generation += 1;
         }
-        self.refused.insert(key.clone());
     }
 
     fn clear_refusal(&mut self, key: &K) {
@@ -435,7 +437,11 @@ impl<K: Key, V: Value> Table<K, V> {
         if entry.flight.is_some() || self.dirty.contains(key) {
             return Standing::Pending;
         }
-        match entry.trouble.as_ref().map(|trouble| (&trouble.refusal, trouble.hold)) {
+        let trouble = entry.trouble.as_ref();
+        if trouble.is_some_and(|trouble| trouble.unexplained()) {
+            return Standing::Pending;
+        }
+        match trouble.map(|trouble| (&trouble.refusal, trouble.hold)) {
             Some((Some(refusal), _)) => Standing::Refused(refusal),
             Some((None, Hold::Until(_))) => Standing::Pending,
             Some((None, Hold::Free | Hold::Change)) | None => Standing::Settled,

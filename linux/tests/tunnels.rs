@@ -150,6 +150,28 @@ async fn a_tunnel_and_all_on_it_is_made_in_one_batch_and_removed_in_one() {
     assert_eq!(ours(&host), "");
 }
 
+/// The kernel gives a device that comes up the address that follows from its Ethernet address, and tells of it when that is proven.
+#[tokio::test]
+async fn the_link_local_address_that_the_kernel_was_first_to_give_is_no_refusal() {
+    if !has_vxlan() {
+        return;
+    }
+    let host = host();
+    let kernel = start(&host);
+    let mut refusals = kernel.refusals();
+    let told = tokio::spawn(async move {
+        let mut told = Vec::new();
+        while refusals.changed().await.is_ok() {
+            told.extend(refusals.borrow_and_update().first.clone());
+        }
+        told
+    });
+    kernel.settle(vec![vxlan("192.0.2.1", MAC_A, 1450), address("fe80::ff:fe00:a/64")]).await.unwrap();
+    assert!(try_ip(&host, &format!("addr show dev {NAME}")).1.contains("inet6 fe80::ff:fe00:a/64"));
+    drop(kernel);
+    assert_eq!(told.await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn what_another_hand_does_to_a_tunnel_is_undone_within_a_second() {
     if !has_vxlan() {

@@ -52,6 +52,11 @@ impl Trouble {
         matches!(self.refusal, None | Some(Refusal::Contended { .. })) && matches!(self.hold, Hold::Until(_))
     }
 
+    /// Whether something unknown is in the way, and nobody has looked yet whose it is: that is no refusal so far.
+    pub(super) fn unexplained(&self) -> bool {
+        self.refusal == Some(Refusal::Exists) && self.refusals <= 1
+    }
+
     /// Another hand spoilt the key. Says until when to leave it alone, and puts a contest on record.
     pub(super) fn disturbed(&mut self, now: Instant) -> Option<Instant> {
         self.disturbances.retain(|at| now.saturating_duration_since(*at) < CONTENDED_WITHIN);

@@ -135,6 +135,33 @@ fn a_kernel_refusal_is_tried_again_after_a_pause_that_grows() {
 }
 
 #[test]
+fn what_is_in_the_way_unseen_is_told_only_when_a_look_has_not_explained_it() {
+    let start = Instant::now();
+    let mut table = Keys::new(Sweep::Released);
+    for key in [1, 2] {
+        table.want(key, Some(10));
+    }
+    assert_eq!(plan(&mut table, start).len(), 2);
+    for key in [1, 2] {
+        table.done(start, &key, Err(Refusal::Exists));
+        assert_eq!(table.standing(&key), Standing::Pending);
+    }
+    assert_eq!((table.refused(), table.generation()), (0, 0));
+    // It was made in our name, as the kernel makes the address of a device.
+    table.saw(start, 1, Some(10), Owner::Ours);
+    assert_eq!(plan(&mut table, start), []);
+    assert_eq!(table.standing(&1), Standing::Settled);
+    // Nobody saw the other, and it is still there.
+    assert_eq!(plan(&mut table, start + seconds(1)), [Op::Create(2, 10)]);
+    table.done(start + seconds(1), &2, Err(Refusal::Exists));
+    assert_eq!(table.standing(&2), Standing::Refused(&Refusal::Exists));
+    assert_eq!((table.refused(), table.generation()), (1, 1));
+    table.saw(start + seconds(2), 2, Some(10), Owner::Ours);
+    assert_eq!(plan(&mut table, start + seconds(2)), []);
+    assert_eq!((table.refused(), table.generation()), (0, 2));
+}
+
+#[test]
 fn what_waits_for_a_link_is_tried_when_the_link_is_there() {
     let now = Instant::now();
     let link = crate::object::link::IfName::LOOPBACK;
