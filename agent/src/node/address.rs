@@ -95,7 +95,7 @@ fn internal(node: &Node, links: &[Address]) -> NodeAddresses {
     let lacking = |v4: bool| internal.iter().all(|ip| ip.is_ipv4() != v4);
     let beside = |other: Option<NodeAddress>, v4: bool| {
         let device = other.filter(|_| lacking(v4))?.device;
-        let lasting = |l: &&Address| l.permanent && detection::usable(l);
+        let lasting = |l: &&Address| l.permanent && l.is_sound();
         links.iter().filter(lasting).find(|l| l.device == device && l.network.is_ipv4() == v4).map(found)
     };
     NodeAddresses { v4: v4.or_else(|| beside(v6, true)), v6: v6.or_else(|| beside(v4, false)) }

@@ -12,7 +12,6 @@ use caracal_bgp_underlay::without_carrier;
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::IfName;
-use caracal_linux::object::route::Scope;
 use ipnetwork::IpNetwork;
 use regex::Regex;
 
@@ -169,17 +168,14 @@ pub fn detect(
 fn candidates(links: &Underlay, v4: bool) -> Vec<&Address> {
     let up = links.links.values().filter(|link| link.up && !link.loopback);
     up.flat_map(|link| {
-        let mut own: Vec<&Address> =
-            links.addresses_of(&link.name).filter(|one| one.network.is_ipv4() == v4 && usable(one)).collect();
+        let mut own: Vec<&Address> = links
+            .addresses_of(&link.name)
+            .filter(|one| one.network.is_ipv4() == v4 && one.is_sound())
+            .collect();
         own.sort_by_key(|one| !one.permanent);
         own
     })
     .collect()
-}
-
-/// Global and proven: no privacy address, no second one of a subnet, none that may be a duplicate.
-pub fn usable(address: &Address) -> bool {
-    address.scope == Scope::Universe && !address.secondary && !address.tentative && !address.deprecated
 }
 
 /// Whether a device may be one of the host's own ways to the network, by its name.

@@ -12,7 +12,6 @@ use caracal_bgp::{Config, Family, LocalNextHops, PeerConfig, PeerKey, SessionOpt
 use caracal_linux::kernel::Underlay;
 use caracal_linux::object::address::Address;
 use caracal_linux::object::link::IfName;
-use caracal_linux::object::route::Scope;
 use ipnetwork::IpNetwork;
 
 /// The configuration with every own next hop that this machine's addresses give.
@@ -56,7 +55,7 @@ pub fn filled_near(config: &Config, underlay: &Underlay) -> Config {
 /// there is.
 pub fn near<'a>(key: PeerKey, peer: &PeerConfig, underlay: &'a Underlay) -> Option<&'a Address> {
     let any = key.interface().is_none() && peer.local_address.is_none();
-    underlay.subnet_of(peer.remote.ip()).filter(|own| any && is_lasting(own))
+    underlay.subnet_of(peer.remote.ip()).filter(|own| any && own.is_sound())
 }
 
 fn fill(key: PeerKey, peer: &mut PeerConfig, underlay: &Underlay) {
@@ -113,12 +112,7 @@ fn device_to(key: PeerKey, peer: &PeerConfig, underlay: &Underlay) -> Option<IfN
 }
 
 fn first<T>(underlay: &Underlay, device: &IfName, family: impl Fn(IpAddr) -> Option<T>) -> Option<T> {
-    underlay.addresses_of(device).filter(|address| is_lasting(address)).find_map(|a| family(a.network.ip()))
-}
-
-/// Global, proven to be unique, and no temporary one.
-fn is_lasting(address: &Address) -> bool {
-    address.scope == Scope::Universe && !address.tentative && !address.secondary && !address.deprecated
+    underlay.addresses_of(device).filter(|address| address.is_sound()).find_map(|a| family(a.network.ip()))
 }
 
 #[cfg(test)]
@@ -126,6 +120,7 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use caracal_bgp::{Asn, Interface, PeerRange, RouterId};
+    use caracal_linux::object::route::Scope;
 
     use super::*;
 
@@ -231,5 +226,16 @@ mod tests {
         assert_eq!(told("192.0.2.9", 2, None), "10.0.0.1 fd00::1", "it is on no subnet");
         assert_eq!(told("172.29.0.2", 2, Some("10.0.0.1")), "10.0.0.1 fd00::1", "it has to know the way");
         assert_eq!(told("172.29.0.2", 1, None), "10.0.0.1 fd00::1", "inside the AS next hops are looked up");
+    }
+
+    #[test]
+    fn a_second_address_of_the_subnet_does_not_keep_a_near_peer_from_being_told_the_first() {
+        let mut underlay = underlay();
+        underlay.addresses.push(Address { secondary: true, ..address("eth0", "172.29.0.77/24") });
+        let key: PeerKey = "172.29.0.2".parse().unwrap();
+        let peer = PeerConfig::new(SocketAddr::new(key.address(), 179), Asn(1), Asn(2));
+        assert_eq!(near(key, &peer, &underlay).unwrap().network.to_string(), "172.29.0.1/24");
+        let config = filled_near(&Config { peers: [(key, peer)].into(), ..speaker() }, &underlay);
+        assert_eq!(shown(config.peers[&key].local_next_hops), "172.29.0.1 fd00:29::1");
     }
 }

@@ -31,12 +31,12 @@ impl Underlay {
         self.addresses.iter().any(|address| address.network.ip() == ip)
     }
 
-    /// The own address in whose subnet this address lies, the smallest subnet first: packets to it need no gateway.
+    /// The own address in whose subnet this address lies, the smallest subnet first: packets to it need no gateway. Of several
+    /// in one subnet it is the one that others may be told, not a second or temporary one beside it.
     pub fn subnet_of(&self, ip: IpAddr) -> Option<&Address> {
-        self.addresses
-            .iter()
-            .filter(|address| address.network.contains(ip))
-            .max_by_key(|address| address.network.prefix())
+        let around = self.addresses.iter().filter(|address| address.network.contains(ip));
+        let rank = |address: &Address| (address.network.prefix(), address.is_sound());
+        around.reduce(|best, one| if rank(one) > rank(best) { one } else { best })
     }
 }
 
@@ -195,5 +195,30 @@ mod tests {
         let found = underlay.subnet_of("192.0.2.200".parse().unwrap()).unwrap();
         assert_eq!(found.network.prefix(), 24);
         assert_eq!(underlay.subnet_of("198.51.100.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn of_a_subnet_the_address_is_found_that_others_may_be_told() {
+        let second = Address { secondary: true, ..address("eth0", "192.0.2.9/24") };
+        let temporary = Address { secondary: true, ..address("eth0", "2001:db8::9/64") };
+        let going = Address { deprecated: true, ..address("eth0", "2001:db8::7/64") };
+        let unproven = Address { tentative: true, ..address("eth0", "2001:db8::a/64") };
+        let found = |addresses: &[&Address], of: &str| {
+            let addresses = addresses.iter().map(|one| (*one).clone()).collect();
+            let underlay = Underlay { addresses, ..Underlay::default() };
+            underlay.subnet_of(of.parse().unwrap()).unwrap().network.to_string()
+        };
+        let first = address("eth0", "192.0.2.7/24");
+        assert_eq!(found(&[&first, &second], "192.0.2.1"), "192.0.2.7/24");
+        assert_eq!(found(&[&second, &first], "192.0.2.1"), "192.0.2.7/24");
+        let lasting = address("eth0", "2001:db8::8/64");
+        assert_eq!(found(&[&going, &lasting, &temporary, &unproven], "2001:db8::1"), "2001:db8::8/64");
+        assert_eq!(
+            found(&[&second], "192.0.2.1"),
+            "192.0.2.9/24",
+            "there is no other, and the subnet is here"
+        );
+        let wider = address("eth1", "192.0.0.0/16");
+        assert_eq!(found(&[&wider, &second], "192.0.2.1"), "192.0.2.9/24", "the way goes by the smallest");
     }
 }

@@ -63,6 +63,11 @@ pub struct Address {
 }
 
 impl Address {
+    /// Whether others may be told it: valid everywhere, known to be unique, no second one of its subnet and none that is to go.
+    pub fn is_sound(&self) -> bool {
+        self.scope == Scope::Universe && !self.tentative && !self.secondary && !self.deprecated
+    }
+
     /// An address that is there for good, valid everywhere, and nobody has said who set it.
     pub fn lasting(device: IfName, network: IpNetwork) -> Self {
         Self {
