@@ -37,15 +37,17 @@ use crate::cluster::{Cluster, publish, secrets};
 use crate::cni::{self, CniContext, conflist};
 use crate::desired::grants::{Grants, grants};
 use crate::desired::handover::Ends;
+use crate::desired::outgoing::Told;
 use crate::desired::restart::Comeback;
 use crate::desired::speaker::{SpeakerSettings, named_router_id};
 use crate::desired::surroundings::Surroundings;
 use crate::desired::tunnels::TunnelAddresses;
 use crate::ipam::Ipam;
 use crate::kernel::blackholes::OwnRanges;
+use crate::kernel::filter::{self, FilterSources};
 use crate::kernel::routes::{NotInstalledRoutes, RouteWriter};
 use crate::kernel::tunnels::{self, TunnelSources};
-use crate::kernel::{blackholes, filter, sweep};
+use crate::kernel::{blackholes, sweep};
 use crate::node::detection::dead_uplinks;
 use crate::node::network_node::{self, NetworkNodeSources};
 use crate::node::tunnel_addresses::{TunnelAddressKeeper, TunnelAddressOwners};
@@ -111,6 +113,8 @@ struct Owners {
     used: watch::Sender<Ends>,
     /// What some pods have beyond their addresses.
     grants: watch::Sender<Arc<Grants>>,
+    /// By which devices routers are told this node's address.
+    told: watch::Sender<Told>,
     features: Arc<Features>,
     nftables: Option<Nftables>,
     ipam: Ipam,
@@ -173,6 +177,7 @@ impl Owners {
             services,
             used: watch::Sender::new(Ends::new()),
             grants: watch::Sender::new(Arc::new(grants(&recovered.attachments))),
+            told: watch::Sender::new(None),
             features,
             nftables,
             ipam,
@@ -208,10 +213,16 @@ impl Owners {
         };
         parts.add("tunnels", tunnels::keep(self.kernel.clone(), sources));
         if let Some(nftables) = &self.nftables {
-            let (pools, around) = (self.cluster.ip_pools.clone(), self.surroundings.clone());
-            let services = self.services.clone();
-            let grants = self.grants.subscribe();
-            parts.add("filter", filter::keep(nftables.clone(), pools, around, services, grants));
+            let sources = FilterSources {
+                pools: self.cluster.ip_pools.clone(),
+                around: self.surroundings.clone(),
+                services: self.services.clone(),
+                grants: self.grants.subscribe(),
+                facts: self.facts.clone(),
+                told: self.told.subscribe(),
+                outgoing: settings.nat_outgoing_address.clone(),
+            };
+            parts.add("filter", filter::keep(nftables.clone(), sources));
         }
         addresses
     }
@@ -282,6 +293,7 @@ impl Owners {
             comeback: self.comeback,
             links: self.kernel.underlay(),
             problems,
+            told: self.told.clone(),
         };
         parts.add("peering", peering.run());
         let (end_of_rib, ends) = mpsc::channel(ENDS);

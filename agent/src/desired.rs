@@ -7,6 +7,7 @@ pub mod filters;
 pub mod grants;
 pub mod handover;
 pub mod mtu;
+pub mod outgoing;
 pub mod passwords;
 pub mod peers;
 pub mod pod;

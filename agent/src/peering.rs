@@ -23,6 +23,7 @@ use crate::cluster::secrets::SecretsReceiver;
 use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::announcements::announcements;
 use crate::desired::grants::{GrantsReceiver, floating};
+use crate::desired::outgoing::{Told, told};
 use crate::desired::peers::{Inputs, Problem, config};
 use crate::desired::policies::{Ground, Policies};
 use crate::desired::restart::Comeback;
@@ -54,6 +55,8 @@ pub struct Peering {
     pub links: watch::Receiver<Arc<Underlay>>,
     /// Where problems are told.
     pub problems: watch::Sender<Arc<Vec<Problem>>>,
+    /// Where it is told by which devices routers are told this node's address.
+    pub told: watch::Sender<Told>,
 }
 
 /// Time until a refused configuration is offered again: an address may not be there yet, or a port busy for a moment.
@@ -234,6 +237,15 @@ impl Peering {
         let links = self.links.borrow_and_update().clone();
         let port = self.settings.borrow().listen_port;
         let wanted = wanted.map(|wanted| on_links.placed(wanted, &links, port));
+        let addresses = self.facts.borrow().addresses;
+        let told_now = wanted.as_ref().map(|config| told(config, &addresses, &links)).unwrap_or_default();
+        self.told.send_if_modified(|told| {
+            let news = told.as_deref() != Some(&told_now);
+            if news {
+                *told = Some(Arc::new(told_now));
+            }
+            news
+        });
         let Some(wanted) = wanted.filter(|w| configured.as_ref() != Some(w)) else { return Offer::Taken };
         match self.speaker.configure(wanted.clone()).await {
             Ok(steps) => {

@@ -11,6 +11,7 @@ use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::cni::conflist;
+use crate::desired::outgoing::OutgoingAddress;
 use crate::node::detection::{Detection, Method};
 
 /// How to reach the Kubernetes API.
@@ -72,6 +73,10 @@ pub struct AgentSettings {
         default_value = "kubernetes-internal-ip"
     )]
     pub ip6_autodetection_method: Method,
+    /// The address that pods of pools with natOutgoing are seen by outside: auto (the node's own where it is on no uplink and
+    /// routers by the uplink are told it, else the uplink's), uplink, node, or an address, or one of each family.
+    #[arg(long, env = "CARACAL_NAT_OUTGOING_ADDRESS", value_name = "ADDRESS", default_value = "auto")]
+    pub nat_outgoing_address: OutgoingAddress,
     /// Folder of the host's network configurations, where the one of caracal appears once the agent serves
     /// (/etc/cni/net.d); left out: none is written.
     #[arg(long, env = "CARACAL_CNI_CONF_DIR")]

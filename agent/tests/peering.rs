@@ -237,6 +237,7 @@ impl Node {
             // No peer is on a link.
             links: watch::channel(Arc::default()).1,
             problems: problems_told,
+            told: watch::Sender::default(),
         };
         tokio::spawn(peering.run());
         Node {

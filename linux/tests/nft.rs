@@ -62,6 +62,12 @@ fn ruleset() -> Ruleset {
             verdict: Verdict::Masquerade,
         }
     };
+    let leave_as = |own: &str| {
+        let own: IpAddr = own.parse().unwrap();
+        let mut rule = masquerade(own.is_ipv4());
+        rule.matches.push(Match::ToDevice("eth1".to_owned()));
+        Rule { verdict: Verdict::LeaveAs(own), ..rule }
+    };
     let guard = vec![
         Rule {
             comment: "VXLAN from nodes only".to_owned(),
@@ -93,7 +99,12 @@ fn ruleset() -> Ruleset {
                 kind: ChainKind::Nat,
                 hook: Hook::Postrouting,
                 priority: 100,
-                rules: vec![masquerade(true), masquerade(false)],
+                rules: vec![
+                    leave_as("172.28.0.11"),
+                    leave_as("fd00:28::11"),
+                    masquerade(true),
+                    masquerade(false),
+                ],
             },
             Chain {
                 name: "guard-input".to_owned(),
@@ -123,6 +134,8 @@ async fn nft_shows_what_was_wanted_and_other_tables_stay() {
         "10.244.0.0/16, 10.245.0.0/16",
         "fd00:244::/48",
         "type nat hook postrouting priority srcnat; policy accept;",
+        "ip saddr @masquerade-v4 ip daddr != @pools-v4 oifname \"eth1\" snat ip to 172.28.0.11 fully-random comment \"natOutgoing\"",
+        "ip6 saddr @masquerade-v6 ip6 daddr != @pools-v6 oifname \"eth1\" snat ip6 to fd00:28::11 fully-random comment \"natOutgoing\"",
         "ip saddr @masquerade-v4 ip daddr != @pools-v4 masquerade fully-random comment \"natOutgoing\"",
         "ip6 saddr @masquerade-v6 ip6 daddr != @pools-v6 masquerade fully-random comment \"natOutgoing\"",
         "type filter hook input priority filter - 10; policy accept;",
@@ -222,44 +235,52 @@ async fn chains_of_others_that_drop_what_is_forwarded_are_found() {
     until("its end", SECOND, async || found().is_empty()).await;
 }
 
-/// A pod behind a host behind which is a stranger: what the stranger sees of the pod.
+/// A pod behind a host behind which are two strangers: what they see of the pod. By the device of the one the host is told to
+/// take an address that it has on no device.
 #[tokio::test]
 async fn packets_to_strangers_carry_the_hosts_address_and_those_to_pools_the_pods() {
     if !has_nftables() {
         return;
     }
-    let (pod, host, stranger) = (namespace(), namespace(), namespace());
+    let (pod, host, one, other) = (namespace(), namespace(), namespace(), namespace());
     join(&host, "cali1", &pod).await;
-    join(&host, "eth1", &stranger).await;
-    for (host_side, name, other, host_address, address) in [
-        (&host, "cali1", &pod, "10.244.0.254/24", "10.244.0.1/24"),
-        (&host, "cali1", &pod, "fd00:244::fe/64", "fd00:244::1/64"),
-        (&host, "eth1", &stranger, "192.0.2.1/24", "192.0.2.2/24"),
-        (&host, "eth1", &stranger, "2001:db8::1/64", "2001:db8::2/64"),
-        (&host, "eth1", &stranger, "10.245.0.1/24", "10.245.0.2/24"),
+    join(&host, "eth1", &one).await;
+    join(&host, "eth2", &other).await;
+    for (name, inside, host_address, address) in [
+        ("cali1", &pod, "10.244.0.254/24", "10.244.0.1/24"),
+        ("cali1", &pod, "fd00:244::fe/64", "fd00:244::1/64"),
+        ("eth1", &one, "192.0.2.1/24", "192.0.2.2/24"),
+        ("eth1", &one, "2001:db8::1/64", "2001:db8::2/64"),
+        ("eth1", &one, "10.245.0.1/24", "10.245.0.2/24"),
+        ("eth2", &other, "198.51.100.1/24", "198.51.100.2/24"),
+        ("eth2", &other, "2001:db8:2::1/64", "2001:db8:2::2/64"),
     ] {
         let nodad = if address.contains(':') { "nodad" } else { "" };
-        ip(host_side, &format!("addr add {host_address} dev {name} {nodad}"));
-        ip(other, &format!("addr add {address} dev eth0 {nodad}"));
+        ip(&host, &format!("addr add {host_address} dev {name} {nodad}"));
+        ip(inside, &format!("addr add {address} dev eth0 {nodad}"));
     }
-    for (namespace, v4, v6) in
-        [(&pod, "10.244.0.254", "fd00:244::fe"), (&stranger, "192.0.2.1", "2001:db8::1")]
-    {
-        ip(namespace, &format!("route add default via {v4}"));
-        ip(namespace, &format!("-6 route add default via {v6}"));
+    for (inside, v4, v6) in [
+        (&pod, "10.244.0.254", "fd00:244::fe"),
+        (&one, "192.0.2.1", "2001:db8::1"),
+        (&other, "198.51.100.1", "2001:db8:2::1"),
+    ] {
+        ip(inside, &format!("route add default via {v4}"));
+        ip(inside, &format!("-6 route add default via {v6}"));
     }
     for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
         host.run(|| caracal_linux::sysctl::write(setting, "1")).unwrap().unwrap();
     }
     let kernel = Nftables::start(Some(host.clone())).unwrap();
     kernel.want(ruleset()).await.unwrap();
-    for (to, seen) in [
-        ("192.0.2.2", "192.0.2.1"),
-        ("2001:db8::2", "2001:db8::1"),
+    for (stranger, to, seen) in [
+        (&one, "192.0.2.2", "172.28.0.11"),
+        (&one, "2001:db8::2", "fd00:28::11"),
+        (&other, "198.51.100.2", "198.51.100.1"),
+        (&other, "2001:db8:2::2", "2001:db8:2::1"),
         // Inside a pool, though behind the same device.
-        ("10.245.0.2", "10.244.0.1"),
+        (&one, "10.245.0.2", "10.244.0.1"),
     ] {
-        assert_eq!(seen_as(&pod, &stranger, to), seen.parse::<IpAddr>().unwrap(), "towards {to}");
+        assert_eq!(seen_as(&pod, stranger, to), seen.parse::<IpAddr>().unwrap(), "towards {to}");
     }
 }
 

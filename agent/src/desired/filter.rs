@@ -1,7 +1,7 @@
 //! The nftables table: what of the pods' traffic is masqueraded, and what is refused on arrival.
 //!
-//! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address, and those to the
-//! floating address of a pod go to the pod. *guard*: tunnel
+//! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address ([`super::outgoing`]
+//! says which), and those to the floating address of a pod go to the pod. *guard*: tunnel
 //! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
 //! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service addresses that nobody serves do not go in circles
 //! between this node and the router that believes the announcement. The guard of tunnels stands only where tunnels are in use, and, as long as no other
@@ -17,6 +17,7 @@ use caracal_linux::nft::{Chain, ChainKind, Direction, Hook, Match, Rule, Ruleset
 use ipnetwork::IpNetwork;
 
 use super::grants::{Grant, Grants};
+use super::outgoing::Departure;
 use super::surroundings::Surroundings;
 use super::tunnels::{PORT, VNI};
 use crate::cluster::Snapshot;
@@ -41,13 +42,14 @@ const VNI_OFFSET: u32 = 12;
 /// The whole table.
 ///
 /// `services` are the ranges of Service addresses that this node announces, `grants` what some of its pods have beyond their
-/// addresses. `own_sources`: whether pods are held to their own
+/// addresses, `departures` by what address pods are seen outside where that is not the device's. `own_sources`: whether pods are held to their own
 /// addresses, for which the kernel needs `nft_fib`.
 pub fn filter(
     pools: &Snapshot<IpPool>,
     around: &Surroundings,
     services: &BTreeSet<IpNetwork>,
     grants: &Grants,
+    departures: &[Departure],
     own_sources: bool,
 ) -> Ruleset {
     let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
@@ -72,7 +74,8 @@ pub fn filter(
     let leads = || grants.iter().flat_map(Grant::leads);
     let to_pods: Vec<Rule> = leads().map(|(floating, own)| lead(floating, own)).collect();
     let mut nat: Vec<Rule> = leads().map(|(floating, own)| lead_back(floating, own)).collect();
-    nat.extend([true, false].map(masquerade));
+    nat.extend(departures.iter().map(leave_as));
+    nat.extend([true, false].map(|v4| outgoing(v4, Verdict::Masquerade)));
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
     let mut from_pods = [Direction::Source, Direction::Destination].map(loopback).to_vec();
     from_pods.extend(grants.iter().flat_map(allowed_sources));
@@ -89,13 +92,19 @@ pub fn filter(
     Ruleset { table: TABLE.to_owned(), sets, chains }
 }
 
-fn masquerade(v4: bool) -> Rule {
+fn outgoing(v4: bool, verdict: Verdict) -> Rule {
     let of = |of, within, set| Match::Address { v4, of, within, set: named(set, v4) };
     Rule {
         comment: "natOutgoing".to_owned(),
         matches: vec![of(Direction::Source, true, "masquerade"), of(Direction::Destination, false, "pools")],
-        verdict: Verdict::Masquerade,
+        verdict,
     }
+}
+
+fn leave_as(departure: &Departure) -> Rule {
+    let mut rule = outgoing(departure.address.is_ipv4(), Verdict::LeaveAs(departure.address));
+    rule.matches.extend(departure.by.map(|device| Match::ToDevice(device.to_string())));
+    rule
 }
 
 fn lead(floating: IpAddr, own: IpAddr) -> Rule {
@@ -206,6 +215,7 @@ mod tests {
     use super::super::surroundings::Remote;
     use super::super::tunnels::Asked;
     use super::*;
+    use caracal_linux::object::link::IfName;
     use serde_json::json;
 
     fn pools() -> Snapshot<IpPool> {
@@ -229,14 +239,33 @@ mod tests {
 
     #[test]
     fn all_pools_are_inside_and_those_with_nat_outgoing_are_masqueraded() {
-        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), true);
+        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), &[], true);
         assert_eq!(elements(&ruleset, "pools-v4"), ["10.244.0.0/16", "10.245.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
         assert_eq!(rules(&ruleset, "nat-postrouting"), 2);
         assert_eq!(rules(&ruleset, "guard-prerouting"), 3);
-        let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), false);
+        let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), &[], false);
         assert_eq!(rules(&lesser, "guard-prerouting"), 2, "a kernel without nft_fib");
+    }
+
+    #[test]
+    fn pods_leave_as_the_node_where_that_is_said_and_are_masqueraded_elsewhere() {
+        let by = |text: &str, device: Option<&str>| Departure {
+            address: text.parse().unwrap(),
+            by: device.map(|name| IfName::new(name).unwrap()),
+        };
+        let departures = [by("172.28.0.11", Some("eth0")), by("fd00:28::11", None)];
+        let none = BTreeSet::new();
+        let ruleset = filter(&pools(), &Surroundings::default(), &none, &Grants::new(), &departures, true);
+        let chain = ruleset.chains.iter().find(|one| one.name == "nat-postrouting").unwrap();
+        let [v4, v6, rest @ ..] = chain.rules.as_slice() else { panic!("{chain:?}") };
+        assert_eq!(v4.verdict, Verdict::LeaveAs("172.28.0.11".parse().unwrap()));
+        assert_eq!(v4.matches.len(), 3);
+        assert_eq!(v4.matches[2], Match::ToDevice("eth0".into()));
+        assert_eq!(v6.verdict, Verdict::LeaveAs("fd00:28::11".parse().unwrap()));
+        assert_eq!(v6.matches.len(), 2, "by whatever device");
+        assert!(rest.len() == 2 && rest.iter().all(|rule| rule.verdict == Verdict::Masquerade));
     }
 
     #[test]
@@ -245,17 +274,17 @@ mod tests {
         let asked = Asked { ipip: true, vxlan: true };
         let mut around = Surroundings { asked, ..Surroundings::default() };
         assert_eq!(
-            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true), "guard-input"),
+            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), &[], true), "guard-input"),
             0,
             "no node is known"
         );
         around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
-        let ruleset = filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true);
+        let ruleset = filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), &[], true);
         assert_eq!(rules(&ruleset, "guard-input"), 3);
         assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
         around.asked = Asked::default();
         assert_eq!(
-            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), true), "guard-input"),
+            rules(&filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), &[], true), "guard-input"),
             0,
             "no tunnel is in use"
         );
@@ -264,11 +293,11 @@ mod tests {
     #[test]
     fn what_nobody_serves_of_the_announced_services_is_dropped_on_its_way_through() {
         let ranges = ["10.96.0.0/16", "fd00:96::/112"].map(|text| text.parse().unwrap()).into();
-        let ruleset = filter(&pools(), &Surroundings::default(), &ranges, &Grants::new(), true);
+        let ruleset = filter(&pools(), &Surroundings::default(), &ranges, &Grants::new(), &[], true);
         assert_eq!(elements(&ruleset, "services-v4"), ["10.96.0.0/16"]);
         assert_eq!(elements(&ruleset, "services-v6"), ["fd00:96::/112"]);
         assert_eq!(rules(&ruleset, "guard-forward"), 2);
-        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), true);
+        let none = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), &[], true);
         assert_eq!(rules(&none, "guard-forward"), 0);
     }
 
@@ -280,7 +309,8 @@ mod tests {
             sources: ["198.51.100.0/24", "2001:db8:7::/48"].map(|text| text.parse().unwrap()).to_vec(),
             floating: Vec::new(),
         };
-        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), true);
+        let ruleset =
+            filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), &[], true);
         let chain = ruleset.chains.iter().find(|one| one.name == "guard-prerouting").unwrap();
         let verdicts: Vec<Verdict> = chain.rules.iter().map(|rule| rule.verdict).collect();
         let (accept, drop) = (Verdict::Accept, Verdict::Drop);
@@ -300,7 +330,8 @@ mod tests {
             sources: Vec::new(),
             floating: ["10.250.0.9", "fd00:250::9"].map(|text| text.parse().unwrap()).to_vec(),
         };
-        let ruleset = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), true);
+        let ruleset =
+            filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), &[], true);
         for chain in ["nat-prerouting", "nat-output"] {
             let found = ruleset.chains.iter().find(|one| one.name == chain).unwrap();
             assert_eq!(found.rules.len(), 1, "the pod has no IPv6 address");

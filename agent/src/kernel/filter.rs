@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use caracal_api::IpPool;
-use caracal_linux::nft::Nftables;
+use caracal_linux::nft::{Nftables, Ruleset};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -14,28 +14,60 @@ use crate::cluster::SnapshotReceiver;
 use crate::cluster::services::ServiceAddressesReceiver;
 use crate::desired::filter::filter;
 use crate::desired::grants::GrantsReceiver;
+use crate::desired::outgoing::{OutgoingAddress, ToldReceiver, departures};
 use crate::desired::surroundings::Surroundings;
+use crate::node::FactsReceiver;
+
+/// What the table follows from.
+pub struct FilterSources {
+    /// Which addresses are pods' and which of them are masqueraded.
+    pub pools: SnapshotReceiver<IpPool>,
+    /// The other nodes, and the tunnels.
+    pub around: watch::Receiver<Arc<Surroundings>>,
+    /// The announced ranges of Services.
+    pub services: ServiceAddressesReceiver,
+    /// What some pods have beyond their addresses.
+    pub grants: GrantsReceiver,
+    /// This node's addresses.
+    pub facts: FactsReceiver,
+    /// By which devices routers are told them; `None` until that is known.
+    pub told: ToldReceiver,
+    /// Which address pods are seen by outside.
+    pub outgoing: OutgoingAddress,
+}
+
+impl FilterSources {
+    /// The table, and the one without what the kernel may lack. None as long as too little is known.
+    fn tables(&mut self, own_sources: bool) -> Option<(Ruleset, Ruleset)> {
+        let (pools, around) = (self.pools.borrow_and_update(), self.around.borrow_and_update());
+        let (services, grants) = (self.services.borrow_and_update(), self.grants.borrow_and_update());
+        let (facts, told) = (self.facts.borrow_and_update(), self.told.borrow_and_update());
+        // Without a word of the API server, now or earlier, what an earlier run left is better than nothing.
+        let known = pools.synced || !pools.items.is_empty();
+        let told = told.as_ref().filter(|_| known)?;
+        let departures = departures(&self.outgoing, &facts.addresses, told);
+        let table = |own| filter(&pools, &around, &services.ranges, &grants, &departures, own);
+        Some((table(own_sources), table(false)))
+    }
+
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        tokio::select! {
+            changed = self.pools.changed() => changed,
+            changed = self.around.changed() => changed,
+            changed = self.services.changed() => changed,
+            changed = self.grants.changed() => changed,
+            changed = self.facts.changed() => changed,
+            changed = self.told.changed() => changed,
+        }
+    }
+}
 
 /// Keeps the table as it should be. Runs until the agent ends. A refusal is logged by the table's keeper and shown by its
 /// standing; it is tried again there.
-pub async fn keep(
-    nftables: Nftables,
-    mut pools: SnapshotReceiver<IpPool>,
-    mut around: watch::Receiver<Arc<Surroundings>>,
-    mut services: ServiceAddressesReceiver,
-    mut grants: GrantsReceiver,
-) {
+pub async fn keep(nftables: Nftables, mut sources: FilterSources) {
     let mut own_sources = true;
     loop {
-        let wanted = {
-            let (pools, around) = (pools.borrow_and_update(), around.borrow_and_update());
-            let (services, grants) = (services.borrow_and_update(), grants.borrow_and_update());
-            // Without a word of the API server, now or earlier, what an earlier run left is better than nothing.
-            (pools.synced || !pools.items.is_empty()).then(|| {
-                let table = |own| filter(&pools, &around, &services.ranges, &grants, own);
-                (table(own_sources), table(false))
-            })
-        };
+        let wanted = sources.tables(own_sources);
         if let Some((wanted, lesser)) = wanted
             && let Err(refused) = nftables.want(wanted.clone()).await
         {
@@ -51,13 +83,7 @@ pub async fn keep(
                 tracing::debug!(%refused, "the nftables table is not in place");
             }
         }
-        let changed = tokio::select! {
-            changed = pools.changed() => changed,
-            changed = around.changed() => changed,
-            changed = services.changed() => changed,
-            changed = grants.changed() => changed,
-        };
-        if changed.is_err() {
+        if sources.changed().await.is_err() {
             return;
         }
     }

@@ -53,6 +53,7 @@ fn a_pod_is_heard_by_its_own_addresses_only() {
             &Surroundings::default(),
             &BTreeSet::new(),
             &Default::default(),
+            &[],
             true,
         );
         nftables.want(table).await.unwrap();

@@ -34,8 +34,15 @@ pub enum Expression {
     Immediate(u32),
     /// Takes these bytes.
     Load(Vec<u8>),
-    /// Rewrites the source or the destination (`true`) of IPv4 (`true`) or IPv6 to what was taken.
-    Translate(bool, bool),
+    /// Rewrites an address to what was taken.
+    Translate {
+        /// The destination, else the source.
+        destination: bool,
+        /// Of IPv4, else IPv6.
+        v4: bool,
+        /// With a port by chance, else with its own where that is free.
+        any_port: bool,
+    },
 }
 
 /// Which address of a packet.
@@ -71,6 +78,8 @@ pub enum Match {
     FromDevice(String),
     /// It came in by the device of this name.
     Device(String),
+    /// It leaves by the device of this name.
+    ToDevice(String),
     /// The device that it came in by is not the one by which its source is reached.
     NoWayBack,
     /// It is of this protocol (`IPPROTO_*`).
@@ -94,11 +103,16 @@ pub enum Verdict {
     SendTo(IpAddr),
     /// It comes from this address, and so does the rest of its connection. The conditions must say of which family it is.
     ComeFrom(IpAddr),
+    /// The same for what many share one address for: the port is chosen by chance.
+    LeaveAs(IpAddr),
 }
 
 const META_IIFNAME: u32 = 6;
+const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+/// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`: two pods must not race for one port.
+const RANDOM_FULLY: u32 = 1 << 4;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 const NETWORK: u32 = 1;
@@ -131,11 +145,8 @@ impl Match {
                 all.push(Expression::Compare(true, vec![127, 0, 0, 0]));
                 all
             }
-            Self::Device(name) => {
-                let mut whole = name.as_bytes().to_vec();
-                whole.push(0);
-                vec![Expression::Meta(META_IIFNAME), Expression::Compare(true, whole)]
-            }
+            Self::Device(name) => named(META_IIFNAME, name),
+            Self::ToDevice(name) => named(META_OIFNAME, name),
             Self::FromDevice(prefix) => vec![
                 Expression::Meta(META_IIFNAME),
                 // Without the closing zero only the beginning is compared.
@@ -168,14 +179,22 @@ impl Verdict {
             Self::Drop => vec![Expression::Counter, Expression::Immediate(0)],
             Self::Accept => vec![Expression::Immediate(1)],
             Self::Masquerade => vec![Expression::Masquerade],
-            Self::SendTo(address) => translate(address, true),
-            Self::ComeFrom(address) => translate(address, false),
+            Self::SendTo(address) => translate(address, true, false),
+            Self::ComeFrom(address) => translate(address, false, false),
+            Self::LeaveAs(address) => translate(address, false, true),
         }
     }
 }
 
-fn translate(to: IpAddr, destination: bool) -> Vec<Expression> {
-    vec![Expression::Load(bytes(to)), Expression::Translate(destination, to.is_ipv4())]
+fn translate(to: IpAddr, destination: bool, any_port: bool) -> Vec<Expression> {
+    vec![Expression::Load(bytes(to)), Expression::Translate { destination, v4: to.is_ipv4(), any_port }]
+}
+
+/// That the device which this property names is the one of this name.
+fn named(property: u32, name: &str) -> Vec<Expression> {
+    let mut whole = name.as_bytes().to_vec();
+    whole.push(0);
+    vec![Expression::Meta(property), Expression::Compare(true, whole)]
 }
 
 fn bytes(address: IpAddr) -> Vec<u8> {
@@ -227,17 +246,17 @@ impl Expression {
             // NFT_FIB_RESULT_OIF by NFTA_FIB_F_SADDR and NFTA_FIB_F_IIF.
             Self::WayBack => ("fib", new().number(1, REGISTER).number(2, 1).number(3, 1 | 1 << 3)),
             Self::Counter => ("counter", new()),
-            // NF_NAT_RANGE_PROTO_RANDOM_FULLY: two pods must not race for one port.
-            Self::Masquerade => ("masq", new().number(1, 1 << 4)),
+            Self::Masquerade => ("masq", new().number(1, RANDOM_FULLY)),
             Self::Immediate(code) => {
                 let verdict = new().nest(2, new().number(1, *code));
                 ("immediate", new().number(1, VERDICT).nest(2, verdict))
             }
             Self::Load(bytes) => ("immediate", new().number(1, REGISTER).nest(2, value(bytes))),
-            Self::Translate(destination, v4) => {
+            Self::Translate { destination, v4, any_port } => {
                 let family = if *v4 { NFPROTO_IPV4 } else { NFPROTO_IPV6 };
                 let data = new().number(1, u32::from(*destination)).number(2, u32::from(family));
-                ("nat", data.number(3, REGISTER).number(4, REGISTER))
+                let data = data.number(3, REGISTER).number(4, REGISTER);
+                ("nat", if *any_port { data.number(7, RANDOM_FULLY) } else { data })
             }
         };
         new().text(1, name).nest(2, data)

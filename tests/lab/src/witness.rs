@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use futures::{StreamExt, TryStreamExt, stream};
 use ipnetwork::IpNetwork;
 use serde::Serialize;
@@ -111,8 +111,7 @@ pub async fn ask_from_all(lab: &Lab) -> anyhow::Result<Vec<Sight>> {
             let outside = lab.outside().address(address.is_ipv6());
             let outside =
                 outside.with_context(|| format!("the outside host has no address like {address}"))?;
-            let expected = expected(lab, pod, *address)?;
-            if !expected.is_empty() {
+            if let Some(expected) = expected(lab, pod, *address)? {
                 questions.push((pod, *address, outside, expected));
             }
         }
@@ -122,27 +121,22 @@ pub async fn ask_from_all(lab: &Lab) -> anyhow::Result<Vec<Sight>> {
             Ok(seen) => (Some(seen), None),
             Err(error) => (None, Some(format!("{error:#}"))),
         };
-        let fits = expected.iter().find(|one| Some(**one) == seen).or(expected.first());
-        let expected = *fits.context("nothing is expected")?;
         anyhow::Ok(Sight { pod: pod.name().to_owned(), address, expected, seen, failure })
     });
     asked.buffered(AT_ONCE).try_collect().await
 }
 
-/// What the outside should see of a pod, one of these; nothing where it sees nothing.
-fn expected(lab: &Lab, pod: &Pod, address: IpAddr) -> anyhow::Result<Vec<IpAddr>> {
+/// What the outside should see of a pod; nothing where it sees nothing.
+fn expected(lab: &Lab, pod: &Pod, address: IpAddr) -> anyhow::Result<Option<IpAddr>> {
     let pools = &lab.topology().pools;
     let pool = pools.iter().find(|pool| pool.cidr.contains(address));
     let pool = pool.with_context(|| format!("{address} of {} is in no pool", pod.name()))?;
     if pool.nat_outgoing {
         let node = lab.node(pod.node())?.machine();
-        // Pods are masqueraded by the address of the uplink that they leave by.
-        let cables = node.plan().cables.iter().flat_map(|cable| &cable.addresses);
-        let like = |node: &IpAddr| node.is_ipv4() == address.is_ipv4();
-        let found: Vec<IpAddr> = cables.map(IpNetwork::ip).filter(like).collect();
-        ensure!(!found.is_empty(), "{} has no address like {address}", node.name());
-        return Ok(found);
+        let found =
+            node.addresses().iter().map(IpNetwork::ip).find(|node| node.is_ipv4() == address.is_ipv4());
+        return found.map(Some).with_context(|| format!("{} has no address like {address}", node.name()));
     }
     let known = lab.topology().design.tells_routers();
-    Ok(known.then_some(address).into_iter().collect())
+    Ok(known.then_some(address))
 }
