@@ -4,6 +4,7 @@ mod address;
 mod encapsulation;
 mod flow;
 mod mtu;
+mod passwords;
 mod reflected;
 mod repair;
 mod restart;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         case!(single::nodes_on_no_subnet_reach_each_other_as_the_mode_says),
         case!(single::nodes_on_no_subnet_hand_packets_to_the_router_they_peer_with),
         case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
+        case!(passwords::a_mesh_is_signed_with_what_a_secret_says),
         case!(unnamed::a_node_peers_with_whom_no_address_names),
         case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),
         case!(restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere),
