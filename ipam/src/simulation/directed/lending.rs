@@ -127,6 +127,58 @@ fn what_was_given_since_a_backup_is_given_to_nobody_else_when_that_backup_is_bac
 }
 
 #[test]
+fn what_a_backup_shows_as_asked_for_is_lent_to_nobody_since_nobody_waits_for_it_any_more() {
+    let (mut world, [owner, borrower, _], name, _) = three();
+    let lodger = world.ask(borrower, WantFamilies::V4, Vec::new());
+    let asked =
+        |world: &World| world.store.blocks[&name].spec.allocations.values().any(|r| r.starts_with("aw"));
+    while !asked(&world) {
+        world.run_for(1);
+    }
+    let backup = world.store.blocks.clone();
+    world.answer(&lodger).unwrap();
+    world.pod_ends(borrower, lodger);
+    world.run_for(200 * SECOND);
+    assert_eq!(shown(&world, &name), 1, "what was lent before is all that there is");
+    restore(&mut world, backup);
+    // The borrower has forgotten it, and the owner sees what is there when it writes.
+    world.kill(borrower);
+    world.greet_all();
+    world.get(owner, WantFamilies::V4).unwrap();
+    world.run_for(100 * SECOND);
+    assert!(!asked(&world));
+    assert_eq!(shown(&world, &name), 2, "{:?}", world.store.blocks[&name].spec);
+    assert_eq!(world.nodes[owner].agent.as_ref().unwrap().blocks[&name].free(), 6);
+}
+
+#[test]
+fn what_a_backup_shows_as_given_back_is_not_taken_from_who_has_it_since() {
+    let (mut world, [owner, borrower, third], name, mut given) = three();
+    let own = world.ask(owner, WantFamilies::V4, Vec::new());
+    let kept = world.answer(&own).unwrap()[0].address;
+    let lodger = world.ask(borrower, WantFamilies::V4, Vec::new());
+    let address = world.answer(&lodger).unwrap()[0].address;
+    world.run_for(5 * SECOND);
+    world.pod_ends(borrower, lodger);
+    let returned = |text: &String| text.starts_with("h/") && text.contains("/node-");
+    while !world.store.blocks[&name].spec.allocations.values().any(returned) {
+        world.run_for(1);
+    }
+    let backup = world.store.blocks.clone();
+    world.run_for(10 * SECOND);
+    take_all(&mut world, third, &mut given);
+    assert!(given.contains(&address), "it is lent anew");
+    // The one that has it now can tell nobody; the owner sees what is there when it writes.
+    world.nodes[third].cut = true;
+    restore(&mut world, backup);
+    world.greet_all();
+    world.pod_ends(owner, own);
+    world.run_for(20 * SECOND);
+    assert_eq!(world.get(owner, WantFamilies::V4).unwrap()[0].address, kept);
+    assert!(world.get(owner, WantFamilies::V4).is_err(), "there is no other");
+}
+
+#[test]
 fn nothing_is_lent_while_the_owner_does_not_answer() {
     let (mut world, [owner, borrower, third], name, mut given) = three();
     let backup = world.store.blocks.clone();

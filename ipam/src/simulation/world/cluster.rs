@@ -134,7 +134,7 @@ impl World {
             match &node.agent {
                 Some(agent) => agent.blocks.get(name).is_some_and(Block::is_announced),
                 // Its neighbours keep its routes until it is back.
-                None => node.disk.blocks.contains_key(name),
+                None => node.disk.blocks.get(name).is_some_and(|block| check::is_owner(node, block)),
             }
         });
         holder.or(announcer).map(|m| self.nodes[m].name.clone())
