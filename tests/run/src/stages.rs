@@ -94,6 +94,9 @@ pub(crate) fn all(place: &Place, quick: bool) -> Vec<Stage> {
         stages.push(tests("on Debian's kernel, with ipip", 15, cargo(&inside)));
         let ipip = ["test", "--workspace", "--no-fail-fast", "--test", "ipip"];
         stages.push(tests("ipip: listings and packets", 10, cargo(&ipip)));
+        // By itself: half a dozen flows with every packet counted want a machine of their own, maybe an emulated one.
+        let transitions = ["test", "--workspace", "--test", "transitions"];
+        stages.push(tests("ipip: changes of modes", 15, cargo(&transitions)));
         let runtime = ["test", "--workspace", "--no-fail-fast", "--test", "runtime"];
         stages.push(tests("containerd", 10, cargo(&runtime)));
         let mut lab = Command::new(place.program("caracal-vm"));

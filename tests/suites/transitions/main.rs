@@ -1,6 +1,6 @@
 //! Changes of IPIP modes on a running cluster, in the project's virtual machine: `cargo test --workspace --test transitions`.
 //!
-//! Not a part of `cargo verify`: where the machine is emulated and busy with other work it takes many minutes.
+//! A suite of its own, for nothing else must run in the machine meanwhile: where it is emulated, all flows take what it has.
 
 mod modes;
 
