@@ -5,6 +5,7 @@ mod encapsulation;
 mod flow;
 mod mtu;
 mod passwords;
+mod outgoing;
 mod reflected;
 mod repair;
 mod restart;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         case!(services::a_pod_reaches_itself_through_a_service),
         case!(single::nodes_on_no_subnet_reach_each_other_as_the_mode_says),
         case!(single::nodes_on_no_subnet_hand_packets_to_the_router_they_peer_with),
+        case!(outgoing::what_pods_have_under_way_outside_outlives_an_uplink),
         case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
         case!(passwords::a_mesh_is_signed_with_what_a_secret_says),
         case!(unnamed::a_node_peers_with_whom_no_address_names),

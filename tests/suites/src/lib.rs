@@ -6,6 +6,7 @@
 //! name holds `pings`.
 
 pub mod condition;
+pub mod conversation;
 pub mod flow;
 mod machine;
 mod runner;
