@@ -121,16 +121,23 @@ fn own_mounts(name: &str, root: &Path, netns: &Netns, forwards: bool) -> anyhow:
         }
         mounts::bind(&machine_id, Path::new(MACHINE_ID))?;
         // A new namespace takes over settings of the host; a lab must not depend on them.
-        let forwards = if forwards { "1" } else { "0" };
+        // Where nobody says otherwise, reverse paths are checked strictly on whatever is no router, as some distributions have it:
+        // agents have to loosen it where answers may come by other ways.
+        let (forwards, checks) = if forwards { ("1", "0") } else { ("0", "1") };
         for (setting, value) in [
             ("ipv4/ip_forward", forwards),
             ("ipv6/conf/all/forwarding", forwards),
             ("ipv4/conf/all/rp_filter", "0"),
-            ("ipv4/conf/default/rp_filter", "0"),
+            ("ipv4/conf/default/rp_filter", checks),
         ] {
             let path = format!("/proc/sys/net/{setting}");
             std::fs::write(&path, value)
                 .with_context(|| format!("writing {path}: is IPv6 enabled in the kernel?"))?;
+        }
+        // The kernel's own device of IPIP came with the namespace, before anybody could say how devices are to be.
+        let tunnel = Path::new("/proc/sys/net/ipv4/conf/tunl0/rp_filter");
+        if tunnel.exists() {
+            std::fs::write(tunnel, checks).with_context(|| format!("writing {}", tunnel.display()))?;
         }
         let own = std::fs::File::open("/proc/thread-self/ns/mnt").context("opening its mount namespace")?;
         Ok(own.into())

@@ -5,6 +5,7 @@
 //! `boot`, which `ip` does not print: so listings can be compared with those that operators know from other systems.
 
 mod capture;
+mod guards;
 mod listings;
 mod wire;
 
@@ -20,6 +21,7 @@ const MEMORY: u32 = 3072;
 fn main() -> ExitCode {
     let cases = [
         case!(listings::nodes_and_pods_list_what_operators_know),
+        case!(guards::tunl0_takes_packets_of_any_of_a_nodes_addresses_and_what_is_answered_past_it),
         case!(wire::packets_are_tunnelled_between_racks_and_plain_within),
     ];
     caracal_suites::main_inside(MEMORY, &PROTOCOLS, &cases)

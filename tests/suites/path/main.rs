@@ -3,6 +3,7 @@
 mod address;
 mod encapsulation;
 mod flow;
+mod guards;
 mod mtu;
 mod passwords;
 mod outgoing;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         case!(outgoing::what_pods_have_under_way_outside_outlives_an_uplink),
         case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
         case!(passwords::a_mesh_is_signed_with_what_a_secret_says),
+        case!(guards::without_an_agent_a_dead_uplink_is_left_out),
+        case!(guards::answers_may_come_by_the_other_uplink),
+        case!(guards::a_tunnel_takes_what_is_answered_past_it),
         case!(unnamed::a_node_peers_with_whom_no_address_names),
         case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),
         case!(restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere),

@@ -47,7 +47,7 @@ pub(crate) async fn a_node_with_two_uplinks_goes_on_over_one(sandbox: Sandbox) -
     lab.down(&Silent).await
 }
 
-async fn all_go_on(flows: &[Flow]) -> anyhow::Result<()> {
+pub(crate) async fn all_go_on(flows: &[Flow]) -> anyhow::Result<()> {
     for flow in flows {
         flow.goes_on().await?;
     }
@@ -55,7 +55,7 @@ async fn all_go_on(flows: &[Flow]) -> anyhow::Result<()> {
 }
 
 /// Ends the flows, and says what they have lost.
-async fn told(lab: &Lab, flows: Vec<Flow>, when: &str) -> anyhow::Result<()> {
+pub(crate) async fn told(lab: &Lab, flows: Vec<Flow>, when: &str) -> anyhow::Result<()> {
     let mut worst: Option<Losses> = None;
     for flow in flows {
         let losses = flow.losses().await?;
@@ -118,7 +118,7 @@ async fn source(node: &Node, to: IpAddr) -> anyhow::Result<Option<IpAddr>> {
 }
 
 /// How many packets a device has carried, both ways.
-async fn carried(node: &Node, device: &str) -> anyhow::Result<u64> {
+pub(crate) async fn carried(node: &Node, device: &str) -> anyhow::Result<u64> {
     let text = node.netns().exec(&["ip", "-j", "-s", "link", "show", device]).await?.success()?;
     let links: serde_json::Value = serde_json::from_str(&text).context("reading `ip -j -s link`")?;
     let count = |way: &str| links[0]["stats64"][way]["packets"].as_u64();

@@ -5,6 +5,7 @@
 //! would print, so that people and tools read it alike. `cargo test -p caracal-suites -- pings` runs the cases whose
 //! name holds `pings`.
 
+pub mod asymmetry;
 pub mod condition;
 pub mod conversation;
 pub mod flow;
