@@ -50,6 +50,17 @@ pub async fn restore_uplink(node: &Node, rack: u8) -> anyhow::Result<()> {
     node.machine().set_uplink(rack, "up").await
 }
 
+/// Interrupts the cable of a node's uplink to one of two routers on its way: both ends have their carrier, and nothing comes
+/// through, as behind a switch or a converter.
+pub async fn interrupt_uplink(node: &Node, rack: u8) -> anyhow::Result<()> {
+    node.machine().interrupt_uplink(rack, true).await
+}
+
+/// Joins that cable again.
+pub async fn join_uplink(node: &Node, rack: u8) -> anyhow::Result<()> {
+    node.machine().interrupt_uplink(rack, false).await
+}
+
 /// What a machine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

@@ -89,6 +89,19 @@ impl Machine {
         command::ip_batch(None, &lines.concat()).await
     }
 
+    /// Takes the node's end of the cable to one of two routers off the segment between them, or puts it back: carrier stays.
+    pub(crate) async fn interrupt_uplink(&self, rack: u8, interrupted: bool) -> anyhow::Result<()> {
+        let [port, _] = Topology::uplink_ports(self.name(), rack);
+        let cable = self.plan.cables.iter().find(|cable| cable.port == port);
+        let cable = cable.with_context(|| format!("{} has no uplink to rack {rack}", self.name()))?;
+        let line = if interrupted {
+            format!("link set {port} nomaster\n")
+        } else {
+            format!("link set {port} master {}\n", cable.segment)
+        };
+        command::ip_batch(None, &line).await
+    }
+
     /// Takes its cables out, or puts them back: carrier is lost, as when a switch port goes down.
     pub(crate) async fn set_ports(&self, state: &str) -> anyhow::Result<()> {
         let lines = self.plan.cables.iter().map(|cable| format!("link set {} {state}\n", cable.port));

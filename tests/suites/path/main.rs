@@ -5,8 +5,8 @@ mod encapsulation;
 mod flow;
 mod guards;
 mod mtu;
-mod passwords;
 mod outgoing;
+mod passwords;
 mod reflected;
 mod repair;
 mod restart;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         case!(outgoing::what_pods_have_under_way_outside_outlives_an_uplink),
         case!(uplinks::a_node_with_two_uplinks_goes_on_over_one),
         case!(passwords::a_mesh_is_signed_with_what_a_secret_says),
+        case!(uplinks::with_bfd_an_uplink_cut_in_silence_costs_less_than_a_second),
         case!(guards::without_an_agent_a_dead_uplink_is_left_out),
         case!(guards::answers_may_come_by_the_other_uplink),
         case!(guards::a_tunnel_takes_what_is_answered_past_it),

@@ -4,12 +4,16 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use caracal_api::BgpConfiguration;
 use caracal_lab::show::Silent;
 use caracal_lab::topology::Design;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Sandbox, Topology, fault, probe};
 use caracal_suites::condition::Condition;
 use caracal_suites::flow::Losses;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::flow::Flow;
 
@@ -45,6 +49,64 @@ pub(crate) async fn a_node_with_two_uplinks_goes_on_over_one(sandbox: Sandbox) -
     all_go_on(&flows).await?;
     told(&lab, flows, "when the uplink was restored").await?;
     lab.down(&Silent).await
+}
+
+pub(crate) async fn with_bfd_an_uplink_cut_in_silence_costs_less_than_a_second(
+    sandbox: Sandbox,
+) -> anyhow::Result<()> {
+    let topology = Topology::racks_of_nodes(2, 3, 1).with_design(Design::DualTor);
+    let lab = Lab::up(sandbox, topology, &Silent).await?;
+    watch_by_bfd(&lab).await?;
+    let node = lab.node("n1")?;
+    leads_by(&lab, "n1", &["eth0", "eth1"]).await?;
+    lab.blocks_learned(SOON).await?;
+    let before = carried(node, "eth0").await?;
+    let flows = Flow::between_all(&lab)?;
+    all_go_on(&flows).await?;
+    ensure!(carried(node, "eth0").await? > before + 100, "hardly a packet passes by the uplink to be cut");
+    fault::interrupt_uplink(node, 0).await?;
+    leads_by(&lab, "n1", &["eth1"]).await?;
+    let links = node.netns().links().await?;
+    let carrier = links.iter().find(|link| link.ifname == "eth0").map(|link| link.operstate.as_str());
+    ensure!(carrier == Some("UP"), "the cut was not silent: eth0 is {carrier:?}");
+    all_go_on(&flows).await?;
+    told(&lab, flows, "when the uplink was cut in silence").await?;
+    let flows = Flow::between_all(&lab)?;
+    fault::join_uplink(node, 0).await?;
+    leads_by(&lab, "n1", &["eth0", "eth1"]).await?;
+    all_go_on(&flows).await?;
+    told(&lab, flows, "when the uplink was joined").await?;
+    lab.down(&Silent).await
+}
+
+/// Has nodes and routers watch each other, and waits until all do.
+async fn watch_by_bfd(lab: &Lab) -> anyhow::Result<()> {
+    let (interval, multiplier) = (100, 4);
+    let settings: Api<BgpConfiguration> = Api::all(lab.cluster().client());
+    let bfd = json!({"minTx": interval, "minRx": interval, "multiplier": multiplier});
+    let patch = Patch::Merge(json!({"spec": {"bfd": bfd}}));
+    settings.patch("default", &PatchParams::default(), &patch).await.context("turning BFD on")?;
+    for router in lab.routers() {
+        let path = router.machine().file("/run/caracal/bgpd.toml");
+        let text = std::fs::read_to_string(&path).context("reading the router's file")?;
+        let last = "import = \"from-nodes\"\n";
+        let table = format!(
+            "{last}[peer.bfd]\nmin-tx = {interval}\nmin-rx = {interval}\nmultiplier = {multiplier}\n"
+        );
+        ensure!(text.contains(last), "the router's file has no peer that is a node: {text}");
+        std::fs::write(&path, text.replace(last, &table)).context("writing the router's file")?;
+        router.restart(SOON).await?;
+    }
+    for node in lab.nodes() {
+        wait::until(SOON, &format!("all sessions of {} are watched", node.name()), || async {
+            let answer = node.ctl(&["bgp", "peers"]).await?;
+            let sessions = answer["peers"].as_array().context("no `peers`")?;
+            let up = |one: &Value| one["state"] == "Established" && one["bfd"]["state"] == "Up";
+            if sessions.iter().all(up) { Ok(()) } else { Err(NotYet::because(answer.to_string())) }
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn all_go_on(flows: &[Flow]) -> anyhow::Result<()> {
