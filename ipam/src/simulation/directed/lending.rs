@@ -7,7 +7,7 @@ use std::sync::Arc;
 use caracal_api::{AllocationRecord, IpamBlock, IpamConfigSpec};
 
 use super::SECOND;
-use crate::request::{Input, Request};
+use crate::request::{Delta, Input, Request};
 use crate::simulation::world::World;
 use crate::simulation::{check, pools};
 use crate::want::{Handle, WantFamilies};
@@ -214,6 +214,44 @@ fn a_block_that_is_anothers_by_now_is_handed_back_when_an_old_backup_names_this_
     assert_eq!(world.store.blocks[&name].spec.owner.name, format!("node-{owner}"));
     take_all(&mut world, third, &mut given);
     assert_eq!(given.len(), 8);
+}
+
+/// The watch of a node tells that a block is gone, and the node cannot read it; then its agent dies.
+fn doubt_and_crash(world: &mut World, n: usize, name: &str) {
+    world.nodes[n].cut = true;
+    let life = world.nodes[n].life;
+    world.feed(n, life, Input::Blocks(Delta::Gone(name.to_owned())));
+    world.run_for(SECOND);
+    let block = &world.nodes[n].agent.as_ref().unwrap().blocks[name];
+    assert!(!block.is_owned(), "it is in doubt");
+    world.crash_and_start(n);
+}
+
+#[test]
+fn what_was_lent_of_a_block_that_is_in_doubt_outlives_a_crash() {
+    let (mut world, [owner, borrower, third], name, mut given) = three();
+    let backup = world.store.blocks.clone();
+    given.insert(world.get(borrower, WantFamilies::V4).unwrap()[0].address);
+    doubt_and_crash(&mut world, owner, &name);
+    world.nodes[borrower].cut = true;
+    restore(&mut world, backup);
+    world.nodes[owner].cut = false;
+    world.greet_all();
+    world.run_for(20 * SECOND);
+    take_all(&mut world, third, &mut given);
+    assert_eq!(given.len(), 8);
+}
+
+#[test]
+fn a_block_that_was_in_doubt_is_granted_from_after_a_crash_only_once_it_was_read() {
+    let (mut world, [owner, ..], name, _) = three();
+    doubt_and_crash(&mut world, owner, &name);
+    let refused = world.get(owner, WantFamilies::V4).unwrap_err();
+    assert_eq!(refused.code(), "ClaimTimedOut", "{refused}");
+    world.nodes[owner].cut = false;
+    world.greet_all();
+    world.run_for(20 * SECOND);
+    assert!(world.get(owner, WantFamilies::V4).is_ok());
 }
 
 /// Two nodes and one block: the owner, which has a pod in it if asked for, the borrower, and its pod in that block.
