@@ -28,9 +28,12 @@ impl Cpus {
 
     /// Keeps this thread, and those it starts, to the generator's.
     pub(crate) fn keep_to_the_generators(&self) -> anyhow::Result<()> {
-        let mut set = CpuSet::new();
-        set.set(self.generator).context("naming a CPU")?;
-        sched_setaffinity(Pid::from_raw(0), &set).context("keeping to one CPU")
+        keep_to(&[self.generator])
+    }
+
+    /// Keeps this thread, and those it starts, to the subject's.
+    pub(crate) fn keep_to_the_subjects(&self) -> anyhow::Result<()> {
+        keep_to(&self.subject)
     }
 
     /// The subject's, as `taskset -c` takes them.
@@ -42,4 +45,12 @@ impl Cpus {
     pub(crate) fn of_the_subject(&self) -> usize {
         self.subject.len()
     }
+}
+
+fn keep_to(cpus: &[usize]) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        set.set(*cpu).context("naming a CPU")?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).context("keeping to some CPUs")
 }

@@ -13,6 +13,7 @@ mod generator;
 mod load;
 mod mesh;
 mod micro;
+mod path;
 mod place;
 mod process;
 mod relay;
@@ -100,6 +101,18 @@ Examples:
   cargo compare idle
   cargo compare idle --routes 500000 --seconds 600 --json idle.json")]
     Idle(Idle),
+    /// Packets between pods of two nodes: throughput and round trips, caracal's path and the same made by hand
+    #[command(after_help = "\
+Ways:
+  direct  packets as they are
+  vxlan   all in VXLAN
+  ipip    all in IPIP, where the kernel has it (--vm: in a virtual machine with Debian's kernel, which has)
+
+Examples:
+  cargo compare path
+  cargo compare path --ways direct --seconds 5 --json path.json
+  cargo compare path --vm")]
+    Path(Path),
     /// The kernel's writer, told by its standard input
     #[command(hide = true)]
     Install {
@@ -258,6 +271,26 @@ pub(crate) struct Idle {
     json: Option<PathBuf>,
 }
 
+/// By which ways, how long, how often.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Path {
+    /// The ways: direct, vxlan, ipip
+    #[arg(long, value_delimiter = ',', default_value = "direct,vxlan,ipip")]
+    ways: Vec<String>,
+    /// How often each is measured, after one round to warm up
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// For how long is sent each time, in seconds
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// How many questions are asked each time
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..))]
+    round_trips: u32,
+    /// Where the figures go as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().what {
         What::Bgp(asked) => bgp::run(&asked),
@@ -267,6 +300,7 @@ fn main() -> ExitCode {
         What::Ipam(asked) => cni::run(&asked.into()),
         What::Routes(asked) => routes::run(&asked),
         What::Idle(asked) => routes::idle(&asked),
+        What::Path(asked) => path::run(&asked),
         What::Install { routes } => routes::install(routes),
         What::Relay { listen } => relay::run(listen),
     };

@@ -12,7 +12,10 @@ pub(crate) const CEILING: &str = "relay";
 /// The subject whose ratio to the best of the others matters.
 pub(crate) const OURS: &str = "caracal";
 
-/// One figure of one measurement; less is better in all that several subjects have.
+/// The unit of what is the better the more it is. Of all else that several subjects have, less is better.
+const MORE_IS_BETTER: &str = "Gbit/s";
+
+/// One figure of one measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Figure {
     /// What it is.
@@ -143,7 +146,11 @@ fn best_other(all: &[Summary], one: &Summary) -> Option<f64> {
             && other.subject != CEILING
             && !other.subject.starts_with(OURS)
     });
-    let best = others.map(|other| other.median).min_by(f64::total_cmp);
+    let medians = others.map(|other| other.median);
+    let best = match one.unit.as_str() {
+        MORE_IS_BETTER => medians.max_by(f64::total_cmp),
+        _ => medians.min_by(f64::total_cmp),
+    };
     best.filter(|best| *best > 0.0 && one.subject != CEILING)
 }
 
@@ -201,5 +208,17 @@ mod tests {
         let all = report.summaries();
         let of = |subject: &str| best_other(&all, all.iter().find(|one| one.subject == subject).unwrap());
         assert_eq!((of(OURS), of("frr"), of("bird"), of(CEILING)), (Some(4.0), Some(4.0), Some(8.0), None));
+    }
+
+    #[test]
+    fn of_a_throughput_the_best_is_the_most() {
+        let mut report = Report::default();
+        for (place, (subject, value)) in [(OURS, 9.0), ("one", 10.0), ("other", 5.0)].into_iter().enumerate()
+        {
+            let figure = Figure { metric: "throughput", unit: "Gbit/s", value };
+            report.add((0, place), "a", subject, &[figure]);
+        }
+        let all = report.summaries();
+        assert_eq!(best_other(&all, &all[0]), Some(10.0));
     }
 }

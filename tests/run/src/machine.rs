@@ -18,7 +18,7 @@ const SOCKET: &str = "@caracal-vm/";
 /// The lab's name when it has no other.
 const LAB: &str = "lab";
 
-/// What the words of `cargo lab` ask of a virtual machine.
+/// What the words of `cargo lab` or `cargo compare` ask of a virtual machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
     /// The words without our own.
@@ -27,7 +27,16 @@ pub(crate) struct Wish {
     cpus: String,
 }
 
-/// Whether the lab is to run in a virtual machine, and in which.
+impl Wish {
+    /// The command that boots such a machine, by the program in this folder.
+    pub(crate) fn command(&self, programs: &Path) -> Command {
+        let mut command = Command::new(programs.join("caracal-vm"));
+        command.args(["run", "--memory", &self.memory, "--cpus", &self.cpus]);
+        command
+    }
+}
+
+/// Whether the lab, or a comparison, is to run in a virtual machine, and in which.
 pub(crate) fn wish(arguments: &[String]) -> anyhow::Result<Option<Wish>> {
     let (mut asked, mut memory, mut cpus) = (false, MEMORY.to_owned(), CPUS.to_owned());
     let mut rest = Vec::new();
@@ -47,8 +56,7 @@ pub(crate) fn wish(arguments: &[String]) -> anyhow::Result<Option<Wish>> {
 
 /// The command that brings the lab up in a machine of its own. Its name is the lab's, so that others find it.
 pub(crate) fn lab(place: &Place, wish: &Wish) -> anyhow::Result<Command> {
-    let mut command = Command::new(place.program("caracal-vm"));
-    command.args(["run", "--memory", &wish.memory, "--cpus", &wish.cpus]);
+    let mut command = wish.command(&place.programs);
     command.args(["--name", name(&wish.rest)]);
     // Written inside for people outside.
     if let Some(folder) = option(&wish.rest, "--keep-logs") {
@@ -93,7 +101,7 @@ fn name(arguments: &[String]) -> &str {
 }
 
 /// The value of an option, given as `--option value` or `--option=value`.
-fn option<'a>(arguments: &'a [String], option: &str) -> Option<&'a str> {
+pub(crate) fn option<'a>(arguments: &'a [String], option: &str) -> Option<&'a str> {
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         if word == option {

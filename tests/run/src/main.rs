@@ -33,6 +33,8 @@ usage: cargo lab [--once] [OPTIONS]      build everything, then bring up the lab
        cargo compare idle [OPTIONS]      measure what an agent with many routes costs while nothing happens
        cargo compare cni [OPTIONS]       measure the CNI plugin beside ptp and bridge
        cargo compare ipam [OPTIONS]      measure the giving of addresses beside host-local
+       cargo compare path [OPTIONS]      measure packets between pods beside the same path made by hand; --vm: in a
+                                         virtual machine, which has ipip
        cargo compare micro [OPTIONS]     count the instructions of the BGP speaker's smallest parts";
 
 fn main() -> ExitCode {
