@@ -51,6 +51,17 @@ impl World {
         panic!("{handle} was not answered within 30 s");
     }
 
+    /// Lets time pass, a millisecond at a time, until something holds.
+    fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..100 * SECOND {
+            if holds(self) {
+                return;
+            }
+            self.run_for(1);
+        }
+        panic!("not within 100 s: {what}");
+    }
+
     fn crash_and_start(&mut self, n: usize) {
         self.kill(n);
         self.start(n);

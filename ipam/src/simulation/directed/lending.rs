@@ -132,9 +132,7 @@ fn what_a_backup_shows_as_asked_for_is_lent_to_nobody_since_nobody_waits_for_it_
     let lodger = world.ask(borrower, WantFamilies::V4, Vec::new());
     let asked =
         |world: &World| world.store.blocks[&name].spec.allocations.values().any(|r| r.starts_with("aw"));
-    while !asked(&world) {
-        world.run_for(1);
-    }
+    world.wait_until("the ask is written", asked);
     let backup = world.store.blocks.clone();
     world.answer(&lodger).unwrap();
     world.pod_ends(borrower, lodger);
@@ -161,9 +159,9 @@ fn what_a_backup_shows_as_given_back_is_not_taken_from_who_has_it_since() {
     world.run_for(5 * SECOND);
     world.pod_ends(borrower, lodger);
     let returned = |text: &String| text.starts_with("h/") && text.contains("/node-");
-    while !world.store.blocks[&name].spec.allocations.values().any(returned) {
-        world.run_for(1);
-    }
+    world.wait_until("it is given back", |world| {
+        world.store.blocks[&name].spec.allocations.values().any(returned)
+    });
     let backup = world.store.blocks.clone();
     world.run_for(10 * SECOND);
     take_all(&mut world, third, &mut given);
@@ -403,9 +401,7 @@ fn what_was_given_back_stays_free_however_soon_its_owner_dies_and_though_nothing
         assert_eq!(shown(&world, &name), 2);
         world.pod_ends(1 - owner, lodger);
         // The owner's note is in the object, and the owner dies in that moment.
-        while shown(&world, &name) > 1 {
-            world.run_for(1);
-        }
+        world.wait_until("the owner has taken note", |world| shown(world, &name) == 1);
         world.kill(owner);
         world.run_for(300 * SECOND);
         delete(&mut world, &name);

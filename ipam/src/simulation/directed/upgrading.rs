@@ -104,9 +104,9 @@ fn an_owner_that_dies_while_it_closes_a_block_sees_what_others_took_meanwhile() 
         first.into_iter().for_each(|ordinal| take(&mut world, &name, ordinal));
         world.start(owner);
         until_asked(&mut world, owner, &name, Work::Publish);
-        while first.is_some() && !world.nodes[owner].disk.blocks.contains_key(&name) {
-            world.run_for(1);
-        }
+        world.wait_until("the journal has what is known to be lent", |world| {
+            first.is_none() || world.nodes[owner].disk.blocks.contains_key(&name)
+        });
         assert_eq!(
             world.store.blocks[&name].spec.revision, 0,
             "the journal has it, and the write has not come"
@@ -137,9 +137,9 @@ fn a_block_that_an_agent_of_before_left_behind_does_not_go_from_under_who_takes_
     // The delete does not arrive, and before it is sent again the watch tells of the address.
     world.nodes[owner].cut = true;
     let sent = world.store.blocks[&name].metadata.resource_version.clone();
-    while world.nodes[owner].agent.as_ref().unwrap().blocks[&name].work.is_some() {
-        world.run_for(1);
-    }
+    world.wait_until("the delete is given up", |world| {
+        world.nodes[owner].agent.as_ref().unwrap().blocks[&name].work.is_none()
+    });
     assert_eq!(world.store.blocks[&name].metadata.resource_version, sent);
     assert_eq!(world.nodes[owner].agent.as_ref().unwrap().blocks[&name].standing, Standing::Returning);
     world.nodes[owner].cut = false;
@@ -160,9 +160,9 @@ fn what_was_given_back_to_an_owner_of_before_is_left_to_it() {
     write(&mut world, &name, |spec| (spec.revision, spec.lends, spec.shared) = (0, false, true));
     world.run_for(100 * SECOND);
     world.pod_ends(1 - owner, lodger);
-    while world.store.blocks[&name].spec.allocations[&ordinal].starts_with('w') {
-        world.run_for(1);
-    }
+    world.wait_until("it is given back", |world| {
+        !world.store.blocks[&name].spec.allocations[&ordinal].starts_with('w')
+    });
     for record in ["h/0///", "w/99/net.x.eth0/default/x"] {
         write(&mut world, &name, |spec| drop(spec.allocations.insert(ordinal.clone(), record.into())));
         world.run_for(100 * SECOND);
