@@ -370,6 +370,8 @@ async fn a_table_that_is_written_again_drops_nothing_of_what_it_lets_through() {
             kernel.want(ruleset.clone()).await.unwrap();
         }
         assert!(flows.iter().all(Loop::runs), "a packet was dropped");
+        let repairs = kernel.standing().borrow().repairs;
+        assert_eq!(repairs, 0, "the one before has written once more when nobody had it any more");
     }
     for flow in flows {
         assert!(flow.end() > 100, "too few packets to speak of");

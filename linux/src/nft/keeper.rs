@@ -174,6 +174,10 @@ impl Keeper {
         loop {
             self.listen()?;
             self.take();
+            // The table may be another's by now: what it does there is no meddling, and is not undone.
+            if self.queue.is_closed() && self.queue.is_empty() && self.waiting.is_empty() {
+                return Ok(());
+            }
             if self.due.is_some_and(|due| due <= Instant::now()) {
                 self.write()?;
             }
@@ -181,9 +185,6 @@ impl Keeper {
                 self.look_at_drops();
             }
             self.tell();
-            if self.queue.is_closed() && self.queue.is_empty() {
-                return Ok(());
-            }
             self.sleep()?;
         }
     }
