@@ -1,7 +1,8 @@
 //! The controller: one leader per cluster that judges what no single node can.
 //!
-//! It judges pools and peers, keeps the pools' status, and frees the blocks of removed nodes. It holds nothing that a node needs to go on: while no controller runs, nodes keep their blocks, addresses and
-//! routes. Losing the election cancels its work; whoever leads next reads everything again.
+//! It judges pools and peers, keeps the pools' status, and frees the blocks of removed nodes. It holds nothing that a node
+//! needs to go on: while no controller runs, nodes keep their blocks, addresses and routes. Losing the election cancels its
+//! work; whoever leads next reads everything again.
 
 pub mod peer_status;
 pub mod pool_status;

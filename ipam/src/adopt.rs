@@ -20,8 +20,8 @@ impl Ipam {
     /// A delete that was sent then may still be on its way, and would take the block from under the pods it was
     /// granted to. So nothing is granted from this version of it. A whole journal knows every block that has pods, or was
     /// lent from: this one has none and goes back, whatever it shows (it may come from an old backup, and be another node's
-    /// by now). That is not so of loans from before there was asking. A lost journal does not. Then it is read, and written before it is granted from: no delete of the former version
-    /// hits it then.
+    /// by now). That is not so of loans from before there was asking. A lost journal does not. Then it is read, and written
+    /// before it is granted from: no delete of the former version hits it then.
     pub(crate) fn take_up_again(&mut self, now: Now, object: Arc<IpamBlock>) {
         let name = object.metadata.name.clone().unwrap_or_default();
         let returns = self.trust == JournalTrust::Whole && !(is_of_before(&object) && shows_loans(&object));

@@ -6,8 +6,8 @@
 //!
 //! Where the object says `lends`, others may *ask* in it: they write a record that asks for an address which the object shows
 //! free (`aw/…`). The owner answers with its next write: the record of a loan (`w/…`, see [`lend`](crate::lend)), or what it has
-//! there instead. The borrower gives the address to its pod when it sees the loan (see [`borrow`](crate::borrow)), and gives it back
-//! by a record (`h/…`) that names the very loan.
+//! there instead. The borrower gives the address to its pod when it sees the loan (see [`borrow`](crate::borrow)), and gives it
+//! back by a record (`h/…`) that names the very loan.
 //!
 //! Handle, number and borrower tell one loan from every other, so what an old backup shows of another time is never taken
 //! for an answer, nor for something given back. The `revision` that rises with each write of the owner tells whether what

@@ -1,5 +1,6 @@
-//! Speaking with the kernel by rtnetlink: an async client for single questions, a hand for who makes a pod's devices, and a blocking
-//! socket for the kernel thread, which writes routes many at a time and reads events. Devices that go are removed by a thread of its own, many at a time.
+//! Speaking with the kernel by rtnetlink: an async client for single questions, a hand for who makes a pod's devices, and a
+//! blocking socket for the kernel thread, which writes routes many at a time and reads events. Devices that go are removed by a
+//! thread of its own, many at a time.
 
 pub mod client;
 pub mod error;

@@ -2,8 +2,8 @@
 //!
 //! A particular address may be asked for in four places, and the first that says anything wins: the pod's annotation
 //! `ipAddrs`, the capability `ips`, `args.cni.ips`, and `IP=` of old. Pools come from the pod's annotations `ipv4pools` and
-//! `ipv6pools`, else from its namespace's, else from the configuration. Annotations are read under `caracal.dev/` and, so that manifests carry over,
-//! under Calico's prefix. Without any wish a pod gets one address of each family that has a pool in use.
+//! `ipv6pools`, else from its namespace's, else from the configuration. Annotations are read under `caracal.dev/` and, so that
+//! manifests carry over, under Calico's prefix. Without any wish a pod gets one address of each family that has a pool in use.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -225,7 +225,8 @@ impl Subnet {
                     );
                     return Err(Error::new(Code::NoAddress, msg).with_details(refusal.code()));
                 }
-                // Reserved by an administrator, or the first one and in use: kernels since 5.14 take that for a host's like any other.
+                // Reserved by an administrator, or the first one and in use: kernels since 5.14 take that for a host's like any
+                // other.
                 Err(refusal) => debug!(%refusal, "an end of a subnet is not held"),
             }
         }

@@ -3,9 +3,10 @@
 //! *nat*: packets from a pool with `natOutgoing` to an address outside all pools take the node's address ([`super::outgoing`]
 //! says which), and those to the floating address of a pod go to the pod. *guard*: tunnel
 //! packets are taken from known nodes only, since whoever may send them can speak with any pod's address; and pods reach
-//! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service addresses that nobody serves do not go in circles
-//! between this node and the router that believes the announcement. The guard of tunnels stands only where tunnels are in use, and, as long as no other
-//! node is known, not at all: packets of a node that is not known yet would be lost.
+//! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service
+//! addresses that nobody serves do not go in circles between this node and the router that believes the announcement. The guard
+//! of tunnels stands only where tunnels are in use, and, as long as no other node is known, not at all: packets of a node that
+//! is not known yet would be lost.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -42,8 +43,8 @@ const VNI_OFFSET: u32 = 12;
 /// The whole table.
 ///
 /// `services` are the ranges of Service addresses that this node announces, `grants` what some of its pods have beyond their
-/// addresses, `departures` by what address pods are seen outside where that is not the device's. `own_sources`: whether pods are held to their own
-/// addresses, for which the kernel needs `nft_fib`.
+/// addresses, `departures` by what address pods are seen outside where that is not the device's. `own_sources`: whether pods
+/// are held to their own addresses, for which the kernel needs `nft_fib`.
 pub fn filter(
     pools: &Snapshot<IpPool>,
     around: &Surroundings,

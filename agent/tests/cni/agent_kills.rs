@@ -2,9 +2,9 @@
 //! no address is lost or given twice, no device is left, and a pod whose ADD was answered is reached.
 //!
 //! A step is a system call with an effect on others, with its number among those of its kind and thread. The sweep is of all
-//! threads, and of those that write the journal and the kernel and remove devices once more alone, since the first of several threads that comes to
-//! a number ends the process. `CARACAL_KILLS=all` makes the whole of it, a number that many of each operation, spread over its
-//! course; `CARACAL_KILLS_SEED` shifts which.
+//! threads, and of those that write the journal and the kernel and remove devices once more alone, since the first of several
+//! threads that comes to a number ends the process. `CARACAL_KILLS=all` makes the whole of it, a number that many of each
+//! operation, spread over its course; `CARACAL_KILLS_SEED` shifts which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

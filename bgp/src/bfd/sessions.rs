@@ -1,8 +1,8 @@
 //! All sessions: whom a packet is for (RFC 5880 §6.3, RFC 5881 §3 and §5), and whose deadline is next.
 //!
-//! A packet names the session it is about; one whose sender does not know the name yet is told by its address, and, where that is link-local, by
-//! the device it came by. Either way it must come from the session's own peer and to the port of its kind, so that a packet that may come from anywhere
-//! (many hops) never reaches a session whose packets cannot (one hop, TTL 255).
+//! A packet names the session it is about; one whose sender does not know the name yet is told by its address, and, where that
+//! is link-local, by the device it came by. Either way it must come from the session's own peer and to the port of its kind, so
+//! that a packet that may come from anywhere (many hops) never reaches a session whose packets cannot (one hop, TTL 255).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};

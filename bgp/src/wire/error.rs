@@ -9,7 +9,8 @@ use super::code_points::attribute as code;
 use super::notification::{Cause, HeaderError, Notification, OpenError, RefreshError, UpdateError};
 use crate::config::{Families, Family, RemoteAs};
 
-/// What a fault costs. There is no "AFI/SAFI disable" here: where RFC 7606 allows it, the session is reset. The order is the ladder of RFC 7606 §2: of several faults in one message the greatest counts.
+/// What a fault costs. There is no "AFI/SAFI disable" here: where RFC 7606 allows it, the session is reset. The order is the
+/// ladder of RFC 7606 §2: of several faults in one message the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Disposition {
     /// The attribute is dropped, the rest of the message used.

@@ -4,7 +4,8 @@
 //! connection with un-acknowledged requests stops sending after some ten of them). Every wait is bounded, since an answer
 //! lost to a full buffer never comes. And an end of the stream without an answer is an error, not a success.
 //!
-//! Whoever makes a pod's devices does so by [`crate::netlink::hand`]. What must stay as wanted on the host side is [`crate::kernel::Kernel`]'s, not this client's.
+//! Whoever makes a pod's devices does so by [`crate::netlink::hand`]. What must stay as wanted on the host side is
+//! [`crate::kernel::Kernel`]'s, not this client's.
 
 mod addresses;
 pub(crate) mod links;

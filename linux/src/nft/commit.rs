@@ -1,8 +1,9 @@
 //! One transaction: all of a ruleset, or nothing.
 //!
-//! It changes the table that is there, or, where that cannot be, puts another in its place. The whole transaction is one datagram, which the kernel takes or refuses before `send` returns. Only the last message asks
-//! to be acknowledged (the one that ends the transaction is acknowledged by new kernels only); each that fails is answered by
-//! itself, all of them before that.
+//! It changes the table that is there, or, where that cannot be, puts another in its place. The whole transaction is one
+//! datagram, which the kernel takes or refuses before `send` returns. Only the last message asks to be acknowledged (the one
+//! that ends the transaction is acknowledged by new kernels only); each that fails is answered by itself, all of them before
+//! that.
 
 use std::io;
 use std::time::{Duration, Instant};

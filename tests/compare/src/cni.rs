@@ -1,4 +1,5 @@
-//! `cargo compare cni`: pods attached and detached by caracal and by the stock plugins `ptp` and `bridge` with `host-local`, in turns.
+//! `cargo compare cni`: pods attached and detached by caracal and by the stock plugins `ptp` and `bridge` with `host-local`, in
+//! turns.
 //!
 //! The generator plays the container runtime: it executes plugins as libcni does and takes the time from their start to their
 //! end. All run in one network namespace, with all CPUs; pods' namespaces are made before and used again, since making and

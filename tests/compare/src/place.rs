@@ -1,7 +1,7 @@
 //! Where it happens: a network namespace of this process, which vanishes with it.
 //!
-//! The subject has one address of each family on a subnet; every other address of that subnet is local too (a `local` route), so that
-//! a thousand peers can have one each without a thousand being configured.
+//! The subject has one address of each family on a subnet; every other address of that subnet is local too (a `local` route),
+//! so that a thousand peers can have one each without a thousand being configured.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;

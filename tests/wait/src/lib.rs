@@ -1,6 +1,7 @@
 //! How tests wait for what comes about by itself: they look again until it is so, and have failed if it never is.
 //!
-//! A package of its own, since tests of several packages wait, and the lab (`caracal-lab`) has its own way, which tells what it saw.
+//! A package of its own, since tests of several packages wait, and the lab (`caracal-lab`) has its own way, which tells what it
+//! saw.
 
 use std::fmt::Display;
 use std::os::unix::net::UnixStream;

@@ -2,7 +2,8 @@
 //!
 //! Of the folder of configurations every name counts but those that begin with a dot: runtimes do not read them, and our own
 //! unfinished files are called so. Of the folder of plugins only `portmap` counts. Where a folder is not there, the nearest one
-//! above it is heard for the next name on the way. Which these are changes with what happens, so all are armed anew before each look.
+//! above it is heard for the next name on the way. Which these are changes with what happens, so all are armed anew before each
+//! look.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};

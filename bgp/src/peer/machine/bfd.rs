@@ -36,8 +36,8 @@ impl Peer {
         }
     }
 
-    /// A dial ended so. With BFD down, too, or silent for as long as it would be, had the peer not asked for patience, a peer whose system does not even refuse is not restarting: what was kept of it
-    /// goes.
+    /// A dial ended so. With BFD down, too, or silent for as long as it would be, had the peer not asked for patience, a peer
+    /// whose system does not even refuse is not restarting: what was kept of it goes.
     pub(super) fn not_reached(&mut self, loss: Loss, out: &mut Actions) {
         let silent = match loss {
             Loss::Failed(kind) => {
