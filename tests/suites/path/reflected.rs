@@ -9,7 +9,7 @@ use caracal_lab::show::Silent;
 use caracal_lab::topology::Design;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Sandbox, Topology, probe};
-use caracal_suites::condition::Condition;
+use caracal_suites::condition;
 use kube::Api;
 use kube::api::PostParams;
 use serde_json::json;
@@ -66,7 +66,7 @@ pub(crate) async fn a_router_hears_of_services_by_a_reflector_and_reaches_who_se
         let route = lab.node(node)?.netns().route_to(ADDRESS.parse()?).await?;
         ensure!(route.is_none(), "{node} follows what another announces: {route:?}");
     }
-    Condition::of(lab.node("n1")?, "RoutesProgrammed").await?.because("OK")?;
+    condition::becomes(lab.node("n1")?, "RoutesProgrammed", "OK", SOON).await?;
     // What kube-proxy does with it.
     let pod = lab.pods().iter().find(|pod| pod.node() == "n2").context("there is no pod on n2")?;
     let own = pod.address(false)?;

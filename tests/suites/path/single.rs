@@ -10,7 +10,7 @@ use caracal_lab::show::Silent;
 use caracal_lab::topology::{Design, Encapsulation};
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Sandbox, Topology, report};
-use caracal_suites::condition::Condition;
+use caracal_suites::condition;
 use caracal_suites::ways::{Devices, blocks_are_behind, change_pools};
 use serde_json::json;
 
@@ -109,7 +109,7 @@ pub(crate) async fn nodes_on_no_subnet_hand_packets_to_the_router_they_peer_with
     blocks_are_behind_the_router(&lab).await?;
     all_answer(&lab).await?;
     for node in lab.nodes() {
-        Condition::of(node, "RoutesProgrammed").await?.because("OK")?;
+        condition::becomes(node, "RoutesProgrammed", "OK", SOON).await?;
         let peers = report::peers(node).await?;
         ensure!(peers.iter().all(report::Peer::is_established), "{}: {peers:?}", node.name());
     }

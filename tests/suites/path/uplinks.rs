@@ -9,7 +9,7 @@ use caracal_lab::show::Silent;
 use caracal_lab::topology::Design;
 use caracal_lab::wait::{self, NotYet};
 use caracal_lab::{Lab, Node, Sandbox, Topology, fault, probe};
-use caracal_suites::condition::Condition;
+use caracal_suites::condition;
 use caracal_suites::flow::Losses;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -28,8 +28,8 @@ pub(crate) async fn a_node_with_two_uplinks_goes_on_over_one(sandbox: Sandbox) -
     let lab = Lab::up(sandbox, topology, &Silent).await?;
     let node = lab.node("n1")?;
     for node in lab.nodes() {
-        Condition::of(node, "Ready").await?.because("OK")?;
-        Condition::of(node, "RoutesProgrammed").await?.because("OK")?;
+        condition::becomes(node, "Ready", "OK", SOON).await?;
+        condition::becomes(node, "RoutesProgrammed", "OK", SOON).await?;
     }
     nodes_reach_each_other_by_their_addresses(&lab).await?;
 

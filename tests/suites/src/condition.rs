@@ -16,7 +16,8 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// What a node says at this moment.
+    /// What a node says at this moment, which is what it was like up to some tenths of a second ago: what has just come about is
+    /// waited for ([`becomes`]).
     ///
     /// # Errors
     /// When the agent does not answer, or has no condition of this kind.
