@@ -20,6 +20,8 @@ pub(crate) struct OpenBgpd {
 
 fn configuration(host: &Host, plan: &Plan, socket: &str) -> String {
     let mut text = format!("AS {}\nrouter-id {}\nfib-update no\nsocket \"{socket}\"\n", plan.asn, host.v4());
+    // Whoever is turned away before the OPEN dials again after 30 s, but after this time if that had been sent: 120 s by default.
+    text.push_str("connect-retry 5\n");
     writeln!(text, "listen on {}\nlisten on {}", host.v4(), host.v6()).unwrap();
     for prefix in &plan.v4 {
         let tags = "community 64700:8 large-community 64700:1:2 ext-community rt 64700:9";
