@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use caracal_lab::command::ip_batch;
@@ -28,6 +29,8 @@ pub(crate) trait Restarts: Peer {
     const WRITES_KERNEL: bool = true;
     /// Whether its End-of-RIB comes after all its own routes.
     const ENDS_LAST: bool = true;
+    /// For how long its own kernel may lack its routes when it comes back from being killed.
+    const OWN_GAP: Duration = Duration::ZERO;
     /// Whether it can be told that it is about to be started again, and then leaves its kernel's routes alone.
     const CAN_LEAVE: bool = true;
 
@@ -226,10 +229,13 @@ async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::
     let mut pair = Pair::<P>::make(sandbox, watched).await?;
     let (to_them, to_us) = (pair.to_them()?, pair.to_us()?);
     we_restart(&pair).await?;
-    let mut flows = vec![to_us];
-    match P::ENDS_LAST {
-        true => flows.push(to_them),
-        false => to_them.lost_none().await.context("while we restarted")?,
+    to_us.lost_none().await.context("while we restarted")?;
+    let to_us = pair.to_us()?;
+    let mut to_them = Some(to_them);
+    if !P::ENDS_LAST
+        && let Some(flow) = to_them.take()
+    {
+        flow.lost_none().await.context("while we restarted")?;
     }
 
     for planned in [false, true] {
@@ -243,9 +249,12 @@ async fn both_restart<P: Restarts>(sandbox: &Sandbox, watched: bool) -> anyhow::
         pair.settled().await?;
     }
     pair.reach().await?;
-    for flow in flows {
+    if let Some(flow) = to_them {
         flow.lost_none().await?;
     }
+    // These take routes of the other end's kernel alone.
+    let losses = to_us.losses().await?;
+    ensure!(losses.longest() <= P::OWN_GAP, "from {} to us while it restarted: {losses:?}", P::NAME);
     Ok(())
 }
 
