@@ -158,12 +158,13 @@ pub(crate) async fn with_peers_that_nobody_named(sandbox: Sandbox) -> anyhow::Re
     let segment = Segment::make(&sandbox).await?;
     let (here, there) = (segment.host(1).await?, segment.host(2).await?);
     let beyond = segment.host(3).await?;
+    // One of two dials, since sessions are counted, and two connections at once end one that was up at the other end.
     let by_interface =
-        format!("[[peer]]\ninterface = \"e0\"\nas = \"external\"\nconnect-retry = 0.3\n{}", watched());
+        |dials: &str| format!("[[peer]]\ninterface = \"e0\"\nas = \"external\"\n{dials}\n{}", watched());
     let near = format!("ttl-security = 1\n{}", watched());
     let range = format!("[[peer]]\nrange = \"10.99.0.0/28\"\nas = {BEYOND_AS}\n{near}");
-    let us = Us::start(&here, OUR_AS, &[by_interface.as_str(), &range].concat()).await?;
-    let they = Us::start(&there, THEIR_AS, &by_interface).await?;
+    let us = Us::start(&here, OUR_AS, &[by_interface("connect-retry = 0.3"), range].concat()).await?;
+    let they = Us::start(&there, THEIR_AS, &by_interface("passive = true")).await?;
     let others = Us::start(&beyond, BEYOND_AS, &us::peer(&v4(1), OUR_AS, &near)).await?;
     let both = |peers: &[Session]| peers.len() == 2 && peers.iter().all(is_watched);
     let sessions = us.peers_when(&here, both).await?;

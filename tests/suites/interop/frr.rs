@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use caracal_lab::Process;
@@ -129,8 +128,8 @@ async fn other(host: &Host, vty: &str, name: &str, more: &[&str]) -> anyhow::Res
 impl Restarts for Frr {
     /// Its own routes come some ten milliseconds after its End-of-RIB.
     const ENDS_LAST: bool = false;
-    /// In one of ten runs its zebra takes out what the run before left some milliseconds before it writes the same anew.
-    const OWN_GAP: Duration = Duration::from_millis(50);
+    /// Its zebra takes out what the run before left, some ten milliseconds before it writes the same anew.
+    const KEEPS_ITS_KERNEL: bool = false;
     /// Told to end, it takes its routes out of its kernel.
     const CAN_LEAVE: bool = false;
 

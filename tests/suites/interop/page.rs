@@ -44,7 +44,7 @@ make of a restart:
   (SIGTERM), `bgpd` takes them out of its kernel, which nobody else can prevent: that is in no case. When it is back, this FRR
   says End-of-RIB some ten milliseconds before its own prefixes, so that all peers, by RFC 4724 \u{a7}4.2, drop them for
   so long: packets to it are counted only while caracal restarts, packets from it always. In one of ten runs its own kernel is
-  without what the run before had left for some milliseconds (it may be for 50). Where it and we dial each other
+  without what the run before had left for some ten milliseconds: its kernel's events must tell that, else no packet may be lost. Where it and we dial each other
   at the same moment, it was seen to close without a word the session that had just come up, which is a second restart to
   it, and of that it keeps nothing (RFC 4724 \u{a7}4.2): its cases have `neighbor \u{2026} passive`, and so should routers.
 * GoBGP writes no kernel here, and learns what it announces from its command line: its case keeps BGP out of it for so long.
