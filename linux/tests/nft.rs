@@ -85,6 +85,11 @@ fn ruleset() -> Ruleset {
         },
         Rule { comment: String::new(), matches: vec![Match::Protocol(4)], verdict: Verdict::Accept },
     ];
+    let raw = vec![Rule {
+        comment: String::new(),
+        matches: vec![Match::UdpPort(4789), Match::NotFromDevice("cali".to_owned())],
+        verdict: Verdict::Untrack,
+    }];
     Ruleset {
         table: "caracal".to_owned(),
         sets: vec![
@@ -112,6 +117,13 @@ fn ruleset() -> Ruleset {
                 hook: Hook::Input,
                 priority: -10,
                 rules: guard,
+            },
+            Chain {
+                name: "raw-prerouting".to_owned(),
+                kind: ChainKind::Filter,
+                hook: Hook::Prerouting,
+                priority: -300,
+                rules: raw,
             },
         ],
     }
@@ -142,6 +154,7 @@ async fn nft_shows_what_was_wanted_and_other_tables_stay() {
         "ip saddr != @pools-v4 udp dport 4789 @th,96,24 0x1000 counter packets 0 bytes 0 drop",
         "iifname \"cali*\" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop",
         "meta l4proto ipencap accept",
+        "udp dport 4789 iifname != \"cali*\" notrack",
     ] {
         assert!(
             shown.contains(part) || shown.replace("0x1000 ", "4096 ").contains(part),
@@ -356,11 +369,15 @@ async fn a_table_that_is_written_again_drops_nothing_of_what_it_lets_through() {
             }],
         }
     };
-    let rounds = [
+    let mut rounds = [
         guarded(&[], 2),
         guarded(&["127.0.0.0/32", "127.0.0.2/32", "192.0.2.7/32"], 2),
         guarded(&["127.0.0.2/32", "192.0.2.9/32"], 4),
     ];
+    // A chain that comes and goes.
+    let another =
+        Chain { name: "guard-output".to_owned(), hook: Hook::Output, ..rounds[1].chains[0].clone() };
+    rounds[1].chains.push(another);
     Nftables::start(Some(host.clone())).unwrap().want(rounds[0].clone()).await.unwrap();
     let flows = ["127.0.0.1:0", "[::1]:0"].map(|address| Loop::start(&host, address));
     for _ in 0..TIMES {

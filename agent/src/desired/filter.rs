@@ -6,7 +6,11 @@
 //! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service
 //! addresses that nobody serves do not go in circles between this node and the router that believes the announcement. The guard
 //! of tunnels stands only where tunnels are in use, and, as long as no other node is known, not at all: packets of a node that
-//! is not known yet would be lost.
+//! is not known yet would be lost. *raw*: the connections of VXLAN packets are not tracked, since each connection of pods would
+//! be there twice, once within its tunnel and once without.
+//!
+//! Every packet through the node passes these chains, so what most packets are not is asked first, and a chain without
+//! rules is left out.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -43,15 +47,15 @@ const VNI_OFFSET: u32 = 12;
 /// The whole table.
 ///
 /// `services` are the ranges of Service addresses that this node announces, `grants` what some of its pods have beyond their
-/// addresses, `departures` by what address pods are seen outside where that is not the device's. `own_sources`: whether pods
-/// are held to their own addresses, for which the kernel needs `nft_fib`.
+/// addresses, `departures` by what address pods are seen outside where that is not the device's. `whole`: with what some
+/// kernels lack, which is to hold pods to their own addresses (`nft_fib`) and to leave VXLAN untracked (`nft_ct`).
 pub fn filter(
     pools: &Snapshot<IpPool>,
     around: &Surroundings,
     services: &BTreeSet<IpNetwork>,
     grants: &Grants,
     departures: &[Departure],
-    own_sources: bool,
+    whole: bool,
 ) -> Ruleset {
     let ranges = |wanted: fn(&IpPool) -> bool| -> BTreeSet<IpNetwork> {
         let chosen = pools.values().filter(|pool| wanted(pool));
@@ -78,18 +82,24 @@ pub fn filter(
     nat.extend(departures.iter().map(leave_as));
     nat.extend([true, false].map(|v4| outgoing(v4, Verdict::Masquerade)));
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
-    let mut from_pods = [Direction::Source, Direction::Destination].map(loopback).to_vec();
-    from_pods.extend(grants.iter().flat_map(allowed_sources));
-    from_pods.extend(own_sources.then(foreign_source));
+    let untracked = |arrive| (whole && by_vxlan(around)).then(|| untracked(arrive));
+    let leaving = untracked(false).into_iter().collect();
+    let mut arriving: Vec<Rule> = untracked(true).into_iter().collect();
+    arriving.push(not_from_pods());
+    arriving.extend([Direction::Source, Direction::Destination].map(loopback));
+    arriving.extend(grants.iter().flat_map(allowed_sources));
+    arriving.extend(whole.then(foreign_source));
     let unserved = if services.is_empty() { Vec::new() } else { [true, false].map(unserved).to_vec() };
-    let chains = vec![
+    let mut chains = vec![
         chain("nat-prerouting", ChainKind::Nat, Hook::Prerouting, DESTINATION_NAT, to_pods.clone()),
         chain("nat-output", ChainKind::Nat, Hook::Output, DESTINATION_NAT, to_pods),
         chain("nat-postrouting", ChainKind::Nat, Hook::Postrouting, SOURCE_NAT, nat),
-        chain("guard-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, from_pods),
+        chain("raw-prerouting", ChainKind::Filter, Hook::Prerouting, RAW, arriving),
+        chain("raw-output", ChainKind::Filter, Hook::Output, RAW, leaving),
         chain("guard-forward", ChainKind::Filter, Hook::Forward, AFTER_NAT, unserved),
         chain("guard-input", ChainKind::Filter, Hook::Input, RAW, tunnels),
     ];
+    chains.retain(|chain| !chain.rules.is_empty());
     Ruleset { table: TABLE.to_owned(), sets, chains }
 }
 
@@ -157,10 +167,19 @@ fn unserved(v4: bool) -> Rule {
     }
 }
 
+/// What the rules behind this one ask is asked of packets from pods only.
+fn not_from_pods() -> Rule {
+    Rule {
+        comment: "the rest is about pods".to_owned(),
+        matches: vec![Match::NotFromDevice(PODS.to_owned())],
+        verdict: Verdict::Accept,
+    }
+}
+
 fn loopback(of: Direction) -> Rule {
     Rule {
         comment: "pods do not reach the node by its loopback".to_owned(),
-        matches: vec![Match::FromDevice(PODS.to_owned()), Match::Loopback(of)],
+        matches: vec![Match::Loopback(of)],
         verdict: Verdict::Drop,
     }
 }
@@ -170,37 +189,48 @@ fn loopback(of: Direction) -> Rule {
 fn foreign_source() -> Rule {
     Rule {
         comment: "pods speak with their own addresses only".to_owned(),
-        matches: vec![Match::FromDevice(PODS.to_owned()), Match::NoWayBack],
+        matches: vec![Match::NoWayBack],
         verdict: Verdict::Drop,
     }
 }
 
-fn tunnel_guard(around: &Surroundings) -> Vec<Rule> {
-    let stranger = |v4| Match::Address { v4, of: Direction::Source, within: false, set: named("nodes", v4) };
-    // While the cluster changes from one tunnel to another, packets come by both.
-    let sent = |end| around.remotes().any(|remote| remote.sends.contains(&end));
-    let mut rules = Vec::new();
-    if around.asked.vxlan || sent(TunnelDevice::VxlanV4) || sent(TunnelDevice::VxlanV6) {
-        let [_, a, b, c] = VNI.to_be_bytes();
-        for v4 in [true, false] {
-            rules.push(Rule {
-                comment: "VXLAN from nodes only".to_owned(),
-                matches: vec![
-                    stranger(v4),
-                    Match::UdpPort(PORT),
-                    // Another program's VXLAN is its own affair.
-                    Match::Transport(VNI_OFFSET, vec![a, b, c]),
-                ],
-                verdict: Verdict::Drop,
-            });
-        }
+/// Packets of our VXLAN; another program's, by its network identifier, is its own affair.
+fn vxlan() -> Vec<Match> {
+    let [_, identifier @ ..] = VNI.to_be_bytes();
+    vec![Match::UdpPort(PORT), Match::Transport(VNI_OFFSET, identifier.to_vec())]
+}
+
+/// Whether packets come or go by VXLAN. While the cluster changes from one tunnel to another, they do by both.
+fn by_vxlan(around: &Surroundings) -> bool {
+    around.asked.vxlan || is_sent(around, TunnelDevice::VxlanV4) || is_sent(around, TunnelDevice::VxlanV6)
+}
+
+fn is_sent(around: &Surroundings, end: TunnelDevice) -> bool {
+    around.remotes().any(|remote| remote.sends.contains(&end))
+}
+
+/// What pods send themselves stays tracked, or it would leave the node with their addresses.
+fn untracked(arrive: bool) -> Rule {
+    let mut matches = vxlan();
+    matches.extend(arrive.then(|| Match::NotFromDevice(PODS.to_owned())));
+    Rule {
+        comment: "VXLAN is not tracked, what it carries is".to_owned(),
+        matches,
+        verdict: Verdict::Untrack,
     }
-    if around.asked.ipip || sent(TunnelDevice::Ipip) {
-        rules.push(Rule {
-            comment: "IPIP from nodes only".to_owned(),
-            matches: vec![stranger(true), Match::Protocol(IP_IN_IP)],
-            verdict: Verdict::Drop,
-        });
+}
+
+fn tunnel_guard(around: &Surroundings) -> Vec<Rule> {
+    let refuse = |what: &str, mut matches: Vec<Match>, v4| {
+        matches.push(Match::Address { v4, of: Direction::Source, within: false, set: named("nodes", v4) });
+        Rule { comment: format!("{what} from nodes only"), matches, verdict: Verdict::Drop }
+    };
+    let mut rules = Vec::new();
+    if by_vxlan(around) {
+        rules.extend([true, false].map(|v4| refuse("VXLAN", vxlan(), v4)));
+    }
+    if around.asked.ipip || is_sent(around, TunnelDevice::Ipip) {
+        rules.push(refuse("IPIP", vec![Match::Protocol(IP_IN_IP)], true));
     }
     rules
 }
@@ -234,8 +264,11 @@ mod tests {
         set.elements.iter().filter(|one| one.is_ipv4() == set.v4).map(ToString::to_string).collect()
     }
 
+    /// How many rules a chain has; a chain without any is not there.
     fn rules(ruleset: &Ruleset, chain: &str) -> usize {
-        ruleset.chains.iter().find(|one| one.name == chain).unwrap().rules.len()
+        let found = ruleset.chains.iter().find(|one| one.name == chain);
+        assert!(found.is_none_or(|chain| !chain.rules.is_empty()), "{chain} is there for nothing");
+        found.map_or(0, |chain| chain.rules.len())
     }
 
     #[test]
@@ -245,9 +278,9 @@ mod tests {
         assert_eq!(elements(&ruleset, "masquerade-v4"), ["10.244.0.0/16"]);
         assert_eq!(elements(&ruleset, "masquerade-v6"), ["fd00:244::/48"]);
         assert_eq!(rules(&ruleset, "nat-postrouting"), 2);
-        assert_eq!(rules(&ruleset, "guard-prerouting"), 3);
+        assert_eq!(rules(&ruleset, "raw-prerouting"), 4);
         let lesser = filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &Grants::new(), &[], false);
-        assert_eq!(rules(&lesser, "guard-prerouting"), 2, "a kernel without nft_fib");
+        assert_eq!(rules(&lesser, "raw-prerouting"), 3, "a kernel without nft_fib");
     }
 
     #[test]
@@ -282,6 +315,14 @@ mod tests {
         around.nodes.insert("172.30.1.12".parse().unwrap(), Arc::new(remote));
         let ruleset = filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), &[], true);
         assert_eq!(rules(&ruleset, "guard-input"), 3);
+        assert_eq!(rules(&ruleset, "raw-output"), 1, "connections of VXLAN packets are not tracked");
+        assert_eq!(rules(&ruleset, "raw-prerouting"), 5);
+        let arriving = ruleset.chains.iter().find(|one| one.name == "raw-prerouting").unwrap();
+        assert_eq!(arriving.rules[0].verdict, Verdict::Untrack);
+        let not_of_pods = Match::NotFromDevice(PODS.to_owned());
+        assert!(arriving.rules[0].matches.contains(&not_of_pods), "what pods send themselves is masqueraded");
+        let lesser = filter(&pools(), &around, &BTreeSet::new(), &Grants::new(), &[], false);
+        assert_eq!(rules(&lesser, "raw-output"), 0, "a kernel without nft_ct");
         assert_eq!(elements(&ruleset, "nodes-v4"), ["172.30.1.12/32"]);
         around.asked = Asked::default();
         assert_eq!(
@@ -312,12 +353,12 @@ mod tests {
         };
         let ruleset =
             filter(&pools(), &Surroundings::default(), &BTreeSet::new(), &[grant].into(), &[], true);
-        let chain = ruleset.chains.iter().find(|one| one.name == "guard-prerouting").unwrap();
+        let chain = ruleset.chains.iter().find(|one| one.name == "raw-prerouting").unwrap();
         let verdicts: Vec<Verdict> = chain.rules.iter().map(|rule| rule.verdict).collect();
         let (accept, drop) = (Verdict::Accept, Verdict::Drop);
-        assert_eq!(verdicts, [drop, drop, accept, accept, accept, drop, drop]);
+        assert_eq!(verdicts, [accept, drop, drop, accept, accept, accept, drop, drop]);
         assert!(
-            chain.rules[2..6].iter().all(|rule| rule.matches[0] == Match::Device("cali1".into())),
+            chain.rules[3..7].iter().all(|rule| rule.matches[0] == Match::Device("cali1".into())),
             "no other pod is meant"
         );
         assert_eq!(rules(&ruleset, "nat-prerouting"), 0);
@@ -339,6 +380,6 @@ mod tests {
             assert_eq!(found.rules[0].verdict, Verdict::SendTo("10.244.0.5".parse().unwrap()));
         }
         assert_eq!(rules(&ruleset, "nat-postrouting"), 3);
-        assert_eq!(rules(&ruleset, "guard-prerouting"), 3, "nobody may speak for others");
+        assert_eq!(rules(&ruleset, "raw-prerouting"), 4, "nobody may speak for others");
     }
 }

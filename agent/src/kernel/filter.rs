@@ -1,7 +1,8 @@
 //! The nftables table: wanted when anything it follows from changes.
 //!
-//! Holding pods to their own addresses needs a part of nftables (`nft_fib`) that some kernels lack, and a table is taken whole
-//! or not at all. So a refused table is tried once more without it, and the log says what is missing.
+//! Holding pods to their own addresses and leaving VXLAN untracked need parts of nftables (`nft_fib`, `nft_ct`) that some
+//! kernels lack, and a table is taken whole or not at all. So a refused table is tried once more without them, and the log says
+//! what is missing.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ pub struct FilterSources {
 
 impl FilterSources {
     /// The table, and the one without what the kernel may lack. None as long as too little is known.
-    fn tables(&mut self, own_sources: bool) -> Option<(Ruleset, Ruleset)> {
+    fn tables(&mut self, whole: bool) -> Option<(Ruleset, Ruleset)> {
         let (pools, around) = (self.pools.borrow_and_update(), self.around.borrow_and_update());
         let (services, grants) = (self.services.borrow_and_update(), self.grants.borrow_and_update());
         let (facts, told) = (self.facts.borrow_and_update(), self.told.borrow_and_update());
@@ -46,8 +47,8 @@ impl FilterSources {
         let known = pools.synced || !pools.items.is_empty();
         let told = told.as_ref().filter(|_| known)?;
         let departures = departures(&self.outgoing, &facts.addresses, told);
-        let table = |own| filter(&pools, &around, &services.ranges, &grants, &departures, own);
-        Some((table(own_sources), table(false)))
+        let table = |whole| filter(&pools, &around, &services.ranges, &grants, &departures, whole);
+        Some((table(whole), table(false)))
     }
 
     async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
@@ -65,18 +66,19 @@ impl FilterSources {
 /// Keeps the table as it should be. Runs until the agent ends. A refusal is logged by the table's keeper and shown by its
 /// standing; it is tried again there.
 pub async fn keep(nftables: Nftables, mut sources: FilterSources) {
-    let mut own_sources = true;
+    let mut whole = true;
     loop {
-        let wanted = sources.tables(own_sources);
+        let wanted = sources.tables(whole);
         if let Some((wanted, lesser)) = wanted
             && let Err(refused) = nftables.want(wanted.clone()).await
         {
             tracing::debug!(%refused, "the nftables table is not in place");
-            if own_sources && nftables.want(lesser).await.is_ok() {
-                own_sources = false;
+            if whole && nftables.want(lesser).await.is_ok() {
+                whole = false;
                 warn!(
                     %refused,
-                    "pods are held to their own addresses for IPv4 only (rp_filter): the kernel lacks the module nft_fib_inet"
+                    "pods are held to their own addresses for IPv4 only (rp_filter), and connections of VXLAN packets are \
+                     tracked: the kernel lacks the module nft_fib_inet or nft_ct"
                 );
             } else if let Err(refused) = nftables.want(wanted).await {
                 // Something else is wrong: the keeper goes on trying the whole.

@@ -119,6 +119,7 @@ fn part(messages: &[Message], at: u32) -> String {
         Some(kind::NEW_TABLE | kind::DELETE_TABLE) => "the table".to_owned(),
         Some(kind::NEW_CHAIN) => format!("a chain (message {at})"),
         Some(kind::DELETE_RULE) => "to remove the old rules".to_owned(),
+        Some(kind::DELETE_CHAIN) => "to remove a chain".to_owned(),
         Some(kind::NEW_RULE) => format!("a rule (message {at})"),
         Some(kind::NEW_SET) => format!("a set (message {at})"),
         Some(kind::NEW_ELEMENTS | kind::DELETE_ELEMENTS) => format!("elements of a set (message {at})"),

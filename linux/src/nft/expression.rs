@@ -28,6 +28,8 @@ pub enum Expression {
     WayBack,
     /// Counts.
     Counter,
+    /// Keeps the packet out of connection tracking.
+    Untrack,
     /// Rewrites the source to the address of the device that the packet leaves by, with a port by chance.
     Masquerade,
     /// Drops (0) or accepts (1).
@@ -76,6 +78,8 @@ pub enum Match {
     Loopback(Direction),
     /// It came in by a device whose name begins so.
     FromDevice(String),
+    /// It came in by a device whose name begins otherwise.
+    NotFromDevice(String),
     /// It came in by the device of this name.
     Device(String),
     /// It leaves by the device of this name.
@@ -97,6 +101,8 @@ pub enum Verdict {
     Drop,
     /// It goes on in no further rule of the chain.
     Accept,
+    /// Its connection is not tracked, which must be said before tracking begins: with a priority below -200.
+    Untrack,
     /// It takes the address of the device that it leaves by.
     Masquerade,
     /// It goes to this address, and so does the rest of its connection. The conditions must say of which family it is.
@@ -138,20 +144,16 @@ impl Match {
             }
             Self::V4 => family(true),
             Self::Loopback(of) => {
-                let (offset, length) = place(true, *of);
+                let (offset, _) = place(true, *of);
                 let mut all = family(true);
-                all.push(Expression::Payload(NETWORK, offset, length));
-                all.push(Expression::Mask(vec![255, 0, 0, 0]));
-                all.push(Expression::Compare(true, vec![127, 0, 0, 0]));
+                all.push(Expression::Payload(NETWORK, offset, 1));
+                all.push(Expression::Compare(true, vec![127]));
                 all
             }
             Self::Device(name) => named(META_IIFNAME, name),
             Self::ToDevice(name) => named(META_OIFNAME, name),
-            Self::FromDevice(prefix) => vec![
-                Expression::Meta(META_IIFNAME),
-                // Without the closing zero only the beginning is compared.
-                Expression::Compare(true, prefix.as_bytes().to_vec()),
-            ],
+            Self::FromDevice(prefix) => from_device(true, prefix),
+            Self::NotFromDevice(prefix) => from_device(false, prefix),
             Self::NoWayBack => vec![Expression::WayBack, Expression::Compare(true, vec![0; 4])],
             Self::Protocol(number) => {
                 vec![Expression::Meta(META_L4PROTO), Expression::Compare(true, vec![*number])]
@@ -178,6 +180,7 @@ impl Verdict {
         match self {
             Self::Drop => vec![Expression::Counter, Expression::Immediate(0)],
             Self::Accept => vec![Expression::Immediate(1)],
+            Self::Untrack => vec![Expression::Untrack],
             Self::Masquerade => vec![Expression::Masquerade],
             Self::SendTo(address) => translate(address, true, false),
             Self::ComeFrom(address) => translate(address, false, false),
@@ -195,6 +198,12 @@ fn named(property: u32, name: &str) -> Vec<Expression> {
     let mut whole = name.as_bytes().to_vec();
     whole.push(0);
     vec![Expression::Meta(property), Expression::Compare(true, whole)]
+}
+
+/// That the packet came in by a device whose name begins so (`true`) or otherwise.
+fn from_device(so: bool, prefix: &str) -> Vec<Expression> {
+    // Without the closing zero only the beginning is compared.
+    vec![Expression::Meta(META_IIFNAME), Expression::Compare(so, prefix.as_bytes().to_vec())]
 }
 
 fn bytes(address: IpAddr) -> Vec<u8> {
@@ -246,6 +255,7 @@ impl Expression {
             // NFT_FIB_RESULT_OIF by NFTA_FIB_F_SADDR and NFTA_FIB_F_IIF.
             Self::WayBack => ("fib", new().number(1, REGISTER).number(2, 1).number(3, 1 | 1 << 3)),
             Self::Counter => ("counter", new()),
+            Self::Untrack => ("notrack", new()),
             Self::Masquerade => ("masq", new().number(1, RANDOM_FULLY)),
             Self::Immediate(code) => {
                 let verdict = new().nest(2, new().number(1, *code));

@@ -55,11 +55,13 @@ pub(super) fn anew(ruleset: &Ruleset) -> Vec<Message> {
     all
 }
 
-/// Makes the ruleset of the table that is there; none if there is more or other in it than can be kept.
+/// Makes the ruleset of the table that is there; none if there are sets or chains in it that cannot be kept.
 pub(super) fn changed(ruleset: &Ruleset, present: &Present) -> Option<Vec<Message>> {
-    let fits = !ruleset.sets.is_empty() && present.is_part_of(ruleset);
+    let fits = !ruleset.sets.is_empty() && present.can_become(ruleset);
     fits.then(|| {
         let mut all = vec![(kind::DELETE_RULE, table(ruleset).into_bytes())];
+        let beside = present.chains_beside(ruleset);
+        all.extend(beside.map(|chain| (kind::DELETE_CHAIN, table(ruleset).text(3, chain).into_bytes())));
         all.extend(sets(ruleset, present));
         all.extend(chains(ruleset, present));
         all
@@ -179,17 +181,20 @@ mod tests {
         another.chains.push(Chain { name: "d".to_owned(), ..another.chains[0].clone() });
         let new = vec![kind::DELETE_RULE, kind::NEW_SET, kind::NEW_ELEMENTS, kind::NEW_CHAIN];
         assert_eq!(changes(&another), Some(new));
+        let mut without = ruleset(&["192.0.2.1/32", "192.0.2.5/32"]);
+        without.chains.clear();
+        assert_eq!(changes(&without), Some(vec![kind::DELETE_RULE, kind::DELETE_CHAIN]));
     }
 
     #[test]
-    fn a_table_with_more_or_other_in_it_is_not_kept() {
+    fn a_table_with_sets_or_chains_of_another_make_is_not_kept() {
         let plain = ruleset(&[]);
         let mut hooked = ruleset(&[]);
         hooked.chains[0].hook = Hook::Forward;
         let mut sixth = ruleset(&[]);
         sixth.sets[0].v4 = false;
         let mut more = ruleset(&[]);
-        more.chains.push(Chain { name: "foreign".to_owned(), ..more.chains[0].clone() });
+        more.sets.push(Set { name: "foreign".to_owned(), ..more.sets[0].clone() });
         for there in [hooked, sixth, more] {
             assert_eq!(changed(&plain, &Present::of(&there)), None, "{there:?}");
         }

@@ -80,15 +80,20 @@ impl Present {
         self.chains.contains_key(chain)
     }
 
-    /// Whether every set and chain is wanted, and made as it is wanted; what is in them may differ.
-    pub(super) fn is_part_of(&self, wanted: &Ruleset) -> bool {
+    /// The chains that are there and not wanted.
+    pub(super) fn chains_beside<'a>(&'a self, wanted: &'a Ruleset) -> impl Iterator<Item = &'a str> {
+        let is_wanted = |name: &str| wanted.chains.iter().any(|chain| chain.name == name);
+        self.chains.keys().map(String::as_str).filter(move |name| !is_wanted(name))
+    }
+
+    /// Whether every set is wanted, and every set and every wanted chain made as it is wanted; what is in them may differ.
+    pub(super) fn can_become(&self, wanted: &Ruleset) -> bool {
         let set = |(name, (shape, _)): (&String, &(SetShape, _))| {
             wanted.sets.iter().any(|set| set.name == *name && SetShape::of(set) == *shape)
         };
-        let chain = |(name, shape): (&String, &ChainShape)| {
-            wanted.chains.iter().any(|chain| chain.name == *name && ChainShape::of(chain) == *shape)
-        };
-        self.sets.iter().all(set) && self.chains.iter().all(chain)
+        let chain =
+            |chain: &Chain| self.chains.get(&chain.name).is_none_or(|shape| ChainShape::of(chain) == *shape);
+        self.sets.iter().all(set) && wanted.chains.iter().all(chain)
     }
 
     /// What is there once a ruleset is in place.

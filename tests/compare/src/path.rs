@@ -26,11 +26,13 @@ use serde_json::json;
 use crate::Path as Asked;
 use crate::cpus::Cpus;
 use crate::report::{OURS, Report, words};
-use hand::Hand;
+use hand::{Hand, Rules};
 use load::Connection;
 
-/// The subject beside ours.
-const BY_HAND: &str = "by hand";
+/// The subject with all that caracal has the kernel do, and no caracal.
+const SAME_RULES: &str = "by hand, same rules";
+/// The subject that has the least of rules.
+const BY_HAND: &str = "by hand, few rules";
 /// For what follows a change of pools.
 const SOON: Duration = Duration::from_secs(60);
 
@@ -108,10 +110,14 @@ async fn inside(asked: &Asked, ways: &[Way], sandbox: Sandbox) -> anyhow::Result
     let lab = Lab::up(sandbox, topology, &Silent).await?;
     let [one, other] = lab.pods() else { anyhow::bail!("there are {} pods, not two", lab.pods().len()) };
     let mtu = devices::mtu(one.netns(), "eth0").await?;
-    let hand = Hand::make(&lab.topology().racks[0].name, mtu).await?;
+    let segment = &lab.topology().racks[0].name;
+    let hand = Hand::make(segment, mtu, 201).await?;
+    let same = Hand::make(segment, mtu, 203).await?;
+    hand.obey(&Rules::Masquerade).await?;
     let subjects = [
         (OURS, Ends { from: one.netns(), to: other.netns(), at: other.address(false)? }),
-        (BY_HAND, Ends { from: hand.pod(0), to: hand.pod(1), at: hand::POD_ADDRESSES[1].into() }),
+        (SAME_RULES, Ends { from: same.pod(0), to: same.pod(1), at: same.far_end().into() }),
+        (BY_HAND, Ends { from: hand.pod(0), to: hand.pod(1), at: hand.far_end().into() }),
     ];
     let mut report = Report::default();
     for (case, way) in ways.iter().enumerate() {
@@ -120,6 +126,10 @@ async fn inside(asked: &Asked, ways: &[Way], sandbox: Sandbox) -> anyhow::Result
             continue;
         }
         lead(&lab, [one, other], *way).await?;
+        let node = lab.node(one.node())?.netns();
+        let table = rules(node).await?;
+        same.obey(&Rules::Same(table.clone())).await?;
+        same.lead(*way).await?;
         hand.lead(*way).await?;
         for line in devices::differences(&lab, one, &hand, *way).await? {
             println!("{}: {line}", way.name());
@@ -142,9 +152,15 @@ async fn inside(asked: &Asked, ways: &[Way], sandbox: Sandbox) -> anyhow::Result
                 }
             }
         }
+        ensure!(rules(node).await? == table, "caracal's rules changed while packets went {}", way.name());
     }
     report.finish(asked.json.as_deref())?;
     lab.down(&Silent).await
+}
+
+/// The agent's table, without what it counted.
+async fn rules(node: &Netns) -> anyhow::Result<String> {
+    node.exec(&["nft", "--stateless", "list", "table", "inet", "caracal"]).await?.success()
 }
 
 /// Has the pools ask for this way, and waits until packets between the pods go by it.

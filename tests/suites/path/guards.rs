@@ -70,6 +70,26 @@ pub(crate) async fn answers_may_come_by_the_other_uplink(sandbox: Sandbox) -> an
     lab.down(&Silent).await
 }
 
+/// Rules of nftables: what a tunnel carries is tracked, and the tunnel is not.
+pub(crate) async fn connections_by_a_tunnel_are_tracked_once(sandbox: Sandbox) -> anyhow::Result<()> {
+    let topology = Topology { encapsulation: Encapsulation::Vxlan, ..Topology::racks_of_nodes(2, 2, 1) };
+    let lab = Lab::up(sandbox, topology, &Silent).await?;
+    let flows = Flow::between_all(&lab)?;
+    all_go_on(&flows).await?;
+    for node in lab.nodes() {
+        let tracked = node.netns().exec(&["cat", "/proc/net/nf_conntrack"]).await?.success()?;
+        for pod in lab.pods() {
+            let own = format!("src={} ", pod.address(false)?);
+            ensure!(tracked.contains(&own), "{}: no connection of {own} in {tracked}", node.name());
+        }
+        ensure!(!tracked.contains("dport=4789 "), "{}: a tunnel is tracked: {tracked}", node.name());
+    }
+    for flow in flows {
+        flow.lost_none().await?;
+    }
+    lab.down(&Silent).await
+}
+
 /// A router's address towards the other routers.
 async fn spine(lab: &Lab, router: &str) -> anyhow::Result<std::net::IpAddr> {
     let machine = lab.router(router)?.machine();

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         case!(guards::without_an_agent_a_dead_uplink_is_left_out),
         case!(guards::answers_may_come_by_the_other_uplink),
         case!(guards::a_tunnel_takes_what_is_answered_past_it),
+        case!(guards::connections_by_a_tunnel_are_tracked_once),
         case!(unnamed::a_node_peers_with_whom_no_address_names),
         case!(restart::a_restarted_agent_costs_no_packet_and_no_route_anywhere),
         case!(restart::under_routers_a_restarted_agent_or_router_costs_no_packet_and_no_route_anywhere),

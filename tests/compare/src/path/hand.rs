@@ -1,4 +1,5 @@
-//! Two nodes and a pod on each, made by hand: what one would type who knows the kernel and has no agent.
+//! Two nodes and a pod on each, made by hand: what one would type who knows the kernel and has no agent; and the same with
+//! caracal's rules for nftables.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -9,20 +10,18 @@ use caracal_lab::netns::Netns;
 
 use super::Way;
 
-/// The nodes' addresses, in the lab's rack.
-const NODE_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 30, 0, 201), Ipv4Addr::new(172, 30, 0, 202)];
-/// The pods' addresses.
-pub(crate) const POD_ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 250, 1, 2), Ipv4Addr::new(10, 250, 2, 2)];
 /// The Ethernet addresses of the VXLAN ends.
 const VTEPS: [&str; 2] = ["02:00:00:00:02:01", "02:00:00:00:02:02"];
-/// The host's end of a pod.
-pub(crate) const HOST_END: &str = "hand0";
+/// The host's end of a pod: named so that rules on caracal's pods are about this one, too.
+pub(crate) const HOST_END: &str = "calihand";
 /// The VXLAN device.
 pub(crate) const VXLAN: &str = "vxlan.hand";
 /// The IPIP device: the kernel's own.
 const IPIP: &str = "tunl0";
 /// What both ends of a pod's cable have as their Ethernet addresses.
 const MACS: [&str; 2] = ["ee:ee:ee:ee:ee:ee", "02:00:00:00:00:01"];
+/// What all pods' addresses are from.
+const POOL: &str = "10.250.0.0/16";
 /// What packets to the outside would take: the same rule as for a pool with `natOutgoing`.
 const MASQUERADE: &str = "table inet hand {
     set pools { type ipv4_addr; flags interval; elements = { 10.250.0.0/16 } }
@@ -33,34 +32,79 @@ const MASQUERADE: &str = "table inet hand {
 }
 ";
 
+/// What nftables has to say to packets of a path made by hand.
+#[derive(Debug, Clone)]
+pub(crate) enum Rules {
+    /// Masquerading, and nothing else.
+    Masquerade,
+    /// All that a node of the lab has, in words of `nft list table`.
+    Same(String),
+}
+
+impl Rules {
+    /// What `nft -f` reads.
+    fn text(&self, nodes: [Ipv4Addr; 2]) -> String {
+        match self {
+            Self::Masquerade => MASQUERADE.to_owned(),
+            Self::Same(table) => {
+                let [one, other] = nodes;
+                format!(
+                    "table inet caracal\ndelete table inet caracal\n{table}\nadd element inet caracal pools-v4 {{ {POOL} }}\n\
+                     add element inet caracal masquerade-v4 {{ {POOL} }}\n\
+                     add element inet caracal nodes-v4 {{ {one}, {other} }}\n"
+                )
+            }
+        }
+    }
+}
+
 /// The nodes and their pods.
 pub(crate) struct Hand {
     nodes: Vec<Netns>,
     pods: Vec<Netns>,
+    /// The nodes' addresses, in the lab's rack.
+    at: [Ipv4Addr; 2],
+    pods_at: [Ipv4Addr; 2],
 }
 
 impl Hand {
     /// Makes them on a segment of the lab, with pods of this MTU.
-    pub(crate) async fn make(segment: &str, mtu: u32) -> anyhow::Result<Self> {
+    ///
+    /// `first` and the number after it are the last of their addresses.
+    pub(crate) async fn make(segment: &str, mtu: u32, first: u8) -> anyhow::Result<Self> {
         let (mut nodes, mut pods) = (Vec::new(), Vec::new());
-        for (number, address) in NODE_ADDRESSES.iter().enumerate() {
-            let (node, pod) =
-                (Netns::make(&format!("h{number}")).await?, Netns::make(&format!("h{number}-pod")).await?);
-            let port = format!("h{number}-port");
+        let at = [first, first + 1].map(|last| Ipv4Addr::new(172, 30, 0, last));
+        let pods_at = [first, first + 1].map(|third| Ipv4Addr::new(10, 250, third, 2));
+        for (address, inside) in at.iter().zip(pods_at) {
+            let name = format!("h{}", address.octets()[3]);
+            let (node, pod) = (Netns::make(&name).await?, Netns::make(&format!("{name}-pod")).await?);
+            let port = format!("{name}-port");
             let cable = format!(
                 "link add {port} type veth peer name eth0 netns {}\nlink set {port} master {segment} up\n",
                 node.name()
             );
             ip_batch(None, &cable).await?;
-            ip_batch(Some(node.name()), &node_lines(*address, POD_ADDRESSES[number], &pod, mtu)).await?;
-            ip_batch(Some(pod.name()), &pod_lines(POD_ADDRESSES[number])).await?;
+            ip_batch(Some(node.name()), &node_lines(*address, inside, &pod, mtu)).await?;
+            ip_batch(Some(pod.name()), &pod_lines(inside)).await?;
             settings(&node).await?;
-            let mut nft = node.command("nft");
-            command::run_with(nft.args(["-f", "-"]), MASQUERADE.as_bytes()).await?.success()?;
             nodes.push(node);
             pods.push(pod);
         }
-        Ok(Self { nodes, pods })
+        Ok(Self { nodes, pods, at, pods_at })
+    }
+
+    /// Has the nodes' nftables say this.
+    pub(crate) async fn obey(&self, rules: &Rules) -> anyhow::Result<()> {
+        for node in &self.nodes {
+            let mut nft = node.command("nft");
+            command::run_with(nft.args(["-f", "-"]), rules.text(self.at).as_bytes()).await?.success()?;
+        }
+        Ok(())
+    }
+
+    /// Where the pod at the far end is.
+    pub(crate) fn far_end(&self) -> Ipv4Addr {
+        self.pods_at[1]
     }
 
     /// The namespace of a node.
@@ -88,11 +132,11 @@ impl Hand {
         for (number, node) in self.nodes.iter().enumerate() {
             let other = 1 - number;
             let mut lines = String::new();
-            let (to, via) = (POD_ADDRESSES[other], NODE_ADDRESSES[other]);
+            let (to, via) = (self.pods_at[other], self.at[other]);
             match way {
                 Way::Direct => writeln!(lines, "route replace {to} via {via} dev eth0")?,
                 Way::Vxlan => {
-                    lines += &vxlan_lines(number);
+                    lines += &vxlan_lines(self.at, number);
                     writeln!(lines, "route replace {to} via {via} dev {VXLAN} onlink")?;
                 }
                 Way::Ipip => {
@@ -102,7 +146,7 @@ impl Hand {
             }
             ip_batch(Some(node.name()), &lines).await.with_context(|| format!("leading by {way:?}"))?;
             if way == Way::Vxlan {
-                forwarding(node, number).await?;
+                forwarding(node, via, number).await?;
             }
         }
         Ok(())
@@ -129,8 +173,8 @@ fn pod_lines(address: Ipv4Addr) -> String {
     )
 }
 
-fn vxlan_lines(number: usize) -> String {
-    let (own, other) = (NODE_ADDRESSES[number], NODE_ADDRESSES[1 - number]);
+fn vxlan_lines(at: [Ipv4Addr; 2], number: usize) -> String {
+    let (own, other) = (at[number], at[1 - number]);
     let (mac, far) = (VTEPS[number], VTEPS[1 - number]);
     // What is known of the other end stands in the neighbours and, as forwarding entries, below.
     format!(
@@ -140,8 +184,8 @@ fn vxlan_lines(number: usize) -> String {
 }
 
 /// Where the Ethernet address of the other end is, which `ip` cannot say.
-async fn forwarding(node: &Netns, number: usize) -> anyhow::Result<()> {
-    let (far, other) = (VTEPS[1 - number], NODE_ADDRESSES[1 - number].to_string());
+async fn forwarding(node: &Netns, other: Ipv4Addr, number: usize) -> anyhow::Result<()> {
+    let (far, other) = (VTEPS[1 - number], other.to_string());
     let words = ["bridge", "fdb", "append", far, "dev", VXLAN, "dst", &other, "self", "permanent"];
     node.exec(&words).await?.success().map(drop)
 }
@@ -154,7 +198,7 @@ async fn settings(node: &Netns) -> anyhow::Result<()> {
             ("conf/all/rp_filter", "0"),
             ("conf/default/rp_filter", "2"),
             ("conf/eth0/rp_filter", "2"),
-            ("conf/hand0/rp_filter", "1"),
+            ("conf/calihand/rp_filter", "1"),
         ] {
             let path = format!("/proc/sys/net/ipv4/{path}");
             std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
