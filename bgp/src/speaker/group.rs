@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
@@ -209,6 +209,10 @@ pub(super) async fn run<A: Lane>(
             Some((slot, stay, permit)) = group.permits.next() => group.permitted(slot, stay, permit),
             Some((slot, stay, residue)) = group.residues.next() => group.taken_over(slot, stay, residue),
         }
+        // Each round looks at all members, so whatever else has come is part of this one.
+        while let Some(Some((slot, stay, permit))) = group.permits.next().now_or_never() {
+            group.permitted(slot, stay, permit);
+        }
     }
 }
 
@@ -374,7 +378,7 @@ impl<P: Prefix> Group<P> {
         for member in self.members.values_mut() {
             member.miss(&message);
         }
-        if self.ring.is_full() {
+        while self.ring.is_full() {
             let tail = self.ring.tail();
             for member in self.members.values_mut() {
                 if matches!(member.progress, Progress::Following(position) if position == tail) {

@@ -246,14 +246,20 @@ impl<P: Prefix> Member<P> {
 pub(super) struct Ring<P> {
     first: u64,
     messages: VecDeque<Arc<Message<P>>>,
+    /// Of all messages together.
+    octets: usize,
 }
 
-/// How many messages a ring holds before the slowest lose their position.
-pub(super) const RING: usize = 1024;
+/// How many messages a ring holds before the slowest lose their position: more than a reflector with some thousand clients
+/// makes when all of them come at once with paths of their own. Who loses its position is told all of them once more, in
+/// messages for itself alone, and until then it takes more room than they do here.
+pub(super) const RING: usize = 8192;
+/// And how many octets of messages.
+const OCTETS: usize = 4 << 20;
 
 impl<P> Default for Ring<P> {
     fn default() -> Self {
-        Ring { first: 0, messages: VecDeque::new() }
+        Ring { first: 0, messages: VecDeque::new(), octets: 0 }
     }
 }
 
@@ -268,7 +274,7 @@ impl<P> Ring<P> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.messages.len() >= RING
+        self.messages.len() >= RING || self.octets >= OCTETS
     }
 
     /// The oldest position that is still here.
@@ -277,12 +283,16 @@ impl<P> Ring<P> {
     }
 
     pub(super) fn push(&mut self, message: Arc<Message<P>>) {
+        self.octets += message.bytes.len();
         self.messages.push_back(message);
     }
 
     /// Lets go of what lies before a position.
     pub(super) fn release(&mut self, before: u64) {
-        while self.first < before && self.messages.pop_front().is_some() {
+        while self.first < before
+            && let Some(message) = self.messages.pop_front()
+        {
+            self.octets -= message.bytes.len();
             self.first += 1;
         }
     }
