@@ -20,9 +20,10 @@ use caracal_linux::root_socket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::fib::Fib;
+use crate::pulse::Pulse;
 use crate::reload::{self, Reload};
 use crate::restart::Comeback;
 use crate::settings::Settings;
@@ -38,6 +39,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
     let mut restart = signal(SignalKind::user_defined1()).context("listening for SIGUSR1")?;
     let hang_ups = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
 
+    let pulse = Pulse::start();
     let kernel = kernel(&settings)?;
     let (nothing, no_underlay) = watch::channel(Arc::new(Underlay::default()));
     let underlay = kernel.as_ref().map_or(no_underlay, Kernel::underlay);
@@ -87,6 +89,7 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
             leave(writing).await;
             reload.stop().await;
             speaker.stop(Farewell::Silent).await;
+            tell(pulse).await;
             return Ok(());
         }
         () = reload.run(hang_ups) => bail!("the configuration's keeper has ended: ending, to be started anew"),
@@ -103,7 +106,16 @@ pub async fn run(path: PathBuf, settings: Settings) -> anyhow::Result<()> {
         }
         task.await.context("removing the routes")?;
     }
+    tell(pulse).await;
     Ok(())
+}
+
+/// Says how late timers were.
+async fn tell(pulse: Pulse) {
+    if let Some(lateness) = pulse.end().await {
+        let [p99_ms, worst_ms] = [99, 100].map(|of_hundred| lateness.percentile(of_hundred));
+        debug!(beats = lateness.beats(), p99_ms, worst_ms, "how late timers were");
+    }
 }
 
 /// The task that writes kernel routes.
