@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::Command;
-use super::encode::{Message, encode};
+use super::encode::{Encoder, Message};
 use super::feeding::Feeding;
 use super::member::{Member, Missed, Progress, Refresh, Residue, Ring, Sent};
 use crate::rib::{Af, Consumer, DestId, EgressProfile, GroupBatch, PeerSlot, V4, V6};
@@ -168,6 +168,7 @@ struct Group<P> {
     profile: EgressProfile,
     members: BTreeMap<PeerSlot, Member<P>>,
     ring: Ring<P>,
+    encoder: Encoder,
     stays: u64,
     /// The first feed of the group is complete: End-of-RIB may be said.
     fed: bool,
@@ -223,6 +224,7 @@ impl<P: Prefix> Group<P> {
             profile,
             members: BTreeMap::new(),
             ring: Ring::default(),
+            encoder: Encoder::default(),
             stays: 0,
             fed: false,
             asked: 0,
@@ -273,16 +275,17 @@ impl<P: Prefix> Group<P> {
                 self.answered = ticket;
                 membership.into_iter().for_each(|change| self.change(change));
                 for bundle in batch.bundles {
-                    self.publish(encode(&self.profile, bundle));
+                    let message = self.encoder.encode(&self.profile, bundle);
+                    self.publish(message);
                 }
                 self.fed |= drained;
             }
             Reply::CaughtUp { slot, batch, from, next } => {
                 self.catching_up = false;
                 let Some(member) = self.members.get_mut(&slot) else { return };
-                let profile = &self.profile;
-                let messages = batch.bundles.into_iter().map(|bundle| Arc::new(encode(profile, bundle)));
-                member.backlog.extend(messages);
+                for bundle in batch.bundles {
+                    member.backlog.push_back(Arc::new(self.encoder.encode(&self.profile, bundle)));
+                }
                 if let Progress::CatchingUp { missed, cursor } = &mut member.progress {
                     // Unless the member has been sent back to the start in the meantime.
                     if from.is_some() && *cursor == from {
@@ -297,7 +300,8 @@ impl<P: Prefix> Group<P> {
                 self.catching_up = false;
                 if self.members.values().any(|member| member.feeding.is_underway()) {
                     for bundle in batch.bundles {
-                        self.publish(Message { feed: true, ..encode(&self.profile, bundle) });
+                        let message = self.encoder.encode(&self.profile, bundle);
+                        self.publish(Message { feed: true, ..message });
                     }
                 }
                 self.feed_at = next.unwrap_or(DestId::FIRST);
