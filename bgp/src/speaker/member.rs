@@ -297,3 +297,31 @@ impl<P> Ring<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rib::Audience;
+    use crate::wire::nlri::Ipv4Prefix;
+
+    fn message(octets: usize) -> Arc<Message<Ipv4Prefix>> {
+        let bytes = Bytes::from(vec![0; octets]);
+        let audience = Audience::Only(PeerSlot(1));
+        Arc::new(Message { audience, feed: false, bytes, prefixes: Vec::new(), mark: None })
+    }
+
+    #[test]
+    fn a_ring_is_full_by_its_messages_or_by_their_octets() {
+        for (octets, fit) in [(70, RING), (4096, OCTETS / 4096), (65_535, OCTETS / 65_535 + 1)] {
+            let mut ring = Ring::default();
+            while !ring.is_full() {
+                ring.push(message(octets));
+            }
+            assert_eq!(ring.head(), fit as u64, "messages of {octets} octets");
+            ring.release(1);
+            assert!(!ring.is_full());
+            ring.release(ring.head());
+            assert_eq!((ring.octets, ring.tail()), (0, fit as u64));
+        }
+    }
+}
