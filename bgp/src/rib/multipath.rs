@@ -10,7 +10,7 @@ use super::attributes::{Attributes, Facts};
 use super::decision::{DEFAULT_LOCAL_PREF, Rank, Verdicts, eliminate};
 use super::destination::{Destination, Path};
 use super::next_hops::{NextHops, Reach};
-use super::peers::{PeerSlot, Peers, Source};
+use super::peers::{Peer, PeerSlot, Peers, Source};
 use super::reason::WhyNot;
 use crate::config::Multipath;
 
@@ -31,13 +31,19 @@ impl<'a> Context<'a> {
         self.deferred && path.peer != PeerSlot::LOCAL
     }
 
-    /// The rank of a path, or `None` when it takes no part in the decision.
-    pub(super) fn rank(&self, path: &Path) -> Option<Rank<'a>> {
+    /// How far its next hop is and whose it is, or `None` when a path takes no part in the decision.
+    fn candidate(&self, path: &Path) -> Option<(u32, &'a Peer)> {
         if self.waits(path) {
             return None;
         }
         let Reach::At(metric) = self.next_hops.reach(path.used_hop) else { return None };
         let peer = self.peers.get(path.peer).filter(|peer| peer.live && path.standing.is_eligible())?;
+        Some((metric, peer))
+    }
+
+    /// The rank of a path, or `None` when it takes no part in the decision.
+    pub(super) fn rank(&self, path: &Path) -> Option<Rank<'a>> {
+        let (metric, peer) = self.candidate(path)?;
         let facts: &Facts = self.attributes.facts(path.used)?;
         Some(Rank {
             stale: peer.stale,
@@ -59,6 +65,12 @@ impl<'a> Context<'a> {
 
     /// Decides a destination: orders its paths and says how many are in use.
     pub(super) fn choose<P>(&self, destination: &mut Destination<P>) {
+        // Most prefixes have one path, whose rank nobody asks for.
+        if let [only] = destination.paths.as_slice() {
+            let candidates = u16::from(self.candidate(only).is_some());
+            (destination.selected, destination.candidates) = (candidates, candidates);
+            return;
+        }
         let mut candidates = 0;
         let mut ranks: SmallVec<[Rank<'a>; 4]> = SmallVec::new();
         for i in 0..destination.paths.len() {
