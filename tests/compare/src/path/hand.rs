@@ -14,6 +14,8 @@ use super::Way;
 const VTEPS: [&str; 2] = ["02:00:00:00:02:01", "02:00:00:00:02:02"];
 /// The host's end of a pod: named so that rules on caracal's pods are about this one, too.
 pub(crate) const HOST_END: &str = "calihand";
+/// The network identifier: caracal's, whose rules look for it.
+const VNI: u32 = 4096;
 /// The VXLAN device.
 pub(crate) const VXLAN: &str = "vxlan.hand";
 /// The IPIP device: the kernel's own.
@@ -178,7 +180,7 @@ fn vxlan_lines(at: [Ipv4Addr; 2], number: usize) -> String {
     let (mac, far) = (VTEPS[number], VTEPS[1 - number]);
     // What is known of the other end stands in the neighbours and, as forwarding entries, below.
     format!(
-        "link add {VXLAN} address {mac} mtu 1450 type vxlan id 77 dstport 4789 local {own} nolearning\n\
+        "link add {VXLAN} address {mac} mtu 1450 type vxlan id {VNI} dstport 4789 local {own} nolearning\n\
          link set {VXLAN} up\nneighbour add {other} lladdr {far} dev {VXLAN} nud permanent\n"
     )
 }
