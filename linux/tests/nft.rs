@@ -80,7 +80,7 @@ fn ruleset() -> Ruleset {
         },
         Rule {
             comment: "the node's own loopback".to_owned(),
-            matches: vec![Match::FromDevice("cali".to_owned()), Match::Loopback(Direction::Destination)],
+            matches: vec![Match::NotFromDevice("eth".to_owned()), Match::Loopback(Direction::Destination)],
             verdict: Verdict::Drop,
         },
         Rule { comment: String::new(), matches: vec![Match::Protocol(4)], verdict: Verdict::Accept },
@@ -152,7 +152,7 @@ async fn nft_shows_what_was_wanted_and_other_tables_stay() {
         "ip6 saddr @masquerade-v6 ip6 daddr != @pools-v6 masquerade fully-random comment \"natOutgoing\"",
         "type filter hook input priority filter - 10; policy accept;",
         "ip saddr != @pools-v4 udp dport 4789 @th,96,24 0x1000 counter packets 0 bytes 0 drop",
-        "iifname \"cali*\" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop",
+        "iifname != \"eth*\" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop",
         "meta l4proto ipencap accept",
         "udp dport 4789 iifname != \"cali*\" notrack",
     ] {

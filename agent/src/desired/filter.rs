@@ -6,8 +6,8 @@
 //! nothing of the node by 127.0.0.0/8, and nobody at all with an address that is not theirs; and packets to announced Service
 //! addresses that nobody serves do not go in circles between this node and the router that believes the announcement. The guard
 //! of tunnels stands only where tunnels are in use, and, as long as no other node is known, not at all: packets of a node that
-//! is not known yet would be lost. *raw*: the connections of VXLAN packets are not tracked, since each connection of pods would
-//! be there twice, once within its tunnel and once without.
+//! is not known yet would be lost. *raw*, which is before connections are tracked: what pods must not send leaves no trace, and
+//! VXLAN packets are not tracked, since each connection of pods would be there twice, once within its tunnel and once without.
 //!
 //! Every packet through the node passes these chains, so what most packets are not is asked first, and a chain without
 //! rules is left out.
@@ -82,9 +82,9 @@ pub fn filter(
     nat.extend(departures.iter().map(leave_as));
     nat.extend([true, false].map(|v4| outgoing(v4, Verdict::Masquerade)));
     let tunnels = if nodes.is_empty() { Vec::new() } else { tunnel_guard(around) };
-    let untracked = |arrive| (whole && by_vxlan(around)).then(|| untracked(arrive));
-    let leaving = untracked(false).into_iter().collect();
-    let mut arriving: Vec<Rule> = untracked(true).into_iter().collect();
+    let leaves_untracked = whole && by_vxlan(around);
+    let leaving = leaves_untracked.then(|| untracked(false)).into_iter().collect();
+    let mut arriving: Vec<Rule> = leaves_untracked.then(|| untracked(true)).into_iter().collect();
     arriving.push(not_from_pods());
     arriving.extend([Direction::Source, Direction::Destination].map(loopback));
     arriving.extend(grants.iter().flat_map(allowed_sources));

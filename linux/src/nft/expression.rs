@@ -76,9 +76,7 @@ pub enum Match {
     V4,
     /// It is IPv4 and that address lies in 127.0.0.0/8.
     Loopback(Direction),
-    /// It came in by a device whose name begins so.
-    FromDevice(String),
-    /// It came in by a device whose name begins otherwise.
+    /// It came in by a device whose name does not begin so.
     NotFromDevice(String),
     /// It came in by the device of this name.
     Device(String),
@@ -152,8 +150,11 @@ impl Match {
             }
             Self::Device(name) => named(META_IIFNAME, name),
             Self::ToDevice(name) => named(META_OIFNAME, name),
-            Self::FromDevice(prefix) => from_device(true, prefix),
-            Self::NotFromDevice(prefix) => from_device(false, prefix),
+            Self::NotFromDevice(prefix) => vec![
+                Expression::Meta(META_IIFNAME),
+                // Without the closing zero only the beginning is compared.
+                Expression::Compare(false, prefix.as_bytes().to_vec()),
+            ],
             Self::NoWayBack => vec![Expression::WayBack, Expression::Compare(true, vec![0; 4])],
             Self::Protocol(number) => {
                 vec![Expression::Meta(META_L4PROTO), Expression::Compare(true, vec![*number])]
@@ -198,12 +199,6 @@ fn named(property: u32, name: &str) -> Vec<Expression> {
     let mut whole = name.as_bytes().to_vec();
     whole.push(0);
     vec![Expression::Meta(property), Expression::Compare(true, whole)]
-}
-
-/// That the packet came in by a device whose name begins so (`true`) or otherwise.
-fn from_device(so: bool, prefix: &str) -> Vec<Expression> {
-    // Without the closing zero only the beginning is compared.
-    vec![Expression::Meta(META_IIFNAME), Expression::Compare(so, prefix.as_bytes().to_vec())]
 }
 
 fn bytes(address: IpAddr) -> Vec<u8> {
